@@ -1,0 +1,78 @@
+"""ragmask: batches of sequences of unequal length, padded and masked on demand.
+
+>>> import ragmask as rm
+>>> r = rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927], []])
+>>> r.to_padded().values
+array([[ 711,  632,   71,    0,    0],
+       [  73,    8, 3215,   55,  927],
+       [   0,    0,    0,    0,    0]])
+
+Names load on first use: importing ragmask compiles nothing and imports no optional package.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragmask.errors import (
+        InvalidInputError,
+        MissingExtraError,
+        RagmaskError,
+        RowIndexError,
+        StreamError,
+        UnsupportedTypeError,
+    )
+    from ragmask.padding import pad_sequences
+    from ragmask.ragged import Padded, Ragged
+    from ragmask.stream.batch import Batch
+    from ragmask.stream.stream import Stream, stream
+    from ragmask.threads import get_num_threads, set_num_threads
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "InvalidInputError": "ragmask.errors",
+    "MissingExtraError": "ragmask.errors",
+    "RagmaskError": "ragmask.errors",
+    "RowIndexError": "ragmask.errors",
+    "StreamError": "ragmask.errors",
+    "UnsupportedTypeError": "ragmask.errors",
+    "pad_sequences": "ragmask.padding",
+    "Padded": "ragmask.ragged",
+    "Ragged": "ragmask.ragged",
+    "Batch": "ragmask.stream.batch",
+    "Stream": "ragmask.stream.stream",
+    "stream": "ragmask.stream.stream",
+    "get_num_threads": "ragmask.threads",
+    "set_num_threads": "ragmask.threads",
+}
+
+__all__ = [
+    "Batch",
+    "InvalidInputError",
+    "MissingExtraError",
+    "Padded",
+    "Ragged",
+    "RagmaskError",
+    "RowIndexError",
+    "Stream",
+    "StreamError",
+    "UnsupportedTypeError",
+    "__version__",
+    "get_num_threads",
+    "pad_sequences",
+    "set_num_threads",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ragmask' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

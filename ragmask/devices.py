@@ -1,0 +1,98 @@
+"""Where an array lives. Kernels get plain numpy arrays that this module has looked at."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+
+Array = npt.NDArray[Any]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+# bool, integers, floats, complex, durations and times of numpy
+_NUMBER_KINDS = "biufcmM"
+
+
+def to_numpy(array: Any, what: str) -> Array:
+    """A numpy view of `array` (numpy, CPU torch, anything numpy converts), or an error.
+
+    `what` names the argument in messages. Nothing is moved from another device silently.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise UnsupportedTypeError(
+            f"{what} is a numpy masked array, whose mask says which items to drop: "
+            "pass array.data, and mask=~np.ma.getmaskarray(array)"
+        )
+    if getattr(array, "requires_grad", False):
+        raise UnsupportedTypeError(
+            f"{what} requires grad, and ragmask's ops are forward only: pass {what}.detach()"
+        )
+    if hasattr(array, "__cuda_array_interface__"):
+        raise UnsupportedTypeError(
+            f"{what} lives on a CUDA device, and nothing is moved silently: copy it to the host"
+        )
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedTypeError(
+            f"{what} cannot be read as a numpy array ({type(array).__name__}): {error}"
+        ) from error
+
+
+def values_array(array: Any, what: str = "values") -> Array:
+    """Numbers in native byte order, C-contiguous, as a read-only view where no copy is needed."""
+    values = to_numpy(array, what)
+    if values.dtype.kind not in _NUMBER_KINDS:
+        remedy = {
+            "O": "it holds Python objects: convert it to numbers first (were its rows unequal?)",
+            "U": "strings become ids first, through a vocabulary",
+            "S": "strings become ids first, through a vocabulary",
+            "T": "strings become ids first, through a vocabulary",
+            "V": "take one field of the structure at a time",
+        }.get(values.dtype.kind, "use numbers, bools, times or durations")
+        raise UnsupportedTypeError(f"{what} has dtype {values.dtype}; {remedy}")
+    if values.ndim == 0:
+        raise InvalidInputError(f"{what} is the single value {values}; it must have a step axis")
+    return read_only(
+        np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
+    )
+
+
+def index_array(array: Any, what: str) -> Ints:
+    """A private int64 copy of `array`, which must be one-dimensional and of an integer dtype.
+
+    A copy, since a kernel trusts indices for ever once they were checked.
+    """
+    indices = to_numpy(array, what)
+    if indices.ndim != 1:
+        raise InvalidInputError(f"{what} must have one dimension; got shape {indices.shape}")
+    if indices.dtype.kind not in "iu" and indices.size > 0:
+        raise UnsupportedTypeError(f"{what} must be integers; got {indices.dtype}")
+    if indices.dtype.kind == "u" and indices.size and indices.max() > np.iinfo(np.int64).max:
+        raise InvalidInputError(f"{what} holds {indices.max()}, which is past the int64 range")
+    return read_only(indices.astype(np.int64))
+
+
+def mask_array(array: Any, shape: tuple[int, ...], what: str = "mask") -> Bools:
+    """A C-contiguous bool array of exactly `shape`; True = keep."""
+    mask = to_numpy(array, what)
+    if mask.dtype != np.bool_:
+        raise UnsupportedTypeError(
+            f"{what} must be bool, True = keep; got {mask.dtype}: pass {what}.astype(bool)"
+        )
+    if mask.shape != shape:
+        raise InvalidInputError(f"{what} has shape {mask.shape}; its values need {shape}")
+    return read_only(np.ascontiguousarray(mask))
+
+
+def read_only(array: Array) -> Array:
+    """A view that cannot be written through.
+
+    It keeps batches immutable, and Numba compiles a kernel once instead of once for
+    writable and once for read-only arrays.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view

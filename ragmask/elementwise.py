@@ -1,0 +1,69 @@
+"""numpy's ufuncs, operators and comparisons on batches: values change, rows and mask stay."""
+
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from ragmask.devices import Array, Bools
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+
+
+class Batchlike(Protocol):
+    """What Ragged and Padded offer here: dense values whose leading axes are rows and steps."""
+
+    def _dense(self) -> tuple[Array, Bools | None]: ...
+    def _like(self, values: Array, mask: Bools | None) -> Any: ...
+    def _check_same_rows(self, other: Any, what: str) -> None: ...
+    @property
+    def item_shape(self) -> tuple[int, ...]: ...
+
+
+B = TypeVar("B", bound=Batchlike)
+
+
+def apply(kind: type[B], ufunc: np.ufunc, method: str, inputs: Any, options: Any) -> Any:
+    """`ufunc` over each step of batches of one kind, and of numbers and arrays of a step's shape.
+
+    Masks are and-ed. Two batches must have equal rows.
+    """
+    name = f"numpy.{ufunc.__name__}"
+    if method != "__call__" or ufunc.signature is not None or options.keys() - {"dtype", "casting"}:
+        raise UnsupportedTypeError(
+            f"{name} works element by element on a {kind.__name__}; for anything else, "
+            "apply it to .values and put the result back with with_values()"
+        )
+    batches = [given for given in inputs if isinstance(given, kind)]
+    first = batches[0]
+    for other in batches[1:]:
+        first._check_same_rows(other, f"the operands of {name}")
+    item_ndim = max(len(batch.item_shape) for batch in batches)
+
+    masks: list[Bools] = []
+    operands: list[Any] = []
+    for given in inputs:
+        if isinstance(given, kind):
+            values, mask = given._dense()
+            lead = values.ndim - len(given.item_shape)
+            ones = (1,) * (item_ndim - len(given.item_shape))
+            operands.append(values.reshape(*values.shape[:lead], *ones, *given.item_shape))
+            if mask is not None:
+                masks.append(mask)
+        elif hasattr(given, "_dense"):
+            raise UnsupportedTypeError(
+                f"{name} got a {kind.__name__} and a {type(given).__name__}: make both one kind, "
+                "with to_padded() or Ragged.from_padded()"
+            )
+        elif np.ndim(given) > item_ndim:
+            raise InvalidInputError(
+                f"{name}: an array of shape {np.shape(given)} does not fit one step, which has "
+                f"shape {first.item_shape}; to give each step its own, make it a {kind.__name__}"
+            )
+        else:
+            operands.append(given)
+    mask = None
+    for one in masks:
+        mask = one if mask is None else mask & one
+    results = ufunc(*operands, **options)
+    if isinstance(results, tuple):
+        return tuple(first._like(result, mask) for result in results)
+    return first._like(results, mask)

@@ -1,0 +1,78 @@
+"""How kernels are compiled and where the result is kept: the only place with Numba options."""
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import caching
+
+# error_model="numpy": under Python's, the check for a zero divisor stops LLVM vectorising.
+# nogil: threads.py runs one kernel on several threads.
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+
+def njit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a kernel on its first call, and keep the machine code on disk between processes.
+
+    Where no folder can be written, the code is kept in memory only.
+    """
+    dispatcher = numba.njit(**_OPTIONS)(function)
+    try:
+        dispatcher._cache = _KernelCache(function)
+    except RuntimeError:  # Numba's word for "no folder is writable"
+        pass
+    compiled: Callable[..., Any] = dispatcher
+    return compiled
+
+
+@cache
+def _kernels_stamp() -> str:
+    """A hash of every source file of the kernels.
+
+    A kernel's machine code holds the helpers it calls, from other files too. Numba's own key
+    sees the kernel's file alone, so it would go on running the old helper after an edit.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _StampOfAllKernels:
+    def get_source_stamp(self) -> str:
+        return _kernels_stamp()
+
+
+class _InUserFolder(_StampOfAllKernels, caching.UserProvidedCacheLocator):  # type: ignore[misc]
+    """The folder that NUMBA_CACHE_DIR names."""
+
+
+class _BesideSource(_StampOfAllKernels, caching.InTreeCacheLocator):  # type: ignore[misc]
+    """`__pycache__`."""
+
+
+class _InHome(_StampOfAllKernels, caching.UserWideCacheLocator):  # type: ignore[misc]
+    """The user's cache folder, where the package itself is read-only."""
+
+
+class _KernelCacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_InUserFolder, _BesideSource, _InHome]
+
+
+class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+    _impl_class = _KernelCacheImpl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a torn or foreign cache file is a miss, never an error
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # nor is a disk that is full, or an index that cannot be read
+            pass

@@ -1,0 +1,98 @@
+"""`starts` and `lengths`: the checks they must pass, and the views that touch nothing else."""
+
+from typing import Literal
+
+import numpy as np
+
+from ragmask.devices import Ints
+from ragmask.errors import InvalidInputError
+
+Side = Literal["pre", "post"]
+
+
+def check_rows(n: int, starts: Ints, lengths: Ints) -> None:
+    """Raise, naming the first bad row, unless every row lies inside `n` steps.
+
+    A kernel does not check bounds: this is what stands between it and foreign memory.
+    """
+    if starts.shape != lengths.shape:
+        raise InvalidInputError(
+            f"starts and lengths must be equally long; got {starts.size} and {lengths.size}"
+        )
+    # n - starts cannot overflow where starts >= 0, and starts + lengths could
+    bad = (starts < 0) | (lengths < 0) | (lengths > n - starts)
+    if bad.any():
+        row = int(bad.argmax())
+        start, length = int(starts[row]), int(lengths[row])
+        fault = (
+            f"its start {start} is negative"
+            if start < 0
+            else f"its length {length} is negative"
+            if length < 0
+            else f"it covers steps {start} to {start + length}, and there are {n}"
+        )
+        raise InvalidInputError(f"row {row} does not lie inside the values: {fault}")
+
+
+def check_offsets(n: int, offsets: Ints) -> None:
+    """Raise, naming the first bad row, unless `offsets` rise from 0 or more to `n` or less."""
+    if offsets.size == 0:
+        raise InvalidInputError("offsets need one more entry than there are rows; got none at all")
+    if offsets[0] < 0:
+        raise InvalidInputError(f"offsets start at {offsets[0]}; they must be 0 or more")
+    falls = offsets[1:] < offsets[:-1]
+    if falls.any():
+        row = int(falls.argmax())
+        raise InvalidInputError(
+            f"offsets decrease at row {row}, from {offsets[row]} to {offsets[row + 1]}"
+        )
+    if offsets[-1] > n:
+        row = int(np.argmax(offsets > n)) - 1
+        raise InvalidInputError(
+            f"offsets run past the values in row {max(row, 0)}: "
+            f"they end at {offsets[-1]}, and there are {n} steps"
+        )
+
+
+def check_side(name: str, side: str) -> None:
+    if side not in ("pre", "post"):
+        raise InvalidInputError(f'{name} must be "pre" or "post"; got {side!r}')
+
+
+def check_count(name: str, count: object, least: int = 0) -> int:
+    """`count` as an int of at least `least`."""
+    if isinstance(count, bool) or not isinstance(count, int | np.integer):
+        raise InvalidInputError(f"{name} must be an integer; got {count!r}")
+    if count < least:
+        raise InvalidInputError(f"{name} must be at least {least}; got {count}")
+    return int(count)
+
+
+def truncate(starts: Ints, lengths: Ints, maxlen: int, side: Side) -> tuple[Ints, Ints]:
+    """Rows of at most `maxlen` steps; `side` is the end that is cut off."""
+    kept = np.minimum(lengths, maxlen)
+    return (starts + (lengths - kept) if side == "pre" else starts), kept
+
+
+def offsets_of(lengths: Ints) -> Ints:
+    """Where rows begin and end once they are laid end to end, (rows + 1,)."""
+    offsets = np.zeros(lengths.size + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def is_end_to_end(starts: Ints, lengths: Ints) -> bool:
+    """Whether each row begins where the one before it ended."""
+    return bool(np.array_equal(starts[1:], starts[:-1] + lengths[:-1]))
+
+
+def same_lengths(first: Ints, second: Ints, what: str) -> None:
+    """Raise, naming the row, where two batches differ in their number of rows or a length."""
+    if first.size != second.size:
+        raise InvalidInputError(f"{what} have {first.size} and {second.size} rows")
+    differs = first != second
+    if differs.any():
+        row = int(differs.argmax())
+        raise InvalidInputError(
+            f"{what} differ in row {row}: {first[row]} steps and {second[row]} steps"
+        )

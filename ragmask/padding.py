@@ -1,0 +1,403 @@
+"""Between rows and padded arrays: the one place where rows × width comes to be."""
+
+import math
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ragmask.devices import (
+    Array,
+    Bools,
+    Ints,
+    index_array,
+    mask_array,
+    read_only,
+    to_numpy,
+    values_array,
+)
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.layout import (
+    Side,
+    check_count,
+    check_side,
+    is_end_to_end,
+    offsets_of,
+    truncate,
+)
+from ragmask.threads import run_rows
+
+_NS_PER_BYTE = 0.1  # what one core writes, roughly
+_NS_PER_ROW = 30.0
+
+
+def to_padded(
+    values: Array,
+    starts: Ints,
+    lengths: Ints,
+    mask: Bools | None,
+    maxlen: int | None,
+    padding: Side,
+    truncating: Side,
+    value: Any,
+    multiple_of: int | None,
+    dtype: npt.DTypeLike | None,
+    out: tuple[Any, Any] | None,
+) -> tuple[Array, Bools]:
+    """(rows, width, *item) values and (rows, width) mask of checked rows."""
+    check_side("padding", padding)
+    check_side("truncating", truncating)
+    if maxlen is not None:
+        starts, lengths = truncate(starts, lengths, check_count("maxlen", maxlen), truncating)
+        width = int(maxlen)
+    else:
+        width = int(lengths.max(initial=0))
+    if multiple_of is not None:
+        width = math.ceil(width / check_count("multiple_of", multiple_of, 1)) * multiple_of
+
+    if dtype is not None and np.dtype(dtype) != values.dtype:
+        if not np.can_cast(values.dtype, dtype, "safe"):
+            raise UnsupportedTypeError(
+                f"{values.dtype} does not fit {np.dtype(dtype)} without loss: convert it "
+                f"first, with r.with_values(r.values.astype({np.dtype(dtype).name!r}))"
+            )
+        values, starts, mask = compact(values, starts, lengths, mask)
+        values = values.astype(dtype)
+
+    item = _item(value, values.dtype, values.shape[1:])
+    shape = (lengths.size, width, *values.shape[1:])
+    out_values, out_mask = _output(shape, values, mask, out)
+    _run_pad(values, starts, lengths, mask, item, padding == "pre", out_values, out_mask)
+    return out_values, out_mask
+
+
+def compact(
+    values: Array, starts: Ints, lengths: Ints, mask: Bools | None
+) -> tuple[Array, Ints, Bools | None]:
+    """Values, starts and mask of the rows laid end to end; a copy only where they are not yet."""
+    if is_end_to_end(starts, lengths):
+        begin = int(starts[0]) if starts.size else 0
+        end = begin + int(lengths.sum())
+        part = None if mask is None else mask[begin:end]
+        return values[begin:end], read_only(starts - begin), part
+    offsets = read_only(offsets_of(lengths))
+    return (
+        read_only(_gather(values, starts, lengths, offsets)),
+        offsets[:-1],
+        None if mask is None else read_only(_gather(mask, starts, lengths, offsets)),
+    )
+
+
+def _gather(values: Array, starts: Ints, lengths: Ints, offsets: Ints) -> Array:
+    from ragmask.kernels import cpu
+
+    out = np.empty((int(offsets[-1]), *values.shape[1:]), values.dtype)
+    if out.size:
+        item_bytes = out.nbytes // len(out)
+        word = _word(item_bytes, values, out)
+        run_rows(
+            cpu.compact,
+            lengths.size,
+            _NS_PER_ROW + _NS_PER_BYTE * 2 * item_bytes * lengths,
+            _as_words(values, word),
+            starts,
+            lengths,
+            item_bytes // word.itemsize,
+            offsets,
+            _as_words(out, word),
+        )
+    return out
+
+
+def from_padded(
+    values: Any, mask: Any, lengths: Any, value: Any
+) -> tuple[Array, Ints, Ints, Bools | None]:
+    """Rows as views of a (rows, width, *item) array, and their interior mask along its steps.
+
+    What is padding is said by `mask`, `lengths` or `value`; by none of them, nothing is.
+    """
+    said = [
+        name
+        for name, given in (("mask", mask), ("lengths", lengths), ("value", value))
+        if given is not None
+    ]
+    if len(said) > 1:
+        raise InvalidInputError(f"{' and '.join(said)} both say what is padding: pass one of them")
+    dense = to_numpy(values, "values")
+    if dense.ndim < 2:
+        raise InvalidInputError(
+            f"a padded array has rows and steps, (rows, width, …); got shape {dense.shape}"
+        )
+    dense = values_array(dense)
+    rows, width = dense.shape[:2]
+    starts = np.arange(rows, dtype=np.int64) * width
+    steps = dense.reshape(rows * width, *dense.shape[2:])
+
+    if lengths is not None:
+        kept = index_array(lengths, "lengths")
+        if kept.size != rows:
+            raise InvalidInputError(f"{kept.size} lengths were given for {rows} rows")
+        bad = (kept < 0) | (kept > width)
+        if bad.any():
+            row = int(bad.argmax())
+            raise InvalidInputError(f"row {row} cannot have {kept[row]} steps of {width}")
+        return steps, read_only(starts), kept, None
+    if value is not None:
+        item = _item(value, dense.dtype, dense.shape[2:])
+        is_padding = (dense == item) | ((dense != dense) & (item != item))  # NaN is NaN here
+        first, kept = _span(~is_padding.reshape(rows, width, -1).all(axis=2))
+        return steps, read_only(starts + first), read_only(kept), None
+    if mask is not None:
+        present = mask_array(mask, (rows, width))
+        first, kept = _span(present)
+        interior = None if int(present.sum()) == int(kept.sum()) else present.reshape(-1)
+        return steps, read_only(starts + first), read_only(kept), interior
+    return steps, read_only(starts), read_only(np.full(rows, width, np.int64)), None
+
+
+def pad_sequences(
+    sequences: Any,
+    maxlen: int | None = None,
+    dtype: Any = "int32",
+    padding: str = "pre",
+    truncating: str = "pre",
+    value: Any = 0.0,
+) -> Array:
+    """Keras's `pad_sequences`: the same defaults, results and errors.
+
+    >>> import ragmask as rm
+    >>> rm.pad_sequences([[1], [2, 3], [4, 5, 6]])
+    array([[0, 0, 1],
+           [0, 2, 3],
+           [4, 5, 6]], dtype=int32)
+
+    Parameters
+    ----------
+    sequences : a sized collection of lists or arrays; items of one shape.
+    maxlen : the width; by default the longest sequence's length.
+    dtype : of the result. Floats are cut to integers without a word, as in Keras. `object`
+        and strings work too, through numpy.
+    padding, truncating : "pre" or "post", the end that is padded or cut off.
+    value : what fills the padding.
+
+    Returns an array (rows, width, *item). Raises ValueError where Keras does. For masks, for
+    views, and for batches that are Arrow already, use `Ragged.to_padded`.
+    """
+    if not hasattr(sequences, "__len__"):
+        raise InvalidInputError("`sequences` must be iterable.")
+    lengths, item_shape = _sizes(sequences)
+    width = np.max(lengths) if maxlen is None else maxlen
+    is_text = np.issubdtype(dtype, np.str_) or np.issubdtype(dtype, np.bytes_)
+    if isinstance(value, str) and dtype is not object and not is_text:
+        raise InvalidInputError(
+            f"`dtype` {dtype} is not compatible with `value`'s type: {type(value)}\n"
+            "You should set `dtype=object` for variable length strings."
+        )
+    if any(lengths):
+        if truncating not in ("pre", "post"):
+            raise InvalidInputError(f'Truncating type "{truncating}" not understood')
+        if padding not in ("pre", "post"):
+            raise InvalidInputError(f'Padding type "{padding}" not understood')
+
+    rows = [
+        s if len(s) <= width else s[-width:] if truncating == "pre" else s[:width]
+        for s in sequences
+    ]
+    shape = (len(sequences), width, *item_shape)
+    steps = _end_to_end(rows, item_shape, dtype) if np.ndim(value) == 0 else None
+    if steps is None or maxlen == 0:
+        return _pad_one_by_one(rows, np.full(shape, value, dtype), padding)
+    out = np.empty(shape, dtype)
+    kept = np.minimum(np.array(lengths, np.int64), width)
+    pattern = np.full(item_shape, value, dtype)
+    starts = offsets_of(kept)[:-1]
+    _run_pad(
+        read_only(steps),
+        read_only(starts),
+        read_only(kept),
+        None,
+        pattern,
+        padding == "pre",
+        out,
+        None,
+    )
+    return out
+
+
+def _sizes(sequences: Any) -> tuple[list[int], tuple[int, ...]]:
+    """The length of each sequence, and the shape of a step of the first that has any."""
+    lengths: list[int] = []
+    item_shape: tuple[int, ...] | None = None
+    for sequence in sequences:
+        try:
+            lengths.append(len(sequence))
+            if item_shape is None and lengths[-1]:
+                item_shape = np.asarray(sequence).shape[1:]
+        except TypeError as error:
+            raise InvalidInputError(
+                f"`sequences` must be a list of iterables. Found non-iterable: {sequence}"
+            ) from error
+    return lengths, item_shape or ()
+
+
+def _end_to_end(rows: list[Any], item_shape: tuple[int, ...], dtype: Any) -> Array | None:
+    """All steps in one array, or None where only row by row gives what Keras gives."""
+    if np.dtype(dtype).kind not in "biufc":
+        return None
+    rows = [row for row in rows if len(row)]
+    try:
+        if not rows:
+            return np.empty((0, *item_shape), dtype)
+        if all(type(row) is np.ndarray and row.dtype.kind in "biufc" for row in rows):
+            steps = np.concatenate(rows, dtype=dtype, casting="unsafe")
+        elif all(type(row) is list or type(row) is tuple for row in rows):
+            steps = np.array(list(chain.from_iterable(rows)), dtype)
+        else:
+            return None
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return steps if steps.shape == (sum(map(len, rows)), *item_shape) else None
+
+
+def _pad_one_by_one(rows: list[Any], out: Array, padding: str) -> Array:
+    """Strings, objects and mixed rows; and each of Keras's errors, from where Keras has it."""
+    item_shape = out.shape[2:]
+    for position, row in enumerate(rows):
+        if not len(row):
+            continue
+        steps = np.asarray(row, dtype=out.dtype)
+        if steps.shape[1:] != item_shape:
+            raise InvalidInputError(
+                f"Shape of sample {steps.shape[1:]} of sequence at position {position} "
+                f"is different from expected shape {item_shape}"
+            )
+        if padding == "post":
+            out[position, : len(steps)] = steps
+        else:
+            out[position, -len(steps) :] = steps
+    return out
+
+
+# -- what the kernel needs ----------------------------------------------------------------
+
+
+def _run_pad(
+    values: Array,
+    starts: Ints,
+    lengths: Ints,
+    mask: Bools | None,
+    pattern: Array,
+    pre: bool,
+    out_values: Array,
+    out_mask: Bools | None,
+) -> None:
+    """Run the kernel on words: items of any dtype and shape are moved by their size in bytes."""
+    from ragmask.kernels import cpu
+
+    rows, width = out_values.shape[:2]
+    if pattern.nbytes == 0:  # steps without features: only the mask has anything to write
+        pattern, values = np.zeros(1, np.uint8), np.zeros(len(values), np.uint8)
+        out_values = np.empty((rows, width), np.uint8)
+    word = _word(pattern.nbytes, values, out_values)
+    item = _as_words(pattern, word)
+    uniform = bool((item == item[0]).all())
+    run_rows(
+        cpu.pad,
+        rows,
+        _NS_PER_ROW + _NS_PER_BYTE * width * (pattern.nbytes + 1),
+        _as_words(read_only(values), word),
+        starts,
+        lengths,
+        mask,
+        read_only(item[:1] if uniform else item),
+        item.size,
+        width,
+        pre,
+        _as_words(out_values, word),
+        None if out_mask is None else out_mask.reshape(-1),
+    )
+
+
+def _word(item_bytes: int, *arrays: Array) -> np.dtype[Any]:
+    """The widest unsigned word that steps and addresses are a multiple of."""
+    odd = item_bytes
+    for array in arrays:
+        odd |= array.ctypes.data
+    return np.dtype(f"u{min(odd & -odd, 8)}")
+
+
+def _as_words(array: Array, word: np.dtype[Any]) -> Array:
+    return array.reshape(-1).view(word)
+
+
+def _item(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Array:
+    """`value` as one step in the batch's dtype, or an error where it does not fit."""
+    given = np.asarray(value)
+    try:
+        with np.errstate(all="ignore"):
+            item = given.astype(dtype)
+        if dtype.kind in "mM":
+            fits = given.dtype.kind in "iu" or np.can_cast(given.dtype, dtype, "same_kind")
+        elif dtype.kind in "fc":
+            fits = given.dtype.kind in "biuf" + dtype.kind
+            fits = fits and bool((np.isfinite(item) | ~np.isfinite(given)).all())
+        else:
+            fits = given.dtype.kind in "biuf" and bool((item == given).all())
+        if fits:
+            return np.ascontiguousarray(np.broadcast_to(item, item_shape))
+    except (TypeError, ValueError):
+        pass
+    raise InvalidInputError(
+        f"value {value!r} does not fit a batch of {dtype} steps of shape {item_shape}"
+    )
+
+
+def _output(
+    shape: tuple[int, ...], values: Array, mask: Bools | None, out: tuple[Any, Any] | None
+) -> tuple[Array, Bools]:
+    """Where to write: fresh arrays, the caller's of that shape, or the front of flat buffers."""
+    if math.prod(shape) * values.itemsize > np.iinfo(np.int64).max:
+        raise InvalidInputError(f"a padded array of shape {shape} is larger than any memory")
+    if out is None:
+        return np.empty(shape, values.dtype), np.empty(shape[:2], np.bool_)
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise UnsupportedTypeError(
+            f"out must be a Padded or a pair of flat buffers (values, mask); got {type(out).__name__}"
+        )
+    out_values = _out_array("values", out[0], shape, values.dtype)
+    out_mask = _out_array("mask", out[1], shape[:2], np.dtype(np.bool_))
+    inputs = [array for array in (values, mask) if array is not None]
+    for target, others in ((out_values, [out_mask, *inputs]), (out_mask, inputs)):
+        if any(np.may_share_memory(target, other) for other in others):
+            raise InvalidInputError("out overlaps the values it is filled from, or itself")
+    return out_values, out_mask
+
+
+def _out_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    target = to_numpy(array, f"out's {name}")
+    if target.dtype != dtype:
+        raise UnsupportedTypeError(f"out's {name} has dtype {target.dtype}; the batch is {dtype}")
+    if not target.flags.writeable or not target.flags.c_contiguous:
+        raise InvalidInputError(f"out's {name} must be writable and C-contiguous")
+    needed = math.prod(shape)
+    if target.ndim == 1:
+        if target.size < needed:
+            raise InvalidInputError(
+                f"out's {name} holds {target.size} elements; a batch of shape {shape} needs {needed}"
+            )
+        return target[:needed].reshape(shape)
+    if target.shape != shape:
+        raise InvalidInputError(f"out's {name} has shape {target.shape}; the batch has {shape}")
+    return target
+
+
+def _span(present: Bools) -> tuple[Ints, Ints]:
+    """Where each row's first kept step is, and how many steps lead to its last."""
+    width = present.shape[1]
+    if width == 0:
+        return np.zeros(len(present), np.int64), np.zeros(len(present), np.int64)
+    some = present.any(axis=1)
+    first = present.argmax(axis=1)
+    last = width - present[:, ::-1].argmax(axis=1)
+    return np.where(some, first, 0), np.where(some, last - first, 0)

@@ -1,0 +1,658 @@
+"""The two shapes of a batch: Ragged, rows as views of values laid end to end; and Padded."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ragmask import arrow, elementwise, padding
+from ragmask.devices import (
+    Array,
+    Bools,
+    Ints,
+    index_array,
+    mask_array,
+    read_only,
+    to_numpy,
+    values_array,
+)
+from ragmask.errors import InvalidInputError, RowIndexError, UnsupportedTypeError
+from ragmask.layout import (
+    Side,
+    check_count,
+    check_offsets,
+    check_rows,
+    check_side,
+    is_end_to_end,
+    offsets_of,
+    same_lengths,
+    truncate,
+)
+
+_SHOWN_ROWS = 6
+
+
+class Padded(NDArrayOperatorsMixin):
+    """A dense batch: values (rows, width, *item), and the mask of the steps that count.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> rm.Padded(np.array([[1, 2], [3, 0]]), np.array([[True, True], [True, False]]))
+    Padded(2 rows of 2 steps, int64, 3 kept)
+      [1 2]
+      [3 ·]
+
+    Parameters
+    ----------
+    values : (rows, width, *item), any dtype of numbers, bools, times or durations. Taken
+        without a copy where each row is contiguous.
+    mask : bool (rows, width), True = keep; or None where every step counts.
+
+    numpy's ufuncs, operators and comparisons work on each step and keep the mask. Raises
+    InvalidInputError for shapes that disagree, UnsupportedTypeError for other dtypes.
+    """
+
+    __slots__ = ("_mask", "_values")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, values: Any, mask: Any = None) -> None:
+        dense = to_numpy(values, "values")
+        if dense.ndim < 2:
+            raise InvalidInputError(
+                f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
+            )
+        if dense.shape[0] == 0 or not dense[0].flags.c_contiguous or not dense.dtype.isnative:
+            dense = values_array(dense)
+        else:
+            values_array(dense[0])  # for its look at the dtype
+        self._values = dense
+        self._mask = None if mask is None else _keep_writable(mask, dense.shape[:2])
+
+    @classmethod
+    def _trusted(cls, values: Array, mask: Bools | None) -> "Padded":
+        padded = cls.__new__(cls)
+        padded._values, padded._mask = values, mask
+        return padded
+
+    @property
+    def values(self) -> Array:
+        """(rows, width, *item)."""
+        return self._values
+
+    @property
+    def mask(self) -> Bools | None:
+        """bool (rows, width), True = keep; None where every step counts."""
+        return self._mask
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._values.dtype
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one step: () for numbers, (features,) for vectors."""
+        return self._values.shape[2:]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __bool__(self) -> bool:
+        raise _ambiguous("Padded")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        raise UnsupportedTypeError("a Padded has values and a mask: take .values, and mind .mask")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return elementwise.apply(Padded, ufunc, method, inputs, options)
+
+    def _dense(self) -> tuple[Array, Bools | None]:
+        return self._values, self._mask
+
+    def _like(self, values: Array, mask: Bools | None) -> "Padded":
+        return Padded._trusted(values, mask)
+
+    def _check_same_rows(self, other: "Padded", what: str) -> None:
+        if self.shape[:2] != other.shape[:2]:
+            raise InvalidInputError(
+                f"{what} differ in rows and width: {self.shape[:2]} and {other.shape[:2]}"
+            )
+
+    def __repr__(self) -> str:
+        rows, width = self.shape[:2]
+        kept = rows * width if self._mask is None else int(self._mask.sum())
+        head = f"Padded({_count(rows, 'row')} of {_count(width, 'step')}, {_item_name(self)}, "
+        return _with_rows(
+            f"{head}{kept} kept)",
+            rows,
+            lambda row: (self._values[row], None if self._mask is None else self._mask[row]),
+        )
+
+
+class Ragged(NDArrayOperatorsMixin):
+    """Rows of unequal length as views of one values array. Immutable.
+
+    >>> import ragmask as rm
+    >>> r = rm.Ragged([1, 2, 3, 4, 5], starts=[0, 3, 5], lengths=[3, 2, 0])
+    >>> r
+    Ragged(3 rows, 5 steps, int64, lengths 0–3)
+      [1 2 3]
+      [4 5]
+      []
+    >>> r[::-1].truncate(2).to_padded(value=-1).values
+    array([[-1, -1],
+           [ 4,  5],
+           [ 1,  2]])
+
+    Row i is `values[starts[i] : starts[i] + lengths[i]]`. Rows may come in any order, leave
+    gaps, overlap or be empty. Indexing, truncating and sorting give new views of the same
+    values, in time that grows with the rows alone.
+
+    Parameters
+    ----------
+    values : (n, *item), numbers, bools, times or durations. C-contiguous arrays are not copied.
+    starts, lengths : integers (rows,), copied, and checked once.
+    mask : bool (n,), True = keep, or None. It runs along `values`.
+
+    numpy's ufuncs, operators and comparisons work on each step and keep rows and mask:
+    `ids != 0` is a Ragged of bools. Raises InvalidInputError, naming the row, for rows that
+    do not lie inside the values; UnsupportedTypeError for dtypes that are no numbers.
+    """
+
+    __slots__ = (
+        "_is_compact",
+        "_lengths",
+        "_mask",
+        "_max_length",
+        "_n_steps",
+        "_starts",
+        "_values",
+    )
+    __hash__ = None  # type: ignore[assignment]
+
+    _values: Array
+    _starts: Ints
+    _lengths: Ints
+    _mask: Bools | None
+    _is_compact: bool | None
+    _n_steps: int | None
+    _max_length: int | None
+
+    # -- constructors ---------------------------------------------------------------------
+
+    def __init__(self, values: Any, starts: Any, lengths: Any, mask: Any = None) -> None:
+        values = values_array(values)
+        starts, lengths = index_array(starts, "starts"), index_array(lengths, "lengths")
+        check_rows(len(values), starts, lengths)
+        mask = None if mask is None else mask_array(mask, values.shape[:1])
+        self._set(values, starts, lengths, mask)
+
+    def _set(self, values: Array, starts: Ints, lengths: Ints, mask: Bools | None) -> "Ragged":
+        self._values, self._starts, self._lengths, self._mask = values, starts, lengths, mask
+        self._is_compact = self._n_steps = self._max_length = None
+        return self
+
+    @classmethod
+    def _trusted(cls, values: Array, starts: Ints, lengths: Ints, mask: Bools | None) -> "Ragged":
+        """For rows that are known to lie inside the values."""
+        return cls.__new__(cls)._set(values, starts, lengths, mask)
+
+    @classmethod
+    def from_offsets(cls, values: Any, offsets: Any, mask: Any = None) -> "Ragged":
+        """Rows between neighbouring offsets, the layout of Arrow's lists.
+
+        >>> import ragmask as rm
+        >>> rm.Ragged.from_offsets([1, 2, 3], [0, 2, 2, 3]).lengths
+        array([2, 0, 1])
+
+        values (n, *item); offsets integers (rows + 1,), never decreasing, within 0 to n;
+        mask bool (n,) or None. Raises InvalidInputError, naming the row, otherwise.
+        """
+        values, offsets = values_array(values), index_array(offsets, "offsets")
+        check_offsets(len(values), offsets)
+        mask = None if mask is None else mask_array(mask, values.shape[:1])
+        return cls._trusted(values, offsets[:-1], read_only(np.diff(offsets)), mask)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Any], dtype: npt.DTypeLike | None = None) -> "Ragged":
+        """Rows given one by one: lists of numbers, of lists, or arrays. One copy.
+
+        >>> import ragmask as rm
+        >>> rm.Ragged.from_rows([[1, 2, 3], [], [4.5]])
+        Ragged(3 rows, 4 steps, float64, lengths 0–3)
+          [1. 2. 3.]
+          []
+          [4.5]
+
+        dtype is by default what numpy makes of all rows that are not empty. Raises
+        InvalidInputError, naming the row, where steps differ in shape.
+        """
+        parts = [_row_array(row, position, dtype) for position, row in enumerate(rows)]
+        lengths = np.array([len(part) for part in parts], np.int64)
+        full = [part for part in parts if len(part)] or parts[:1]
+        for position, part in enumerate(parts):
+            if len(part) and part.shape[1:] != full[0].shape[1:]:
+                raise InvalidInputError(
+                    f"row {position} has steps of shape {part.shape[1:]}, "
+                    f"and the rows before it {full[0].shape[1:]}"
+                )
+        values = np.concatenate(full) if full else np.empty(0, dtype)
+        offsets = read_only(offsets_of(lengths))
+        return cls._trusted(values_array(values), offsets[:-1], read_only(lengths), None)
+
+    @classmethod
+    def from_arrow(cls, array: Any, nulls: arrow.Nulls = "empty") -> "Ragged":
+        """Rows of an Arrow list array, or of anything with the Arrow PyCapsule interface.
+
+        >>> import pyarrow as pa
+        >>> import ragmask as rm
+        >>> rm.Ragged.from_arrow(pa.array([[1, None, 3], None, [4]]))
+        Ragged(3 rows, 4 steps, int64, lengths 0–3, masked)
+          [1 · 3]
+          []
+          [4]
+
+        Lists, large lists, list views, fixed-size lists and fixed-shape tensors, chunked or
+        sliced. One chunk of numbers, timestamps or durations without null items is not copied;
+        bools, dates, dictionaries and null items cost one copy. A null item keeps its place
+        with mask False and value 0.
+
+        nulls : "empty" reads a null list as an empty row, "error" raises and names it.
+
+        Raises UnsupportedTypeError for other types, with what to do; InvalidInputError for
+        offsets that leave the values.
+        """
+        return cls._trusted(*arrow.read_rows(array, nulls))
+
+    @classmethod
+    def from_padded(
+        cls, values: Any, mask: Any = None, *, lengths: Any = None, value: Any = None
+    ) -> "Ragged":
+        """The rows of a dense array without their padding, as views of it.
+
+        >>> import numpy as np
+        >>> import ragmask as rm
+        >>> rm.Ragged.from_padded(np.array([[1, 2, 0], [0, 0, 0]]), value=0)
+        Ragged(2 rows, 2 steps, int64, lengths 0–2)
+          [1 2]
+          []
+
+        What is padding is said by one of `mask` (bool (rows, width), True = keep), `lengths`
+        (integers (rows,), padding comes after) or `value` (steps all of whose features equal
+        it). By none of them, rows are kept whole. Padding lies at the ends of a row: steps
+        between that are masked stay in place and stay masked, and those that merely equal
+        `value` are data. A Padded is taken with its mask.
+
+        Raises InvalidInputError for shapes that disagree.
+        """
+        if isinstance(values, Padded):
+            if mask is None and lengths is None and value is None:
+                mask = values.mask
+            values = values.values
+        return cls._trusted(*padding.from_padded(values, mask, lengths, value))
+
+    # -- what it holds --------------------------------------------------------------------
+
+    @property
+    def values(self) -> Array:
+        """(n, *item), read-only. A view's rows need not cover it."""
+        return self._values
+
+    @property
+    def starts(self) -> Ints:
+        """int64 (rows,): where each row begins in `values`."""
+        return self._starts
+
+    @property
+    def lengths(self) -> Ints:
+        """int64 (rows,): the steps of each row, masked ones included."""
+        return self._lengths
+
+    @property
+    def mask(self) -> Bools | None:
+        """bool (n,) along `values`, True = keep; None where every step counts."""
+        return self._mask
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._values.dtype
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one step: () for numbers, (features,) for vectors."""
+        return self._values.shape[1:]
+
+    @property
+    def n_steps(self) -> int:
+        """The sum of all lengths."""
+        if self._n_steps is None:
+            self._n_steps = int(self._lengths.sum())
+        return self._n_steps
+
+    @property
+    def max_length(self) -> int:
+        """The longest row's length; 0 where there are no rows."""
+        if self._max_length is None:
+            self._max_length = int(self._lengths.max(initial=0))
+        return self._max_length
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether the rows cover the values one after another, with no gap or overlap."""
+        if self._is_compact is None:
+            begins = len(self) == 0 or int(self._starts[0]) == 0
+            covers = self.n_steps == len(self._values)
+            self._is_compact = begins and covers and is_end_to_end(self._starts, self._lengths)
+        return self._is_compact
+
+    @property
+    def offsets(self) -> Ints:
+        """int64 (rows + 1,): row i is `values[offsets[i] : offsets[i + 1]]`.
+
+        Raises InvalidInputError unless `is_compact`.
+        """
+        if not self.is_compact:
+            raise InvalidInputError("only a compact Ragged has offsets: call compact() first")
+        return read_only(offsets_of(self._lengths))
+
+    # -- views ----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[Array]:
+        for row in range(len(self)):
+            yield self[row]
+
+    @overload
+    def __getitem__(self, rows: int) -> Array: ...
+    @overload
+    def __getitem__(self, rows: slice | Sequence[int] | Array) -> "Ragged": ...
+    def __getitem__(self, rows: Any) -> Any:
+        """One row as an array, or several as a view: `r[3]`, `r[2:5]`, `r[[4, 0]]`, `r[r.lengths > 9]`.
+
+        A row with masked steps is a numpy masked array.
+        """
+        if isinstance(rows, int | np.integer) and not isinstance(rows, bool):
+            return self._row(int(rows))
+        if not isinstance(rows, slice):
+            rows = self._row_numbers(rows)
+        return Ragged._trusted(
+            self._values, read_only(self._starts[rows]), read_only(self._lengths[rows]), self._mask
+        )
+
+    def _row(self, row: int) -> Array:
+        if not -len(self) <= row < len(self):
+            raise RowIndexError(f"row {row} of a batch of {len(self)} rows")
+        start = int(self._starts[row])
+        steps = slice(start, start + int(self._lengths[row]))
+        values = self._values[steps]
+        if self._mask is None:
+            return values
+        dropped = ~self._mask[steps].reshape(-1, *(1 for _ in self.item_shape))
+        return np.ma.MaskedArray(values, np.broadcast_to(dropped, values.shape))
+
+    def _row_numbers(self, rows: Any) -> Array:
+        if isinstance(rows, Ragged | Padded | tuple):
+            raise UnsupportedTypeError(
+                f"rows are picked by an integer, a slice or an array; got {type(rows).__name__}"
+            )
+        picked = to_numpy(rows, "the index")
+        if picked.dtype == np.bool_:
+            if picked.shape != (len(self),):
+                raise InvalidInputError(
+                    f"an index of bools needs one for each of {len(self)} rows; "
+                    f"got shape {picked.shape}"
+                )
+            return picked
+        numbers = index_array(rows, "the index")
+        outside = (numbers < -len(self)) | (numbers >= len(self))
+        if outside.any():
+            raise RowIndexError(f"row {numbers[outside.argmax()]} of a batch of {len(self)} rows")
+        return numbers
+
+    def truncate(self, maxlen: int, side: Side = "post") -> "Ragged":
+        """Rows of at most `maxlen` steps, as a view; `side` is the end that is cut off.
+
+        >>> import ragmask as rm
+        >>> rm.Ragged.from_rows([[1, 2, 3], [4]]).truncate(2, side="pre").to_rows()
+        [array([2, 3]), array([4])]
+        """
+        check_side("side", side)
+        starts, lengths = truncate(self._starts, self._lengths, check_count("maxlen", maxlen), side)
+        return Ragged._trusted(self._values, read_only(starts), read_only(lengths), self._mask)
+
+    def with_values(self, values: Any) -> "Ragged":
+        """The same rows and mask over other values, (n, *any item).
+
+        >>> import ragmask as rm
+        >>> r = rm.Ragged.from_rows([[1, 2], [3]])
+        >>> r.with_values(r.values / 2).to_rows()
+        [array([0.5, 1. ]), array([1.5])]
+        """
+        other = values_array(values)
+        if len(other) != len(self._values):
+            raise InvalidInputError(
+                f"the values must be {len(self._values)} steps, as many as `.values` has now; "
+                f"got {len(other)}"
+            )
+        return Ragged._trusted(other, self._starts, self._lengths, self._mask)
+
+    def compact(self) -> "Ragged":
+        """The rows end to end, covering their values; masked steps and their mask stay.
+
+        Itself where it is compact already; no copy where the rows lie end to end somewhere
+        in the values; else one copy of the rows' own steps.
+        """
+        if self.is_compact:
+            return self
+        values, starts, mask = padding.compact(
+            self._values, self._starts, self._lengths, self._mask
+        )
+        return Ragged._trusted(values, starts, self._lengths, mask)
+
+    # -- to other shapes ------------------------------------------------------------------
+
+    def to_padded(
+        self,
+        maxlen: int | None = None,
+        *,
+        padding: Side = "post",
+        truncating: Side = "post",
+        value: Any = 0,
+        multiple_of: int | None = None,
+        dtype: npt.DTypeLike | None = None,
+        out: Padded | tuple[Any, Any] | None = None,
+    ) -> Padded:
+        """A dense array of the rows, and the mask of what is real in it.
+
+        >>> import ragmask as rm
+        >>> r = rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927]])
+        >>> r.to_padded(maxlen=4)
+        Padded(2 rows of 4 steps, int64, 7 kept)
+          [711 632 71 ·]
+          [73 8 3215 55]
+
+        Parameters
+        ----------
+        maxlen : the width; by default the longest row's length.
+        padding, truncating : "post" or "pre", the end that is padded or cut off.
+        value : what padding holds: a number, or one step (*item).
+        multiple_of : rounds the width up, for hardware that likes it.
+        dtype : of the result. One that could lose something is refused.
+        out : a Padded of the right shape, or a pair of flat buffers (values, mask) with room
+            enough, of whose front a view is returned. Fresh pages cost more than the padding:
+            in a loop, pass buffers.
+
+        Returns a Padded: values (rows, width, *item), mask (rows, width). Masked steps keep
+        their value, and their mask. Raises InvalidInputError for a negative maxlen, an unknown
+        word, a value or an `out` that does not fit; UnsupportedTypeError for a lossy dtype.
+        """
+        from ragmask.padding import to_padded
+
+        target = (out.values, out.mask) if isinstance(out, Padded) else out
+        return Padded._trusted(
+            *to_padded(
+                self._values,
+                self._starts,
+                self._lengths,
+                self._mask,
+                maxlen,
+                padding,
+                truncating,
+                value,
+                multiple_of,
+                dtype,
+                target,
+            )
+        )
+
+    def to_arrow(self) -> Any:
+        """A pyarrow list array (a large list from 2^31 steps on), masked steps as nulls.
+
+        >>> import ragmask as rm
+        >>> rm.Ragged.from_rows([[1, 2], []]).to_arrow().to_pylist()
+        [[1, 2], []]
+
+        Numbers keep the memory of the compact form. Steps of a shape become fixed-size lists.
+        """
+        rows = self.compact()
+        return arrow.write_rows(rows._values, rows.offsets, rows._mask)
+
+    def to_rows(self) -> list[Array]:
+        """Each row as an array: a view, or a numpy masked array where there is a mask."""
+        return list(self)
+
+    # -- Python's and numpy's protocols ---------------------------------------------------
+
+    def __bool__(self) -> bool:
+        raise _ambiguous("Ragged")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        raise UnsupportedTypeError(
+            "a Ragged is no dense array: take .values for its steps or .to_padded() for a "
+            "(rows, width) array with a mask"
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return elementwise.apply(Ragged, ufunc, method, inputs, options)
+
+    def _dense(self) -> tuple[Array, Bools | None]:
+        rows = self.compact()
+        return rows._values, rows._mask
+
+    def _like(self, values: Array, mask: Bools | None) -> "Ragged":
+        starts = read_only(offsets_of(self._lengths)[:-1])
+        return Ragged._trusted(read_only(values), starts, self._lengths, mask)
+
+    def _check_same_rows(self, other: "Ragged", what: str) -> None:
+        same_lengths(self._lengths, other._lengths, what)
+
+    def __reduce__(self) -> Any:
+        rows = self.compact()
+        return Ragged.from_offsets, (rows._values, rows.offsets, rows._mask)
+
+    def __repr__(self) -> str:
+        head = f"Ragged({_count(len(self), 'row')}, {_count(self.n_steps, 'step')}, "
+        head += _item_name(self)
+        if len(self):
+            head += f", lengths {self._lengths.min()}–{self.max_length}"
+        if self._mask is not None:
+            head += ", masked"
+
+        def show(row: int) -> tuple[Array, Bools | None]:
+            start = int(self._starts[row])
+            steps = slice(start, start + int(self._lengths[row]))
+            return self._values[steps], None if self._mask is None else self._mask[steps]
+
+        return _with_rows(f"{head})", len(self), show)
+
+
+def concatenate(parts: Sequence[Ragged]) -> Ragged:
+    """The rows of several batches as one compact batch: one copy, of their own steps alone."""
+    if len(parts) == 1:
+        return parts[0]
+    compact = [part.compact() for part in parts]
+    mask = None
+    if any(part.mask is not None for part in compact):
+        mask = np.concatenate(
+            [
+                np.ones(part.n_steps, np.bool_) if part.mask is None else part.mask
+                for part in compact
+            ]
+        )
+    lengths = np.concatenate([part.lengths for part in compact])
+    return Ragged._trusted(
+        read_only(np.concatenate([part.values for part in compact])),
+        read_only(offsets_of(lengths)[:-1]),
+        read_only(lengths),
+        mask,
+    )
+
+
+def _row_array(row: Any, position: int, dtype: npt.DTypeLike | None) -> Array:
+    what = f"row {position}"
+    if isinstance(row, np.ndarray) and dtype is None:
+        array = to_numpy(row, what)
+    else:
+        try:
+            array = np.asarray(to_numpy(row, what), dtype=dtype)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise InvalidInputError(f"{what} cannot be read as numbers: {error}") from error
+    if array.ndim == 0:
+        raise InvalidInputError(
+            f"{what} is the single value {row!r}: give each row as a list or an array of steps"
+        )
+    if array.size == 0 and dtype is None and isinstance(row, list | tuple):
+        return array
+    return values_array(array, what)
+
+
+def _keep_writable(mask: Any, shape: tuple[int, ...]) -> Bools:
+    mask_array(mask, shape)
+    return to_numpy(mask, "mask")
+
+
+def _ambiguous(kind: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"a {kind} is neither true nor false: ask len(), or compare values and mask"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _item_name(batch: Padded | Ragged) -> str:
+    shape = "×".join(map(str, batch.item_shape))
+    return f"{shape} {batch.dtype}" if shape else str(batch.dtype)
+
+
+def _with_rows(head: str, rows: int, show: Any) -> str:
+    lines = [head]
+    for row in range(min(rows, _SHOWN_ROWS)):
+        values, mask = show(row)
+        lines.append("  " + _row_text(values, mask))
+    if rows > _SHOWN_ROWS:
+        lines.append(f"  … {rows - _SHOWN_ROWS:,} more")
+    return "\n".join(lines)
+
+
+def _row_text(values: Array, mask: Bools | None) -> str:
+    """One row on one line, masked steps as dots."""
+    most = 10 if values.ndim == 1 else 3
+    texts = [
+        "·" if mask is not None and not mask[step] else _step_text(values[step])
+        for step in range(min(len(values), most))
+    ]
+    return f"[{' '.join(texts)}{' …' if len(values) > most else ''}]"
+
+
+def _step_text(step: Any) -> str:
+    with np.printoptions(threshold=4, edgeitems=2, precision=4):
+        return str(step).replace("\n", "")

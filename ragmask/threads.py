@@ -1,0 +1,153 @@
+"""Runs a row kernel over all rows on N threads: the only parallelism in ragmask.
+
+Rows are cut into chunks of equal cost, not of equal number. The caller and its helpers take
+chunks from one queue, and the caller never waits for a helper that has not begun, so small
+work and busy machines cost nothing. Which thread takes a chunk changes no result: a kernel
+writes each row by itself.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ragmask.errors import InvalidInputError
+
+# A hand-over to another thread was measured at 50-160 µs; less work than this stays here.
+_WORTH_A_THREAD_NS = 200_000
+_CHUNKS_PER_THREAD = 4
+
+_lock = threading.Lock()
+_num_threads: int | None = None
+_pool: ThreadPoolExecutor | None = None
+
+
+def get_num_threads() -> int:
+    """The number of threads a kernel runs on.
+
+    >>> import ragmask as rm
+    >>> rm.get_num_threads() >= 1
+    True
+
+    It is what `set_num_threads` set, else RAGMASK_NUM_THREADS, else the number of CPUs this
+    process may use.
+    """
+    global _num_threads
+    if _num_threads is None:
+        _num_threads = _default_num_threads()
+    return _num_threads
+
+
+def set_num_threads(n: int) -> None:
+    """Run kernels on `n` threads from now on, the caller's own included.
+
+    >>> import ragmask as rm
+    >>> rm.set_num_threads(2)
+
+    Results never depend on it. Raises InvalidInputError unless `n` is an integer of at least 1.
+    """
+    global _num_threads, _pool
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise InvalidInputError(f"set_num_threads takes an integer of at least 1; got {n!r}")
+    with _lock:
+        old, _pool, _num_threads = _pool, None, int(n)
+    if old is not None:
+        old.shutdown(wait=False)
+
+
+def run_rows(
+    kernel: Callable[..., Any],
+    rows: int,
+    cost_ns: float | npt.NDArray[Any],
+    *args: Any,
+) -> None:
+    """Call `kernel(first_row, last_row, *args)` on ranges that together cover all rows.
+
+    `cost_ns` is a guess of a row's nanoseconds: a number for all rows alike, or one a row.
+    """
+    chunks = _chunks(rows, cost_ns, get_num_threads())
+    if len(chunks) < 2:
+        for first_row, last_row in chunks:
+            kernel(first_row, last_row, *args)
+        return
+
+    todo = deque(chunks)
+
+    def drain() -> None:
+        while True:
+            try:
+                first_row, last_row = todo.popleft()
+            except IndexError:
+                return
+            kernel(first_row, last_row, *args)
+
+    helpers = _call_helpers(drain, min(get_num_threads(), len(chunks)) - 1)
+    try:
+        drain()
+    finally:  # on Ctrl-C too: nobody writes into the output once this call has ended
+        todo.clear()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+
+def _chunks(
+    rows: int, cost_ns: float | npt.NDArray[Any], num_threads: int
+) -> list[tuple[int, int]]:
+    """Ranges of rows of about equal cost; one range where threads would not pay."""
+    if rows == 0:
+        return []
+    total = float(cost_ns.sum()) if isinstance(cost_ns, np.ndarray) else cost_ns * rows
+    if num_threads == 1 or total < _WORTH_A_THREAD_NS:
+        return [(0, rows)]
+    wanted = min(rows, num_threads * _CHUNKS_PER_THREAD)
+    if isinstance(cost_ns, np.ndarray):
+        shares = np.arange(1, wanted) * (total / wanted)
+        cuts = np.searchsorted(np.cumsum(cost_ns), shares, side="left") + 1
+    else:
+        cuts = np.arange(1, wanted) * rows // wanted
+    edges = [0, *np.unique(np.clip(cuts, 1, rows)).tolist(), rows]
+    return [(first, last) for first, last in zip(edges, edges[1:], strict=False) if first < last]
+
+
+def _call_helpers(task: Callable[[], None], count: int) -> list[Future[None]]:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), "ragmask")
+        pool = _pool
+    helpers: list[Future[None]] = []
+    try:
+        for _ in range(count):
+            helpers.append(pool.submit(task))
+    except RuntimeError:  # the interpreter is shutting down, or another caller re-made the pool
+        pass
+    return helpers
+
+
+def _default_num_threads() -> int:
+    setting = os.environ.get("RAGMASK_NUM_THREADS", "").strip()
+    if setting:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise InvalidInputError(
+                f"RAGMASK_NUM_THREADS must be an integer of at least 1; got {setting!r}"
+            )
+        return int(setting)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _forget_pool_in_child() -> None:
+    """A fork copies the pool but not its threads."""
+    global _lock, _pool
+    _lock, _pool = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool_in_child)
