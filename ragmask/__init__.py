@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     )
     from ragmask.padding import pad_sequences
     from ragmask.ragged import Padded, Ragged
-    from ragmask.stream.batch import Batch
-    from ragmask.stream.stream import Stream, stream
+    from ragmask.streaming.batch import Batch
+    from ragmask.streaming.stream import Stream, stream
     from ragmask.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -40,9 +40,9 @@ _HOME = {
     "pad_sequences": "ragmask.padding",
     "Padded": "ragmask.ragged",
     "Ragged": "ragmask.ragged",
-    "Batch": "ragmask.stream.batch",
-    "Stream": "ragmask.stream.stream",
-    "stream": "ragmask.stream.stream",
+    "Batch": "ragmask.streaming.batch",
+    "Stream": "ragmask.streaming.stream",
+    "stream": "ragmask.streaming.stream",
     "get_num_threads": "ragmask.threads",
     "set_num_threads": "ragmask.threads",
 }

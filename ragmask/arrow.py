@@ -133,7 +133,7 @@ def _chunks(source: Any) -> tuple[list[Any], Any]:
     chunks = source.chunks if isinstance(source, pa.ChunkedArray) else [source]
     type_ = source.type
     for chunk in chunks:
-        chunk.validate()
+        _validate(chunk)
     if pa.types.is_struct(type_) and type_.num_fields > 0:
         names = [type_.field(i).name for i in range(type_.num_fields)]
         if len(names) > 1:
@@ -222,7 +222,7 @@ def _read_items(items: Any) -> tuple[Array, Bools | None]:
         values, mask = _read_items(items.storage)
         return (values != 0 if isinstance(type_, pa.Bool8Type) else values), mask
     if pa.types.is_dictionary(type_):
-        items.validate(full=True)  # an index past the dictionary would read foreign memory
+        _validate(items, full=True)  # an index past the dictionary would read foreign memory
         return _read_items(items.dictionary_decode())
     if pa.types.is_run_end_encoded(type_):
         return _read_items(pc.run_end_decode(items))
@@ -330,6 +330,13 @@ def _write_leaf(flat: Array, mask: Bools | None) -> Any:
 
 # -- small things -------------------------------------------------------------------------
 
+_STRINGS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_dictionary,
+)
+
 
 def _is_list(type_: Any) -> bool:
     return bool(
@@ -384,7 +391,7 @@ def _remedy(type_: Any, kind: Kind) -> str:
     if _is_list(type_) and _is_list(type_.value_type):
         return "it is ragged twice; flatten one level first (pyarrow.compute.list_flatten)"
     item = type_.value_type if _is_list(type_) else type_
-    if pa.types.is_string(item) or pa.types.is_large_string(item) or pa.types.is_dictionary(item):
+    if any(is_kind(item) for is_kind in _STRINGS):
         return "strings become ids first, through a vocabulary"
     return "it takes lists of numbers, bools, times or fixed-size lists of them; cast it first"
 
@@ -398,6 +405,16 @@ def _one_array(chunked: Any) -> Any:
             )
         return combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)
     return combined
+
+
+def _validate(array: Any, full: bool = False) -> None:
+    """Arrow's own look at an array: its buffers' sizes and outer offsets, and indices if `full`."""
+    try:
+        array.validate(full=full)
+    except pa.ArrowInvalid as error:
+        raise InvalidInputError(
+            f"this Arrow array of {array.type} is broken, read it again from its source: {error}"
+        ) from error
 
 
 def _validity(array: Any) -> Bools:

@@ -60,6 +60,19 @@ def values_array(array: Any, what: str = "values") -> Array:
     )
 
 
+def number_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """`dtype` in native byte order, if it is one that `values` may have."""
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError as error:
+        raise UnsupportedTypeError(f"dtype {dtype!r} is none that numpy knows: {error}") from error
+    if wanted.kind not in _NUMBER_KINDS:
+        raise UnsupportedTypeError(
+            f"dtype {wanted} holds no numbers; use a dtype of numbers, bools, times or durations"
+        )
+    return wanted.newbyteorder("=")
+
+
 def index_array(array: Any, what: str) -> Ints:
     """A private int64 copy of `array`, which must be one-dimensional and of an integer dtype.
 

@@ -70,7 +70,7 @@ def check_count(name: str, count: object, least: int = 0) -> int:
 
 def truncate(starts: Ints, lengths: Ints, maxlen: int, side: Side) -> tuple[Ints, Ints]:
     """Rows of at most `maxlen` steps; `side` is the end that is cut off."""
-    kept = np.minimum(lengths, maxlen)
+    kept = np.minimum(lengths, min(maxlen, np.iinfo(np.int64).max))
     return (starts + (lengths - kept) if side == "pre" else starts), kept
 
 

@@ -13,6 +13,7 @@ from ragmask.devices import (
     Ints,
     index_array,
     mask_array,
+    number_dtype,
     read_only,
     to_numpy,
     values_array,
@@ -54,16 +55,18 @@ def to_padded(
     else:
         width = int(lengths.max(initial=0))
     if multiple_of is not None:
-        width = math.ceil(width / check_count("multiple_of", multiple_of, 1)) * multiple_of
+        multiple = check_count("multiple_of", multiple_of, 1)
+        width = -(-width // multiple) * multiple
 
-    if dtype is not None and np.dtype(dtype) != values.dtype:
-        if not np.can_cast(values.dtype, dtype, "safe"):
+    target = values.dtype if dtype is None else number_dtype(dtype)
+    if target != values.dtype:
+        if not np.can_cast(values.dtype, target, "safe"):
             raise UnsupportedTypeError(
-                f"{values.dtype} does not fit {np.dtype(dtype)} without loss: convert it "
-                f"first, with r.with_values(r.values.astype({np.dtype(dtype).name!r}))"
+                f"{values.dtype} does not fit {target} without loss: convert it "
+                f"first, with r.with_values(r.values.astype({target.name!r}))"
             )
         values, starts, mask = compact(values, starts, lengths, mask)
-        values = values.astype(dtype)
+        values = values.astype(target)
 
     item = _item(value, values.dtype, values.shape[1:])
     shape = (lengths.size, width, *values.shape[1:])
@@ -146,7 +149,7 @@ def from_padded(
     if value is not None:
         item = _item(value, dense.dtype, dense.shape[2:])
         is_padding = (dense == item) | ((dense != dense) & (item != item))  # NaN is NaN here
-        first, kept = _span(~is_padding.reshape(rows, width, -1).all(axis=2))
+        first, kept = _span(~is_padding.all(axis=tuple(range(2, dense.ndim))))
         return steps, read_only(starts + first), read_only(kept), None
     if mask is not None:
         present = mask_array(mask, (rows, width))
@@ -338,7 +341,7 @@ def _item(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Arra
         with np.errstate(all="ignore"):
             item = given.astype(dtype)
         if dtype.kind in "mM":
-            fits = given.dtype.kind in "iu" or np.can_cast(given.dtype, dtype, "same_kind")
+            fits = given.dtype.kind in "iu" or _is_same_time(given, item)
         elif dtype.kind in "fc":
             fits = given.dtype.kind in "biuf" + dtype.kind
             fits = fits and bool((np.isfinite(item) | ~np.isfinite(given)).all())
@@ -353,6 +356,15 @@ def _item(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Arra
     )
 
 
+def _is_same_time(given: Array, item: Array) -> bool:
+    """Whether no finer unit was cut off and nothing overflowed on the way to the batch's unit."""
+    if given.dtype.kind != item.dtype.kind:
+        return False
+    if np.datetime_data(given.dtype)[0] == "generic":  # NaT, or a count of the batch's own unit
+        return True
+    return bool(((item.astype(given.dtype) == given) | np.isnat(given)).all())
+
+
 def _output(
     shape: tuple[int, ...], values: Array, mask: Bools | None, out: tuple[Any, Any] | None
 ) -> tuple[Array, Bools]:
@@ -363,7 +375,8 @@ def _output(
         return np.empty(shape, values.dtype), np.empty(shape[:2], np.bool_)
     if not isinstance(out, tuple) or len(out) != 2:
         raise UnsupportedTypeError(
-            f"out must be a Padded or a pair of flat buffers (values, mask); got {type(out).__name__}"
+            "out must be a Padded or a pair of flat buffers (values, mask); "
+            f"got {type(out).__name__}"
         )
     out_values = _out_array("values", out[0], shape, values.dtype)
     out_mask = _out_array("mask", out[1], shape[:2], np.dtype(np.bool_))
@@ -384,7 +397,8 @@ def _out_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[An
     if target.ndim == 1:
         if target.size < needed:
             raise InvalidInputError(
-                f"out's {name} holds {target.size} elements; a batch of shape {shape} needs {needed}"
+                f"out's {name} holds {target.size} elements; "
+                f"a batch of shape {shape} needs {needed}"
             )
         return target[:needed].reshape(shape)
     if target.shape != shape:

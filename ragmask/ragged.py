@@ -225,7 +225,7 @@ class Ragged(NDArrayOperatorsMixin):
         >>> import ragmask as rm
         >>> rm.Ragged.from_rows([[1, 2, 3], [], [4.5]])
         Ragged(3 rows, 4 steps, float64, lengths 0–3)
-          [1. 2. 3.]
+          [1.0 2.0 3.0]
           []
           [4.5]
 
@@ -241,7 +241,11 @@ class Ragged(NDArrayOperatorsMixin):
                     f"row {position} has steps of shape {part.shape[1:]}, "
                     f"and the rows before it {full[0].shape[1:]}"
                 )
-        values = np.concatenate(full) if full else np.empty(0, dtype)
+        try:
+            values = np.concatenate(full) if full else np.empty(0, dtype)
+        except TypeError as error:
+            kinds = ", ".join(sorted({str(part.dtype) for part in full}))
+            raise UnsupportedTypeError(f"the rows have no dtype in common: {kinds}") from error
         offsets = read_only(offsets_of(lengths))
         return cls._trusted(values_array(values), offsets[:-1], read_only(lengths), None)
 
@@ -374,7 +378,7 @@ class Ragged(NDArrayOperatorsMixin):
     @overload
     def __getitem__(self, rows: slice | Sequence[int] | Array) -> "Ragged": ...
     def __getitem__(self, rows: Any) -> Any:
-        """One row as an array, or several as a view: `r[3]`, `r[2:5]`, `r[[4, 0]]`, `r[r.lengths > 9]`.
+        """One row as an array (`r[3]`), or several as a view (`r[2:5]`, `r[[4, 0]]`, by bools).
 
         A row with masked steps is a numpy masked array.
         """

@@ -10,7 +10,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,7 @@ def run_rows(
         drain()
     finally:  # on Ctrl-C too: nobody writes into the output once this call has ended
         todo.clear()
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        _wait_for([helper for helper in helpers if not helper.cancel()])
 
 
 def _chunks(
@@ -112,7 +111,7 @@ def _chunks(
     else:
         cuts = np.arange(1, wanted) * rows // wanted
     edges = [0, *np.unique(np.clip(cuts, 1, rows)).tolist(), rows]
-    return [(first, last) for first, last in zip(edges, edges[1:], strict=False) if first < last]
+    return [(first, last) for first, last in pairwise(edges) if first < last]
 
 
 def _call_helpers(task: Callable[[], None], count: int) -> list[Future[None]]:
@@ -128,6 +127,21 @@ def _call_helpers(task: Callable[[], None], count: int) -> list[Future[None]]:
     except RuntimeError:  # the interpreter is shutting down, or another caller re-made the pool
         pass
     return helpers
+
+
+def _wait_for(helpers: list[Future[None]]) -> None:
+    """Wait until every helper has ended, then raise: an interrupt, or else a helper's error."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            wait(helpers)
+            break
+        except BaseException as error:  # Ctrl-C while a helper still writes
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+    for helper in helpers:
+        helper.result()
 
 
 def _default_num_threads() -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,17 @@ from typing import Any
 import numba
 from numba.core import caching
 
-# error_model="numpy": under Python's, the check for a zero divisor stops LLVM vectorising.
-# nogil: threads.py runs one kernel on several threads.
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
-
 
 def njit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel on its first call, and keep the machine code on disk between processes.
 
     Where no folder can be written, the code is kept in memory only.
     """
-    dispatcher = numba.njit(**_OPTIONS)(function)
-    try:
+    # error_model="numpy": under Python's, the check for a zero divisor stops LLVM vectorising.
+    # nogil: threads.py runs one kernel on several threads.
+    dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy")
+    with suppress(RuntimeError):  # Numba's word for "no folder is writable"
         dispatcher._cache = _KernelCache(function)
-    except RuntimeError:  # Numba's word for "no folder is writable"
-        pass
     compiled: Callable[..., Any] = dispatcher
     return compiled
 
@@ -46,23 +43,23 @@ class _StampOfAllKernels:
         return _kernels_stamp()
 
 
-class _InUserFolder(_StampOfAllKernels, caching.UserProvidedCacheLocator):  # type: ignore[misc]
+class _InUserFolder(_StampOfAllKernels, caching.UserProvidedCacheLocator):
     """The folder that NUMBA_CACHE_DIR names."""
 
 
-class _BesideSource(_StampOfAllKernels, caching.InTreeCacheLocator):  # type: ignore[misc]
+class _BesideSource(_StampOfAllKernels, caching.InTreeCacheLocator):
     """`__pycache__`."""
 
 
-class _InHome(_StampOfAllKernels, caching.UserWideCacheLocator):  # type: ignore[misc]
+class _InHome(_StampOfAllKernels, caching.UserWideCacheLocator):
     """The user's cache folder, where the package itself is read-only."""
 
 
-class _KernelCacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_InUserFolder, _BesideSource, _InHome]
+class _KernelCacheImpl(caching.CompileResultCacheImpl):
+    _locator_classes = [_InUserFolder, _BesideSource, _InHome]  # noqa: RUF012
 
 
-class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+class _KernelCache(caching.FunctionCache):
     _impl_class = _KernelCacheImpl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -72,7 +69,5 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        try:
+        with suppress(Exception):  # nor is a disk that is full, or an index that cannot be read
             super().save_overload(sig, data)
-        except Exception:  # nor is a disk that is full, or an index that cannot be read
-            pass

@@ -1,0 +1,1 @@
+"""Ragged data sets, streamed from Parquet and Arrow files in batches and in bounded memory."""
