@@ -14,6 +14,7 @@ from ragmask.devices import (
     Ints,
     index_array,
     mask_array,
+    number_dtype,
     read_only,
     to_numpy,
     values_array,
@@ -601,13 +602,18 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
 
 def _row_array(row: Any, position: int, dtype: npt.DTypeLike | None) -> Array:
     what = f"row {position}"
-    if isinstance(row, np.ndarray) and dtype is None:
-        array = to_numpy(row, what)
-    else:
+    array = to_numpy(row, what)
+    if dtype is not None:
+        given = array
         try:
-            array = np.asarray(to_numpy(row, what), dtype=dtype)
+            with np.errstate(invalid="ignore"):
+                array = given.astype(number_dtype(dtype), copy=False)
         except (OverflowError, TypeError, ValueError) as error:
-            raise InvalidInputError(f"{what} cannot be read as numbers: {error}") from error
+            raise InvalidInputError(f"{what} cannot be read as {dtype}: {error}") from error
+        if array.dtype.kind in "biu" and given.dtype.kind in "biuf" and (array != given).any():
+            raise InvalidInputError(
+                f"{what} has values that do not fit {array.dtype}, as {given[array != given][0]}"
+            )
     if array.ndim == 0:
         raise InvalidInputError(
             f"{what} is the single value {row!r}: give each row as a list or an array of steps"
