@@ -22,11 +22,22 @@ if TYPE_CHECKING:
         StreamError,
         UnsupportedTypeError,
     )
+    from ragmask.ops import (
+        LSTMResult,
+        embedding,
+        lstm,
+        masking,
+        temporal_concat,
+        temporal_pool,
+        temporal_softmax,
+        temporal_split,
+    )
     from ragmask.padding import pad_sequences
     from ragmask.ragged import Padded, Ragged
     from ragmask.streaming.batch import Batch
     from ragmask.streaming.stream import Stream, stream
     from ragmask.threads import get_num_threads, set_num_threads
+    from ragmask.weights import LSTMWeights
 
 __version__ = "0.1.0"
 
@@ -37,6 +48,14 @@ _HOME = {
     "RowIndexError": "ragmask.errors",
     "StreamError": "ragmask.errors",
     "UnsupportedTypeError": "ragmask.errors",
+    "LSTMResult": "ragmask.ops.recurrent",
+    "embedding": "ragmask.ops.embeddings",
+    "lstm": "ragmask.ops.recurrent",
+    "masking": "ragmask.ops.masks",
+    "temporal_concat": "ragmask.ops.split",
+    "temporal_pool": "ragmask.ops.pool",
+    "temporal_softmax": "ragmask.ops.softmax",
+    "temporal_split": "ragmask.ops.split",
     "pad_sequences": "ragmask.padding",
     "Padded": "ragmask.ragged",
     "Ragged": "ragmask.ragged",
@@ -45,11 +64,14 @@ _HOME = {
     "stream": "ragmask.streaming.stream",
     "get_num_threads": "ragmask.threads",
     "set_num_threads": "ragmask.threads",
+    "LSTMWeights": "ragmask.weights",
 }
 
 __all__ = [
     "Batch",
     "InvalidInputError",
+    "LSTMResult",
+    "LSTMWeights",
     "MissingExtraError",
     "Padded",
     "Ragged",
@@ -59,10 +81,17 @@ __all__ = [
     "StreamError",
     "UnsupportedTypeError",
     "__version__",
+    "embedding",
     "get_num_threads",
+    "lstm",
+    "masking",
     "pad_sequences",
     "set_num_threads",
     "stream",
+    "temporal_concat",
+    "temporal_pool",
+    "temporal_softmax",
+    "temporal_split",
 ]
 
 

@@ -222,9 +222,10 @@ def _read_items(items: Any) -> tuple[Array, Bools | None]:
         values, mask = _read_items(items.storage)
         return (values != 0 if isinstance(type_, pa.Bool8Type) else values), mask
     if pa.types.is_dictionary(type_):
-        _validate(items, full=True)  # an index past the dictionary would read foreign memory
+        _validate(items, full=True)  # a bad index or run end would read foreign memory
         return _read_items(items.dictionary_decode())
     if pa.types.is_run_end_encoded(type_):
+        _validate(items, full=True)
         return _read_items(pc.run_end_decode(items))
     if pa.types.is_null(type_):
         return np.zeros(len(items)), np.zeros(len(items), np.bool_) if len(items) else None

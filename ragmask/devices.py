@@ -1,5 +1,6 @@
 """Where an array lives. Kernels get plain numpy arrays that this module has looked at."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -109,3 +110,41 @@ def read_only(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def check_no_overlap(out: Array, *inputs: Array | None) -> None:
+    """Raise where `out` may share memory with what it is computed from."""
+    if any(array is not None and np.may_share_memory(out, array) for array in inputs):
+        raise InvalidInputError("out overlaps the values it is filled from, or itself")
+
+
+def out_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """The caller's array of `shape`, or that many elements from the front of a flat buffer."""
+    target = to_numpy(array, f"out's {name}")
+    if target.dtype != dtype:
+        raise UnsupportedTypeError(f"out's {name} has dtype {target.dtype}; the batch is {dtype}")
+    if not target.flags.writeable or not target.flags.c_contiguous:
+        raise InvalidInputError(f"out's {name} must be writable and C-contiguous")
+    needed = math.prod(shape)
+    if target.ndim == 1:
+        if target.size < needed:
+            raise InvalidInputError(
+                f"out's {name} holds {target.size} elements; "
+                f"a batch of shape {shape} needs {needed}"
+            )
+        return target[:needed].reshape(shape)
+    if target.shape != shape:
+        raise InvalidInputError(f"out's {name} has shape {target.shape}; the batch has {shape}")
+    return target
+
+
+def word_of(item_bytes: int, *arrays: Array) -> np.dtype[Any]:
+    """The widest unsigned word that steps and addresses are a multiple of."""
+    odd = item_bytes
+    for array in arrays:
+        odd |= array.ctypes.data
+    return np.dtype(f"u{min(odd & -odd, 8)}")
+
+
+def as_words(array: Array, word: np.dtype[Any]) -> Array:
+    return array.reshape(-1).view(word)

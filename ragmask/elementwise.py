@@ -27,6 +27,10 @@ def apply(kind: type[B], ufunc: np.ufunc, method: str, inputs: Any, options: Any
     Masks are and-ed. Two batches must have equal rows.
     """
     name = f"numpy.{ufunc.__name__}"
+    if "out" in options:
+        raise UnsupportedTypeError(
+            f"{name} writes into no {kind.__name__}: take the new one, as in x = x + 1 for x += 1"
+        )
     if method != "__call__" or ufunc.signature is not None or options.keys() - {"dtype", "casting"}:
         raise UnsupportedTypeError(
             f"{name} works element by element on a {kind.__name__}; for anything else, "

@@ -81,6 +81,13 @@ def offsets_of(lengths: Ints) -> Ints:
     return offsets
 
 
+def row_and_step(lengths: Ints, at: int) -> tuple[int, int]:
+    """Which step of which row is number `at` when rows lie end to end."""
+    offsets = offsets_of(lengths)
+    row = int(np.searchsorted(offsets, at, side="right")) - 1
+    return row, at - int(offsets[row])
+
+
 def is_end_to_end(starts: Ints, lengths: Ints) -> bool:
     """Whether each row begins where the one before it ended."""
     return bool(np.array_equal(starts[1:], starts[:-1] + lengths[:-1]))

@@ -1,6 +1,7 @@
 """Between rows and padded arrays: the one place where rows × width comes to be."""
 
 import math
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -11,12 +12,16 @@ from ragmask.devices import (
     Array,
     Bools,
     Ints,
+    as_words,
+    check_no_overlap,
     index_array,
     mask_array,
     number_dtype,
+    out_array,
     read_only,
     to_numpy,
     values_array,
+    word_of,
 )
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import (
@@ -29,8 +34,11 @@ from ragmask.layout import (
 )
 from ragmask.threads import run_rows
 
-_NS_PER_BYTE = 0.1  # what one core writes, roughly
+_NS_PER_BYTE = 0.03  # one core writing to memory that is there already
 _NS_PER_ROW = 30.0
+
+# which kinds of numbers may pad a batch of times or complex numbers; the others take any real
+_FITTING_KINDS = {"c": "biufc", "m": "ium", "M": "iuM"}
 
 
 def to_padded(
@@ -68,7 +76,7 @@ def to_padded(
         values, starts, mask = compact(values, starts, lengths, mask)
         values = values.astype(target)
 
-    item = _item(value, values.dtype, values.shape[1:])
+    item = item_of(value, values.dtype, values.shape[1:])
     shape = (lengths.size, width, *values.shape[1:])
     out_values, out_mask = _output(shape, values, mask, out)
     _run_pad(values, starts, lengths, mask, item, padding == "pre", out_values, out_mask)
@@ -85,32 +93,34 @@ def compact(
         part = None if mask is None else mask[begin:end]
         return values[begin:end], read_only(starts - begin), part
     offsets = read_only(offsets_of(lengths))
-    return (
-        read_only(_gather(values, starts, lengths, offsets)),
-        offsets[:-1],
-        None if mask is None else read_only(_gather(mask, starts, lengths, offsets)),
-    )
+    out = np.empty((int(offsets[-1]), *values.shape[1:]), values.dtype)
+    copy_rows(values, starts, lengths, offsets[:-1], out)
+    if mask is not None:
+        kept = np.empty(len(out), np.bool_)
+        copy_rows(mask, starts, lengths, offsets[:-1], kept)
+        mask = read_only(kept)
+    return read_only(out), offsets[:-1], mask
 
 
-def _gather(values: Array, starts: Ints, lengths: Ints, offsets: Ints) -> Array:
+def copy_rows(values: Array, starts: Ints, lengths: Ints, out_starts: Ints, out: Array) -> None:
+    """Copy checked rows to places in `out`, an array of the same dtype and item shape."""
     from ragmask.kernels import cpu
 
-    out = np.empty((int(offsets[-1]), *values.shape[1:]), values.dtype)
-    if out.size:
-        item_bytes = out.nbytes // len(out)
-        word = _word(item_bytes, values, out)
-        run_rows(
-            cpu.compact,
-            lengths.size,
-            _NS_PER_ROW + _NS_PER_BYTE * 2 * item_bytes * lengths,
-            _as_words(values, word),
-            starts,
-            lengths,
-            item_bytes // word.itemsize,
-            offsets,
-            _as_words(out, word),
-        )
-    return out
+    if out.size == 0:
+        return
+    item_bytes = out.nbytes // len(out)
+    word = word_of(item_bytes, values, out)
+    run_rows(
+        cpu.compact,
+        lengths.size,
+        _NS_PER_ROW + _NS_PER_BYTE * 2 * item_bytes * lengths,
+        as_words(values, word),
+        starts,
+        lengths,
+        item_bytes // word.itemsize,
+        out_starts,
+        as_words(out, word),
+    )
 
 
 def from_padded(
@@ -147,7 +157,7 @@ def from_padded(
             raise InvalidInputError(f"row {row} cannot have {kept[row]} steps of {width}")
         return steps, read_only(starts), kept, None
     if value is not None:
-        item = _item(value, dense.dtype, dense.shape[2:])
+        item = item_of(value, dense.dtype, dense.shape[2:])
         is_padding = (dense == item) | ((dense != dense) & (item != item))  # NaN is NaN here
         first, kept = _span(~is_padding.all(axis=tuple(range(2, dense.ndim))))
         return steps, read_only(starts + first), read_only(kept), None
@@ -210,7 +220,7 @@ def pad_sequences(
     shape = (len(sequences), width, *item_shape)
     steps = _end_to_end(rows, item_shape, dtype) if np.ndim(value) == 0 else None
     if steps is None or maxlen == 0:
-        return _pad_one_by_one(rows, np.full(shape, value, dtype), padding)
+        return _pad_one_by_one(rows, lengths, np.full(shape, value, dtype), padding)
     out = np.empty(shape, dtype)
     kept = np.minimum(np.array(lengths, np.int64), width)
     pattern = np.full(item_shape, value, dtype)
@@ -263,11 +273,11 @@ def _end_to_end(rows: list[Any], item_shape: tuple[int, ...], dtype: Any) -> Arr
     return steps if steps.shape == (sum(map(len, rows)), *item_shape) else None
 
 
-def _pad_one_by_one(rows: list[Any], out: Array, padding: str) -> Array:
+def _pad_one_by_one(rows: list[Any], lengths: list[int], out: Array, padding: str) -> Array:
     """Strings, objects and mixed rows; and each of Keras's errors, from where Keras has it."""
     item_shape = out.shape[2:]
     for position, row in enumerate(rows):
-        if not len(row):
+        if lengths[position] == 0:  # before it was cut: Keras looks at a row that maxlen=0 empties
             continue
         steps = np.asarray(row, dtype=out.dtype)
         if steps.shape[1:] != item_shape:
@@ -302,14 +312,14 @@ def _run_pad(
     if pattern.nbytes == 0:  # steps without features: only the mask has anything to write
         pattern, values = np.zeros(1, np.uint8), np.zeros(len(values), np.uint8)
         out_values = np.empty((rows, width), np.uint8)
-    word = _word(pattern.nbytes, values, out_values)
-    item = _as_words(pattern, word)
+    word = word_of(pattern.nbytes, values, out_values)
+    item = as_words(pattern, word)
     uniform = bool((item == item[0]).all())
     run_rows(
         cpu.pad,
         rows,
         _NS_PER_ROW + _NS_PER_BYTE * width * (pattern.nbytes + 1),
-        _as_words(read_only(values), word),
+        as_words(read_only(values), word),
         starts,
         lengths,
         mask,
@@ -317,40 +327,26 @@ def _run_pad(
         item.size,
         width,
         pre,
-        _as_words(out_values, word),
+        as_words(out_values, word),
         None if out_mask is None else out_mask.reshape(-1),
     )
 
 
-def _word(item_bytes: int, *arrays: Array) -> np.dtype[Any]:
-    """The widest unsigned word that steps and addresses are a multiple of."""
-    odd = item_bytes
-    for array in arrays:
-        odd |= array.ctypes.data
-    return np.dtype(f"u{min(odd & -odd, 8)}")
-
-
-def _as_words(array: Array, word: np.dtype[Any]) -> Array:
-    return array.reshape(-1).view(word)
-
-
-def _item(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Array:
+def item_of(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Array:
     """`value` as one step in the batch's dtype, or an error where it does not fit."""
-    given = np.asarray(value)
-    try:
+    given = to_numpy(value, "value")
+    if given.dtype.kind in _FITTING_KINDS.get(dtype.kind, "biuf"):
         with np.errstate(all="ignore"):
             item = given.astype(dtype)
         if dtype.kind in "mM":
             fits = given.dtype.kind in "iu" or _is_same_time(given, item)
         elif dtype.kind in "fc":
-            fits = given.dtype.kind in "biuf" + dtype.kind
-            fits = fits and bool((np.isfinite(item) | ~np.isfinite(given)).all())
+            fits = bool((np.isfinite(item) | ~np.isfinite(given)).all())
         else:
-            fits = given.dtype.kind in "biuf" and bool((item == given).all())
+            fits = bool((item == given).all())
         if fits:
-            return np.ascontiguousarray(np.broadcast_to(item, item_shape))
-    except (TypeError, ValueError):
-        pass
+            with suppress(ValueError):  # of another shape
+                return np.ascontiguousarray(np.broadcast_to(item, item_shape))
     raise InvalidInputError(
         f"value {value!r} does not fit a batch of {dtype} steps of shape {item_shape}"
     )
@@ -358,8 +354,6 @@ def _item(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Arra
 
 def _is_same_time(given: Array, item: Array) -> bool:
     """Whether no finer unit was cut off and nothing overflowed on the way to the batch's unit."""
-    if given.dtype.kind != item.dtype.kind:
-        return False
     if np.datetime_data(given.dtype)[0] == "generic":  # NaT, or a count of the batch's own unit
         return True
     return bool(((item.astype(given.dtype) == given) | np.isnat(given)).all())
@@ -378,32 +372,11 @@ def _output(
             "out must be a Padded or a pair of flat buffers (values, mask); "
             f"got {type(out).__name__}"
         )
-    out_values = _out_array("values", out[0], shape, values.dtype)
-    out_mask = _out_array("mask", out[1], shape[:2], np.dtype(np.bool_))
-    inputs = [array for array in (values, mask) if array is not None]
-    for target, others in ((out_values, [out_mask, *inputs]), (out_mask, inputs)):
-        if any(np.may_share_memory(target, other) for other in others):
-            raise InvalidInputError("out overlaps the values it is filled from, or itself")
+    out_values = out_array("values", out[0], shape, values.dtype)
+    out_mask = out_array("mask", out[1], shape[:2], np.dtype(np.bool_))
+    check_no_overlap(out_values, values, mask, out_mask)
+    check_no_overlap(out_mask, values, mask)
     return out_values, out_mask
-
-
-def _out_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    target = to_numpy(array, f"out's {name}")
-    if target.dtype != dtype:
-        raise UnsupportedTypeError(f"out's {name} has dtype {target.dtype}; the batch is {dtype}")
-    if not target.flags.writeable or not target.flags.c_contiguous:
-        raise InvalidInputError(f"out's {name} must be writable and C-contiguous")
-    needed = math.prod(shape)
-    if target.ndim == 1:
-        if target.size < needed:
-            raise InvalidInputError(
-                f"out's {name} holds {target.size} elements; "
-                f"a batch of shape {shape} needs {needed}"
-            )
-        return target[:needed].reshape(shape)
-    if target.shape != shape:
-        raise InvalidInputError(f"out's {name} has shape {target.shape}; the batch has {shape}")
-    return target
 
 
 def _span(present: Bools) -> tuple[Ints, Ints]:

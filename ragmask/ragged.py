@@ -64,10 +64,9 @@ class Padded(NDArrayOperatorsMixin):
             raise InvalidInputError(
                 f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
             )
-        if dense.shape[0] == 0 or not dense[0].flags.c_contiguous or not dense.dtype.isnative:
+        values_array(dense[:0])  # for its look at the dtype
+        if len(dense) and not (dense[0].flags.c_contiguous and dense.dtype.isnative):
             dense = values_array(dense)
-        else:
-            values_array(dense[0])  # for its look at the dtype
         self._values = dense
         self._mask = None if mask is None else _keep_writable(mask, dense.shape[:2])
 
@@ -231,7 +230,7 @@ class Ragged(NDArrayOperatorsMixin):
           [4.5]
 
         dtype is by default what numpy makes of all rows that are not empty. Raises
-        InvalidInputError, naming the row, where steps differ in shape.
+        InvalidInputError, naming the row, where steps differ in shape or do not fit `dtype`.
         """
         parts = [_row_array(row, position, dtype) for position, row in enumerate(rows)]
         lengths = np.array([len(part) for part in parts], np.int64)

@@ -71,7 +71,11 @@ def run_rows(
 
     `cost_ns` is a guess of a row's nanoseconds: a number for all rows alike, or one a row.
     """
-    chunks = _chunks(rows, cost_ns, get_num_threads())
+    run_chunks(kernel, _chunks(rows, cost_ns, get_num_threads()), *args)
+
+
+def run_chunks(kernel: Callable[..., Any], chunks: list[tuple[int, int]], *args: Any) -> None:
+    """Call `kernel(first_row, last_row, *args)` for each chunk, on as many threads as there are."""
     if len(chunks) < 2:
         for first_row, last_row in chunks:
             kernel(first_row, last_row, *args)

@@ -75,8 +75,10 @@ class Source:
         if isinstance(columns, str):
             columns = [columns]
         wanted = tuple(names if columns is None else columns)
-        for name in wanted:
+        for position, name in enumerate(wanted):
             _check_column(first, name)
+            if name in wanted[:position]:
+                raise InvalidInputError(f"columns names {name!r} twice")
         return cls(found, wanted, nulls, memory_map, first)
 
     @property
@@ -114,6 +116,17 @@ class Reader:
 
     def read(self, group: Group) -> dict[str, Column]:
         """The columns of one row group."""
+        source, table = self._source, self.read_table(group)
+        columns = {}
+        for name in source.columns:
+            try:
+                columns[name] = read_column(table[name], source.nulls)
+            except RagmaskError as error:
+                raise StreamError(f"{group}, column {name!r}: {error}") from error
+        return columns
+
+    def read_table(self, group: Group) -> Any:
+        """One row group as a pyarrow Table or RecordBatch of the wanted columns."""
         source, file = self._source, group.file
         if _stamp(file.path) != file.stamp:
             raise StreamError(f"{file.path}: the file changed while it was being streamed")
@@ -129,15 +142,9 @@ class Reader:
                 table = self._open.file.get_batch(group.index)
             table = table.select(list(source.columns))
             table.validate()
+            return table
         except (OSError, pa.ArrowException) as error:
             raise StreamError(f"{group} cannot be read: {error}") from error
-        columns = {}
-        for name in source.columns:
-            try:
-                columns[name] = read_column(table[name], source.nulls)
-            except RagmaskError as error:
-                raise StreamError(f"{group}, column {name!r}: {error}") from error
-        return columns
 
 
 def read_column(array: Any, nulls: arrow.Nulls) -> Column:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ragmask.arrow import Nulls
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -19,6 +19,7 @@ from ragmask.threads import get_num_threads
 # reaches the rate of pyarrow's own read_table.
 _AHEAD = 2
 
+Decoded = TypeVar("Decoded")
 MapFunction = Callable[[Batch], Batch | Mapping[str, Any]]
 
 
@@ -112,7 +113,7 @@ class Stream:
     def _batches(self, rows: int) -> Iterator[Batch]:
         groups = self._source.groups
         plan = batches_in_order([group.rows for group in groups], rows, self._drop_last)
-        with closing(_decode_ahead(Reader(self._source).read, groups)) as decoded:
+        with closing(decode_ahead(Reader(self._source).read, groups)) as decoded:
             window = _Window(decoded)
             for spans in plan:
                 batch = Batch(join_columns([window.take(span) for span in spans]))
@@ -146,15 +147,15 @@ class _Window:
         return slice_columns(self._columns, span.first, span.last)
 
 
-def _decode_ahead(
-    read: Callable[[Group], dict[str, Column]], groups: Iterable[Group]
-) -> Generator[dict[str, Column], None, None]:
-    """Decoded row groups in order, at most `_AHEAD` of them waiting.
+def decode_ahead(
+    read: Callable[[Group], Decoded], groups: Iterable[Group]
+) -> Generator[Decoded, None, None]:
+    """What `read` makes of each row group, in order, at most `_AHEAD` of them waiting.
 
     An error comes out where its row group would have. Closing ends the threads.
     """
     pool = ThreadPoolExecutor(min(_AHEAD, get_num_threads()), "ragmask-decode")
-    waiting: deque[Future[dict[str, Column]]] = deque()
+    waiting: deque[Future[Decoded]] = deque()
     try:
         for group in groups:
             waiting.append(pool.submit(read, group))

@@ -3,6 +3,11 @@
 Each can be called from your own `@njit` code. They release the GIL and never validate.
 """
 
+from ragmask.kernels.cpu.embedding import embedding
+from ragmask.kernels.cpu.lstm import lstm
+from ragmask.kernels.cpu.masking import count_kept, masking
 from ragmask.kernels.cpu.pad import compact, pad
+from ragmask.kernels.cpu.pool import pool
+from ragmask.kernels.cpu.softmax import softmax
 
-__all__ = ["compact", "pad"]
+__all__ = ["compact", "count_kept", "embedding", "lstm", "masking", "pad", "pool", "softmax"]

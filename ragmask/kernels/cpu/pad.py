@@ -73,16 +73,13 @@ def compact(
     starts: Any,
     lengths: Any,
     words: int,
-    offsets: Any,
+    out_starts: Any,
     out: Any,
 ) -> None:
-    """Lay rows end to end: row i goes to steps `offsets[i]` to `offsets[i + 1]` of `out`.
+    """Copy each row to where `out_starts` says: end to end, or to a place among other rows.
 
-    values (n · words,), starts and lengths int64 (rows,), offsets int64 (rows + 1,),
-    out (offsets[-1] · words,).
+    values (n · words,); starts, lengths, out_starts int64 (rows,); out (steps · words,).
     """
     for row in range(first_row, last_row):
-        start, length = starts[row], lengths[row]
-        out[offsets[row] * words : offsets[row + 1] * words] = values[
-            start * words : (start + length) * words
-        ]
+        start, length, to = starts[row], lengths[row], out_starts[row]
+        out[to * words : (to + length) * words] = values[start * words : (start + length) * words]

@@ -1,0 +1,1 @@
+"""What asv runs. `track_` benchmarks are ratios to a limit: what one could at best reach."""

@@ -1,0 +1,69 @@
+"""From a Parquet file to batches."""
+
+import pyarrow.parquet as pq
+
+import ragmask as rm
+
+from .common import (
+    fastest,
+    padding_buffers,
+    parquet_file,
+    read_padded,
+    read_stream,
+    streaming_peak_bytes,
+)
+
+
+class Stream:
+    params = (20_000, 100_000)
+    param_names = ("rows",)
+
+    def setup(self, rows):
+        self.path = parquet_file(rows)
+        self.out = padding_buffers()
+        next(iter(rm.stream(self.path).batch(rows=32)))["tokens"].to_padded()
+
+    def time_open(self, rows):
+        len(rm.stream(self.path).batch())
+
+    def time_first_batch(self, rows):
+        next(iter(rm.stream(self.path).batch()))
+
+    def time_ragged(self, rows):
+        read_stream(self.path)
+
+    def time_small_batches(self, rows):
+        read_stream(self.path, rows=32)
+
+    def time_padded(self, rows):
+        read_padded(self.path, self.out)
+
+    def peakmem_padded(self, rows):
+        read_padded(self.path, self.out)
+
+    def track_ragged(self, rows):
+        return self.to_read_table(lambda: read_stream(self.path))
+
+    track_ragged.unit = "× the time of read_table"
+
+    def track_padded(self, rows):
+        return self.to_read_table(lambda: read_padded(self.path, self.out))
+
+    track_padded.unit = "× the time of read_table"
+
+    def to_read_table(self, function):
+        ours, theirs = fastest(function, lambda: pq.read_table(self.path), rounds=3)
+        return ours / theirs
+
+
+class Memory:
+    params = (20_000, 100_000)
+    param_names = ("rows",)
+
+    def setup(self, rows):
+        self.path, self.longer = parquet_file(rows), parquet_file(4 * rows)
+
+    def track_longer_file(self, rows):
+        return streaming_peak_bytes(self.longer) / streaming_peak_bytes(self.path)
+
+    track_longer_file.unit = "× the peak memory of a quarter of the file"

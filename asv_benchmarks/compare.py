@@ -1,0 +1,327 @@
+"""ragmask beside what people use today, as Markdown tables.
+
+    python asv_benchmarks/compare.py [padding] [stream] [startup]
+
+Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
+documented path, with its own defaults for threads. `pip install "ragmask[peers]"` brings them.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module, metadata
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow.parquet as pq
+from benchmarks.common import (
+    IMPORT,
+    IMPORT_ALL,
+    IMPORT_PEERS,
+    fastest,
+    fastest_start,
+    first_batch_seconds,
+    import_seconds,
+    padding_buffers,
+    parquet_file,
+    ragged,
+    read_padded,
+    read_stream,
+    streaming_peak_bytes,
+)
+
+import ragmask as rm
+
+PACKAGES = ("ragmask", "numpy", "numba", "pyarrow", "keras", "torch", "datasets")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. `of` says what the ratio and its target are of."""
+
+    what: str
+    ours: float
+    peer: str
+    theirs: float | None = None
+    of: str = "speed"
+    target: float | None = None
+    show: Callable[[float], str] | None = None  # by default as a time
+
+    def __str__(self):
+        show = self.show or show_seconds
+        theirs = ratio = "–"
+        if self.theirs is not None:
+            theirs = show(self.theirs)
+            more = self.theirs / self.ours if self.of == "speed" else self.ours / self.theirs
+            ratio = f"{more:.3g}× the {self.of}"
+        target = "–"
+        if self.target is not None:
+            limit = f"{self.target:g} s" if self.of == "seconds" else f"{self.target:g}×"
+            target = f"{'≥' if self.of == 'speed' else '≤'} {limit}"
+        cells = (self.what, show(self.ours), self.peer, theirs, ratio, target)
+        return f"| {' | '.join(cells)} |"
+
+
+def show_seconds(seconds):
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def show_rate(rows, seconds):
+    rate = rows / seconds
+    return f"{rate / 1e6:.3g} M rows/s" if rate >= 1e6 else f"{rate / 1e3:.3g} k rows/s"
+
+
+def show_memory(amount):
+    return f"{amount / 2**20:.0f} MiB"
+
+
+# -- padding ------------------------------------------------------------------------------
+
+
+def padding():
+    """4,096 log-normal rows of int32 (median 40, at most 512 steps)."""
+    batch = ragged(4_096)
+    arrays = batch.to_rows()
+    lists = [row.tolist() for row in arrays]
+    shape = (len(batch), batch.max_length)
+
+    def numpy_mask():
+        out = np.zeros(shape, np.int32)
+        keep = np.arange(shape[1]) < batch.lengths[:, None]
+        out[keep] = batch.values
+        return out, keep
+
+    keras = installed("keras", KERAS_BACKEND="torch" if installed("torch") else "jax")
+    keras_pad = keras and keras.utils.pad_sequences
+    row = partial(against, "to_padded, fresh arrays", batch.to_padded)
+    yield row("Keras pad_sequences, arrays", keras and partial(keras_pad, arrays), target=8)
+    yield row("NumPy, assigning through a mask", numpy_mask, target=2)
+    yield from padding_in_torch(row, batch, arrays)
+    for name, rows in (("arrays", arrays), ("Python lists", lists)):
+        yield against(
+            f"pad_sequences, {name}",
+            partial(rm.pad_sequences, rows),
+            f"Keras pad_sequences, {name}",
+            keras and partial(keras_pad, rows),
+        )
+
+    large = ragged(100_000)
+    out = padding_buffers(len(large), large.max_length)
+
+    def fill():
+        for array in out:
+            array.fill(0)
+
+    yield against(
+        f"to_padded, reused {sum(array.nbytes for array in out) / 1e6:.0f} MB",
+        partial(large.to_padded, out=out),
+        "NumPy, filling the same bytes",
+        fill,
+        of="time",
+        target=1.6,
+    )
+
+
+def padding_in_torch(row, batch, arrays):
+    torch = installed("torch")
+    if not torch:
+        yield row("torch pad_sequence", None)
+        return
+    tensors = [torch.tensor(array) for array in arrays]
+    pad = torch.nn.utils.rnn.pad_sequence
+    yield row("torch pad_sequence, tensors", partial(pad, tensors, batch_first=True))
+    nested = torch.nested.nested_tensor(tensors, layout=torch.jagged)
+    yield row(
+        "torch nested (jagged) to_padded_tensor",
+        partial(nested.to_padded_tensor, 0, output_size=(len(batch), batch.max_length)),
+    )
+
+
+# -- stream -------------------------------------------------------------------------------
+
+
+def stream(rows=400_000):
+    """A Parquet file of 400,000 such rows, list<int32> and a label, in row groups of 20,000."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = parquet_file(rows, folder)
+        out = padding_buffers()
+        rate = partial(show_rate, rows)
+        row = partial(
+            against,
+            peer="pyarrow read_table",
+            run_peer=partial(pq.read_table, path),
+            show=rate,
+        )
+        yield row("batches of 1,024, Ragged", partial(read_stream, path), target=0.85)
+        padded = partial(read_padded, path, out)
+        yield row("batches of 1,024, padded, reused buffers", padded, target=0.6)
+        yield from stream_of_huggingface(path, rows, padded, rate)
+
+        peak = streaming_peak_bytes(path)
+        yield Row(
+            f"peak memory of the padded stream, {4 * rows:,} rows",
+            streaming_peak_bytes(parquet_file(4 * rows, folder)),
+            f"ragmask, {rows:,} rows",
+            peak,
+            of="memory",
+            target=1.15,
+            show=show_memory,
+        )
+
+
+def stream_of_huggingface(path, rows, padded, rate, slow_rows=40_000):
+    """Padded batches of 1,024 from `datasets`: row by row, and its quicker ways of batches."""
+    what = "batches of 1,024, padded, reused buffers"
+    cache = tempfile.mkdtemp(dir=path.parent)
+    torch = installed("torch")
+    datasets = installed("datasets", HF_HUB_OFFLINE="1", HF_DATASETS_CACHE=cache)
+    if not torch or not datasets:
+        yield against(what, padded, "HuggingFace datasets, with torch", None, show=rate)
+        return
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    loader = torch.utils.data.DataLoader
+
+    def collate(steps):
+        tokens = pad([torch.as_tensor(step["tokens"]) for step in steps])
+        return tokens, torch.as_tensor([int(step["label"]) for step in steps])
+
+    def collate_batch(batch):
+        tokens = pad([torch.as_tensor(row) for row in batch["tokens"]])
+        return tokens, torch.as_tensor(batch["label"])
+
+    def collate_table(table):
+        tokens = table["tokens"].combine_chunks()
+        lengths = tokens.value_lengths().to_pylist()
+        split = torch.tensor(tokens.flatten().to_numpy()).split(lengths)
+        return pad(split), torch.tensor(table["label"].to_numpy())
+
+    def open_as(kind):
+        data = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        return data.with_format(kind) if kind else data
+
+    def by_rows(kind):
+        return loader(open_as(kind), batch_size=1024, collate_fn=collate)
+
+    def by_batches(kind):
+        return loader(open_as(kind).batch(1024), batch_size=None, collate_fn=collate_batch)
+
+    def by_tables():
+        return map(collate_table, open_as("arrow").iter(1024))
+
+    def scaled(batches, of_rows):
+        """Seconds of all rows, from those of the first few; and once more, the best of both."""
+        count = of_rows // 1024
+        run = lambda: sum(len(labels) for _, labels in islice(batches(), count))  # noqa: E731
+        done = run()
+        (seconds,) = fastest(run, rounds=1, seconds=0)
+        return seconds * rows / done
+
+    (ours,) = fastest(padded, rounds=3)
+    kinds = {"Python": None, "NumPy": "numpy", "torch": "torch"}
+
+    def best(make):
+        return min((scaled(partial(make, kind), slow_rows), name) for name, kind in kinds.items())
+
+    seconds, kind = best(by_rows)
+    yield Row(
+        what,
+        ours,
+        f"HuggingFace streaming, DataLoader(batch_size=1024), {kind} rows",
+        seconds,
+        target=40,
+        show=rate,
+    )
+    seconds, kind = best(by_batches)
+    peer = f"HuggingFace streaming, .batch(1024), {kind} batches"
+    yield Row(what, ours, peer, seconds, show=rate)
+    peer = "HuggingFace streaming, Arrow tables split by hand"
+    yield Row(what, ours, peer, scaled(by_tables, rows), show=rate)
+
+
+# -- startup ------------------------------------------------------------------------------
+
+
+def startup():
+    """New processes, with a warm disk and compile cache."""
+    for what, statement, target in (
+        (IMPORT, IMPORT, 1.25),
+        (f"{IMPORT}, every name used", IMPORT_ALL, None),
+    ):
+        ours, theirs = fastest_start(
+            partial(import_seconds, statement), partial(import_seconds, IMPORT_PEERS)
+        )
+        yield Row(what, ours, IMPORT_PEERS, theirs, of="time", target=target)
+    first_batch_seconds()  # fills the compile cache
+    (ours,) = fastest_start(first_batch_seconds)
+    yield Row("from `import numba` to a padded batch", ours, "–", of="seconds", target=1)
+
+
+# -- the tables ---------------------------------------------------------------------------
+
+TOPICS = {topic.__name__: topic for topic in (padding, stream, startup)}
+
+
+def against(what, run, peer, run_peer, **options):
+    """A Row of two functions, or of one where the peer is not installed."""
+    if run_peer is None:
+        (ours,) = fastest(run)
+        return Row(what, ours, f"{peer}: not installed", **options)
+    ours, theirs = fastest(run, run_peer)
+    return Row(what, ours, peer, theirs, **options)
+
+
+def installed(name, **environment) -> ModuleType | None:
+    """A peer, imported under these environment variables, or None."""
+    os.environ.update(environment)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(name)
+    except ImportError:
+        return None
+
+
+def machine():
+    """The CPU, and the versions of everything that is compared."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].partition(": ")[2] if names else cpu
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"{package} –")
+    return (
+        f"{cpu}, {rm.get_num_threads()} cores, {platform.system()}, "
+        f"Python {platform.python_version()}; {', '.join(versions)}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("topics", nargs="*", metavar="topic", choices=[*TOPICS, []])
+    topics = parser.parse_args().topics or list(TOPICS)
+    print(machine(), flush=True)
+    for name in topics:
+        print(f"\n### {name}\n\n{TOPICS[name].__doc__}\n")
+        print("| what | ragmask | peer | its result | ratio | target |")
+        print("|---|---:|---|---:|---:|---:|", flush=True)
+        for row in TOPICS[name]():
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The commands and their options; what they do is in demo.py and inspect.py."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import ragmask
+
+app = typer.Typer(
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ragmask {ragmask.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, metavar="", help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """Batches of sequences of unequal length: see one, and measure your own."""
+
+
+@app.command()
+def demo(
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 64,
+    passes: Annotated[int, typer.Option(min=1, help="Timed passes over the data.")] = 50,
+) -> None:
+    """Stream the real recordings that ship with ragmask, and show a padded batch."""
+    from ragmask.cli.demo import run
+
+    run(rows, passes, Console(highlight=False))
+
+
+@app.command()
+def inspect(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Parquet or Arrow IPC files, folders of them, or quoted globs.",
+            show_default=False,
+        ),
+    ],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            "-c",
+            metavar="NAME",
+            help="A column of lists; may be given again. By default every one.",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help='Draw lengths and padding into a picture; needs "ragmask\\[plot]".',
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """How long the rows of a data set are, what padding would cost, and how to batch them.
+
+    Reads every row once, and keeps only the rows' lengths in memory.
+    """
+    from ragmask.cli.inspect import run
+
+    run(paths, column or None, plot, Console(highlight=False))

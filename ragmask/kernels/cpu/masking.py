@@ -1,0 +1,50 @@
+"""Which steps count: marking those of one value, and counting those kept."""
+
+from typing import Any
+
+from ragmask.kernels.jit import njit
+
+
+@njit
+def masking(
+    first_row: int,
+    last_row: int,
+    x: Any,
+    starts: Any,
+    lengths: Any,
+    mask: Any,
+    value: Any,
+    out_starts: Any,
+    out: Any,
+    out_mask: Any,
+) -> None:
+    """Copy steps, and mask those all of whose features equal `value`; masked steps become 0.
+
+    x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or None; value of
+    x's dtype; out (steps, features); out_mask bool (steps,).
+    """
+    for row in range(first_row, last_row):
+        for step in range(lengths[row]):
+            at, to = starts[row] + step, out_starts[row] + step
+            keep = False
+            for feature in range(x.shape[1]):
+                keep = keep or x[at, feature] != value
+            if mask is not None:
+                keep = keep and mask[at]
+            out_mask[to] = keep
+            if keep:
+                out[to] = x[at]
+            else:
+                out[to] = 0
+
+
+@njit
+def count_kept(
+    first_row: int, last_row: int, mask: Any, starts: Any, lengths: Any, out: Any
+) -> None:
+    """How many steps of each row are kept: mask bool (n,), out int64 (rows,)."""
+    for row in range(first_row, last_row):
+        kept = 0
+        for step in range(starts[row], starts[row] + lengths[row]):
+            kept += mask[step]
+        out[row] = kept

@@ -1,0 +1,106 @@
+"""The mathematics that CPU and CUDA kernels share: functions of one number.
+
+Each has a float32 and a float64 form; a kernel calls `exp`, `tanh` or `sigmoid` and gets the
+form of its argument. The float32 forms have no call and no branch, so that LLVM vectorises the
+loop around them: tanh was measured at 0.6 ns an element, libm's at 12 ns.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ragmask.kernels.jit import bits_to_float32, by_precision, inline
+
+f4 = np.float32
+
+
+@inline
+def _exp32(x: Any) -> Any:
+    """Cephes' expf: 2^n · e^r with |r| <= ln 2 / 2, and a polynomial for e^r. Error < 2 ulp.
+
+    Results that float32 could only hold as subnormal numbers are 0.
+    """
+    inside = x if x > f4(-88.0) else f4(-88.0)
+    inside = inside if inside < f4(89.0) else f4(89.0)
+    n = np.floor(inside * f4(1.44269504088896341) + f4(0.5))
+    r = inside - n * f4(0.693359375)
+    r = r - n * f4(-2.12194440e-4)
+    y = f4(1.9875691500e-4)
+    y = y * r + f4(1.3981999507e-3)
+    y = y * r + f4(8.3334519073e-3)
+    y = y * r + f4(4.1665795894e-2)
+    y = y * r + f4(1.6666665459e-1)
+    y = y * r + f4(5.0000001201e-1)
+    y = y * r * r + r + f4(1)
+    # 2^n in two halves: n may be 128, whose power float32 cannot hold
+    half = np.int32(n) >> np.int32(1)
+    y = y * _power_of_two(half) * _power_of_two(np.int32(n) - half)
+    y = y if x >= f4(-87.33654) else f4(0)
+    y = y if x <= f4(88.72283) else f4(np.inf)
+    return x if x != x else y
+
+
+@inline
+def _power_of_two(n: Any) -> Any:
+    return bits_to_float32((n + np.int32(127)) << np.int32(23))
+
+
+@inline
+def _tanh32(x: Any) -> Any:
+    """Eigen's rational tanh: an odd polynomial of degree 13 over an even one of degree 6."""
+    inside = f4(-7.90531110763549805) if x < f4(-7.90531110763549805) else x
+    inside = f4(7.90531110763549805) if inside > f4(7.90531110763549805) else inside
+    square = inside * inside
+    p = f4(-2.76076847742355e-16)
+    p = p * square + f4(2.00018790482477e-13)
+    p = p * square + f4(-8.60467152213735e-11)
+    p = p * square + f4(5.12229709037114e-08)
+    p = p * square + f4(1.48572235717979e-05)
+    p = p * square + f4(6.37261928875436e-04)
+    p = p * square + f4(4.89352455891786e-03)
+    q = f4(1.19825839466702e-06)
+    q = q * square + f4(1.18534705686654e-04)
+    q = q * square + f4(2.26843463243900e-03)
+    q = q * square + f4(4.89352518554385e-03)
+    return inside * p / q
+
+
+@inline
+def _sigmoid32(x: Any) -> Any:
+    return f4(0.5) + f4(0.5) * _tanh32(f4(0.5) * x)
+
+
+@inline
+def _exp64(x: Any) -> Any:
+    return math.exp(x)
+
+
+@inline
+def _tanh64(x: Any) -> Any:
+    return math.tanh(x)
+
+
+@inline
+def _sigmoid64(x: Any) -> Any:
+    return 0.5 + 0.5 * math.tanh(0.5 * x)
+
+
+exp = by_precision(_exp32, _exp64)
+tanh = by_precision(_tanh32, _tanh64)
+sigmoid = by_precision(_sigmoid32, _sigmoid64)
+
+
+@inline
+def lstm_state(i: Any, f: Any, g: Any, c: Any) -> Any:
+    """An LSTM's new cell state, from the sums of its gates and the old cell state.
+
+    S. Hochreiter, J. Schmidhuber (1997), with the forget gate of F. Gers et al. (2000).
+    """
+    return sigmoid(f) * c + sigmoid(i) * tanh(g)
+
+
+@inline
+def lstm_output(o: Any, c: Any) -> Any:
+    """An LSTM's output, from the sum of its output gate and the new cell state."""
+    return sigmoid(o) * tanh(c)

@@ -1,0 +1,176 @@
+"""Long short-term memory over ragged rows."""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ragmask.devices import Array, Bools, Ints, read_only, values_array
+from ragmask.errors import InvalidInputError
+from ragmask.ops.steps import Steps, floats
+from ragmask.ragged import Padded, Ragged
+from ragmask.threads import get_num_threads, run_chunks, run_rows
+from ragmask.weights import LSTMWeights
+
+# More rows in flight than this brought nothing: the weights' panels are reused enough.
+_MOST_SLOTS = 48
+_TILE_ROWS = 6
+_NS_PER_MULTIPLY = 0.02
+
+
+class LSTMResult(NamedTuple):
+    """What `lstm` gives: outputs a step (None with outputs=False), and the last states."""
+
+    outputs: Any
+    h: Array
+    c: Array
+
+
+def lstm(
+    x: Ragged | Padded | Any,
+    weights: LSTMWeights,
+    *,
+    mask: Any = None,
+    initial_state: tuple[Any, Any] | None = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    outputs: bool = True,
+    out: Any = None,
+) -> LSTMResult:
+    """Run an LSTM over the kept steps of each row.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> weights = rm.LSTMWeights(np.ones((2, 12)), np.ones((3, 12)), np.zeros(12))
+    >>> rows = rm.Ragged.from_rows([[[1.0, 0.5], [0.0, 1.0]], [[0.5, 0.5]]])
+    >>> result = rm.lstm(rows, weights)
+    >>> result.outputs
+    Ragged(2 rows, 3 steps, 3 float64, lengths 1–2)
+      [[0.5144 0.5144 0.5144] [0.8547 0.8547 0.8547]]
+      [[0.3696 0.3696 0.3696]]
+    >>> bool((result.h[0] == result.outputs[0][-1]).all())
+    True
+
+    Parameters
+    ----------
+    x : Ragged, Padded or array (rows, width, features), float16, float32 or float64. Its dtype is
+        the one computed in (float16 in float32), and the one given back.
+    weights : LSTMWeights of that many features.
+    mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
+        (rows, width) for Padded and arrays. True = keep.
+    initial_state : (h, c), each (rows, units); by default zeros.
+    go_backwards : read each row from its end. Outputs stay aligned with the input's steps.
+    zero_output_for_mask : outputs of masked steps are 0, not the output before them.
+    outputs : False computes the last states alone, and needs no memory for outputs.
+    out : an array to write outputs to: (n_steps, units), or (rows, width, units) for Padded and
+        arrays.
+
+    Returns LSTMResult(outputs, h, c): outputs in x's kind, with its mask; h and c (rows, units)
+    after each row's last kept step. A masked step leaves the states alone. A row with no kept
+    step returns its initial state, and 0 as every output. Each number is the same, bit for bit,
+    whatever the other rows, the layout and the number of threads.
+
+    Rows are dealt to threads by length, and each thread keeps a few in flight at once; see
+    `ragmask.kernels.cpu.lstm`. Raises InvalidInputError for features or states that do not fit.
+    """
+    from ragmask.kernels import cpu
+
+    steps = Steps.of(x, mask)
+    given = steps.rows
+    if given.item_shape != (weights.features,):
+        raise InvalidInputError(
+            f"x has steps of shape {given.item_shape}; "
+            f"the weights were made for ({weights.features},)"
+        )
+    rows = floats(given, "x")
+    state_shape = (len(rows), weights.units)
+    h0, c0 = _states(initial_state, state_shape, rows.dtype)
+    h, c = np.empty(state_shape, rows.dtype), np.empty(state_shape, rows.dtype)
+    output = steps.output((weights.units,), given.dtype, out) if outputs else None
+    target = output
+    if output is not None and output.dtype != rows.dtype:
+        target = np.empty(output.shape, rows.dtype)
+
+    kept = _kept_lengths(rows)
+    multiplies = (weights.features + weights.units) * 4 * weights.units
+    order, chunks = _deal(kept, kept * (_NS_PER_MULTIPLY * multiplies) + 100.0)
+    panels, bias = weights.packed(rows.dtype)
+    run_chunks(
+        cpu.lstm,
+        chunks,
+        order,
+        rows.values,
+        rows.starts,
+        rows.lengths,
+        rows.mask,
+        panels,
+        bias,
+        h0,
+        c0,
+        _slots(kept, len(chunks)),
+        bool(go_backwards),
+        bool(zero_output_for_mask),
+        steps.out_starts,
+        target,
+        h,
+        c,
+    )
+    h, c = h.astype(given.dtype, copy=False), c.astype(given.dtype, copy=False)
+    if output is None:
+        return LSTMResult(None, h, c)
+    if target is not output:
+        output[...] = target
+    return LSTMResult(steps.give(output, steps.own_mask()), h, c)
+
+
+def _states(initial: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    if initial is None:
+        zeros = read_only(np.zeros(shape, dtype))
+        return zeros, zeros
+    if not isinstance(initial, tuple | list) or len(initial) != 2:
+        raise InvalidInputError(
+            f"initial_state is a pair (h, c), each of shape {shape}; got {type(initial).__name__}"
+        )
+    states = []
+    for name, state in zip("hc", initial, strict=True):
+        array = values_array(state, f"initial_state's {name}")
+        if array.shape != shape:
+            raise InvalidInputError(
+                f"initial_state's {name} has shape {array.shape}; (rows, units) is {shape}"
+            )
+        states.append(read_only(array.astype(dtype)))
+    return states[0], states[1]
+
+
+def _kept_lengths(rows: Ragged) -> Ints:
+    if rows.mask is None:
+        return rows.lengths
+    from ragmask.kernels import cpu
+
+    kept = np.empty(len(rows), np.int64)
+    mask: Bools = rows.mask
+    cost = 10.0 + rows.lengths * 0.5
+    run_rows(cpu.count_kept, len(rows), cost, mask, rows.starts, rows.lengths, kept)
+    return kept
+
+
+def _deal(kept: Ints, cost_ns: Any) -> tuple[Ints, list[tuple[int, int]]]:
+    """Rows by length, longest first, dealt out like cards: one hand a thread."""
+    by_length = np.argsort(-kept, kind="stable")
+    threads = min(get_num_threads(), len(kept)) if cost_ns.sum() > 300_000 else 1
+    hands = [by_length[thread::threads] for thread in range(threads)]
+    edges = np.cumsum([0, *map(len, hands)]).tolist()
+    chunks = [(first, last) for first, last in pairwise(edges) if first < last]
+    return read_only(np.concatenate(hands) if hands else by_length), chunks
+
+
+def _slots(kept: Ints, threads: int) -> int:
+    """How many rows a thread keeps in flight.
+
+    As many as keep the longest row company to its end: with more, it would go on alone.
+    """
+    longest = int(kept.max(initial=0))
+    if longest == 0:
+        return 1
+    company = -(-int(kept.sum()) // (longest * threads))
+    return min(_MOST_SLOTS, -(-company // _TILE_ROWS) * _TILE_ROWS)

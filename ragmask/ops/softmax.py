@@ -1,0 +1,54 @@
+"""Softmax over time."""
+
+from typing import Any
+
+import numpy as np
+
+from ragmask.ops.steps import Steps, flat_items, floats
+from ragmask.ragged import Padded, Ragged
+from ragmask.threads import run_rows
+
+
+def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = None) -> Any:
+    """Softmax over the kept steps of each row, for each feature by itself.
+
+    >>> import ragmask as rm
+    >>> rm.temporal_softmax(rm.Ragged.from_rows([[1.0, 1.0], [2.0, 2.0, 2.0, 2.0]]))
+    Ragged(2 rows, 6 steps, float64, lengths 2–4)
+      [0.5 0.5]
+      [0.25 0.25 0.25 0.25]
+
+    Parameters
+    ----------
+    x : Ragged, Padded or array (rows, width, *item), float16, float32 or float64. float16 is
+        computed in float32.
+    mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
+        (rows, width) for Padded and arrays. True = keep.
+    out : an array to write to: (n_steps, *item), or (rows, width, *item) for Padded and arrays.
+
+    Returns x's kind. Masked steps are 0. A row with no kept step, or whose kept values are all
+    -inf, is all 0; a NaN or +inf makes its row NaN in its feature, and no other. Shifted by the
+    maximum, as usual; every sum's order depends on the kept steps alone.
+    """
+    from ragmask.kernels import cpu
+
+    steps = Steps.of(x, mask)
+    given = steps.rows
+    rows = floats(given, "x")
+    output = steps.output(rows.item_shape, given.dtype, out)
+    target = output if rows.dtype == given.dtype else np.empty(output.shape, rows.dtype)
+    flat = flat_items(rows.values)
+    run_rows(
+        cpu.softmax,
+        len(rows),
+        50.0 + rows.lengths * (1.0 + 1.5 * flat.shape[1]),
+        flat,
+        rows.starts,
+        rows.lengths,
+        rows.mask,
+        steps.out_starts,
+        flat_items(target),
+    )
+    if target is not output:
+        output[...] = target
+    return steps.give(output, steps.own_mask())

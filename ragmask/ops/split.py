@@ -1,0 +1,153 @@
+"""Cutting rows in time, and joining them again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ragmask.devices import read_only, to_numpy
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.layout import check_count, offsets_of
+from ragmask.padding import copy_rows
+from ragmask.ragged import Padded, Ragged
+
+
+def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | None = None) -> Any:
+    """Cut time into `sections` equal spans of the padded width; each row has its steps in each.
+
+    >>> import ragmask as rm
+    >>> first, second = rm.temporal_split(rm.Ragged.from_rows([[1, 2, 3], [1, 2, 3, 4, 5, 6]]))
+    >>> first.to_rows(), second.to_rows()
+    ([array([1, 2, 3]), array([1, 2, 3])], [array([], dtype=int64), array([4, 5, 6])])
+
+    The width is that of the array, or the longest row of a Ragged; `width` sets another, at least
+    as long. Returns a list of views, masks included: nothing is copied. Raises InvalidInputError
+    where the width is no multiple of `sections`, saying both.
+    """
+    sections = check_count("sections", sections, 1)
+    if isinstance(x, Ragged):
+        longest, what = x.max_length, "the longest row"
+    else:
+        dense = x.values if isinstance(x, Padded) else to_numpy(x, "x")
+        if dense.ndim < 2:
+            raise InvalidInputError(f"x must have rows and steps; got shape {dense.shape}")
+        longest, what = dense.shape[1], "the array's width"
+    total = longest if width is None else check_count("width", width)
+    if total < longest:
+        raise InvalidInputError(f"width {total} is less than {what}, {longest}")
+    if total % sections:
+        multiple = -(-total // sections) * sections
+        raise InvalidInputError(
+            f"{total} steps ({'width' if width is not None else what}) cannot be cut into "
+            f"{sections} equal sections: pass width={multiple}, or pad to it"
+        )
+    span = total // sections
+    begins = [section * span for section in range(sections)]
+    if isinstance(x, Ragged):
+        return [_span(x, begin, span) for begin in begins]
+    parts = [dense[:, begin : begin + span] for begin in begins]
+    if not isinstance(x, Padded):
+        return parts
+    masks = [None if x.mask is None else x.mask[:, begin : begin + span] for begin in begins]
+    return [Padded._trusted(part, mask) for part, mask in zip(parts, masks, strict=True)]
+
+
+def _span(rows: Ragged, begin: int, span: int) -> Ragged:
+    skipped = np.minimum(rows.lengths, begin)
+    lengths = np.minimum(rows.lengths - skipped, span)
+    starts = rows.starts + skipped
+    return Ragged._trusted(rows.values, read_only(starts), read_only(lengths), rows.mask)
+
+
+def temporal_concat(xs: Sequence[Any]) -> Any:
+    """Join batches in time, row by row: the inverse of `temporal_split`.
+
+    >>> import ragmask as rm
+    >>> a, b = rm.Ragged.from_rows([[1], [2, 3]]), rm.Ragged.from_rows([[4, 5], []])
+    >>> rm.temporal_concat([a, b]).to_rows()
+    [array([1, 4, 5]), array([2, 3])]
+
+    All parts are of one kind: Ragged (equal numbers of rows, of any lengths), Padded or arrays
+    (joined along time, as Keras does). Their steps have one shape; dtypes become numpy's common
+    one. A part without a mask counts as kept. Parts that lie one behind the other in the same
+    values are joined as a view; others are copied once. Raises InvalidInputError for parts that
+    disagree.
+    """
+    parts = list(xs)
+    if not parts:
+        raise InvalidInputError("temporal_concat needs at least one part")
+    kinds = {type(part) if isinstance(part, Ragged | Padded) else np.ndarray for part in parts}
+    if len(kinds) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise UnsupportedTypeError(f"parts must be of one kind; got {names}")
+    if kinds == {Ragged}:
+        return _join_ragged(parts)
+    dense = [part.values if isinstance(part, Padded) else to_numpy(part, "x") for part in parts]
+    for position, part in enumerate(dense):
+        if part.ndim < 2 or (len(part), *part.shape[2:]) != (len(dense[0]), *dense[0].shape[2:]):
+            raise InvalidInputError(
+                f"part {position} has shape {part.shape}, and part 0 {dense[0].shape}: "
+                "only their widths may differ"
+            )
+    values = np.concatenate(dense, axis=1)
+    if kinds == {np.ndarray}:
+        return values
+    mask = None
+    if any(part.mask is not None for part in parts):
+        mask = np.concatenate(
+            [
+                np.ones(part.shape[:2], np.bool_) if part.mask is None else part.mask
+                for part in parts
+            ],
+            axis=1,
+        )
+    return Padded._trusted(values, mask)
+
+
+def _join_ragged(parts: list[Ragged]) -> Ragged:
+    first = parts[0]
+    for position, part in enumerate(parts):
+        if (len(part), part.item_shape) != (len(first), first.item_shape):
+            raise InvalidInputError(
+                f"part {position} has {len(part)} rows of steps of shape {part.item_shape}, "
+                f"and part 0 {len(first)} of {first.item_shape}"
+            )
+    lengths = read_only(np.stack([part.lengths for part in parts]).sum(axis=0))
+    if _follow_each_other(parts):
+        return Ragged._trusted(first.values, _first_starts(parts), lengths, first.mask)
+    offsets = read_only(offsets_of(lengths))
+    dtype = np.result_type(*(part.dtype for part in parts))
+    values = np.empty((int(offsets[-1]), *first.item_shape), dtype)
+    has_mask = any(part.mask is not None for part in parts)
+    mask = np.ones(len(values), np.bool_) if has_mask else None
+    at = offsets[:-1]
+    for part in parts:
+        if part.dtype != dtype:
+            part = part.compact()
+            part = part.with_values(part.values.astype(dtype))
+        copy_rows(part.values, part.starts, part.lengths, read_only(at), values)
+        if mask is not None and part.mask is not None:
+            copy_rows(part.mask, part.starts, part.lengths, read_only(at), mask)
+        at = at + part.lengths
+    return Ragged._trusted(read_only(values), offsets[:-1], lengths, mask)
+
+
+def _follow_each_other(parts: list[Ragged]) -> bool:
+    """Whether each row's parts lie one behind the other in one array, as a split leaves them."""
+    first = parts[0]
+    end = first.starts + first.lengths
+    for part in parts[1:]:
+        if part.values is not first.values or part.mask is not first.mask:
+            return False
+        if not ((part.starts == end) | (part.lengths == 0)).all():
+            return False
+        end = np.where(part.lengths == 0, end, part.starts + part.lengths)
+    return True
+
+
+def _first_starts(parts: list[Ragged]) -> Any:
+    """Where the first part that has any steps begins, row by row."""
+    starts = parts[-1].starts
+    for part in reversed(parts[:-1]):
+        starts = np.where(part.lengths > 0, part.starts, starts)
+    return read_only(starts)

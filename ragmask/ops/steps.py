@@ -1,0 +1,140 @@
+"""One form for every input of an op: rows to read, and the kind to give back."""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ragmask.devices import (
+    Array,
+    Bools,
+    Ints,
+    check_no_overlap,
+    mask_array,
+    out_array,
+    read_only,
+    to_numpy,
+)
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.layout import offsets_of, same_lengths
+from ragmask.padding import copy_rows
+from ragmask.ragged import Padded, Ragged
+
+
+class Steps(NamedTuple):
+    """The rows an op reads, and what it was given them as.
+
+    An op writes its output steps row after row, at `out_starts`.
+    """
+
+    rows: Ragged
+    kind: Literal["ragged", "padded", "dense"]
+    width: int
+
+    @classmethod
+    def of(cls, x: Any, mask: Any = None, what: str = "x") -> "Steps":
+        """Rows of a Ragged, a Padded or a dense (rows, width, *item) array.
+
+        A mask passed by hand takes the place of the input's own.
+        """
+        if isinstance(x, Ragged):
+            return cls(x if mask is None else _with_mask(x, mask), "ragged", 0)
+        kind: Literal["padded", "dense"] = "padded" if isinstance(x, Padded) else "dense"
+        if kind == "dense":
+            array = to_numpy(x, what)
+            if array.ndim < 2:
+                raise InvalidInputError(
+                    f"{what} must be a Ragged, a Padded or an array (rows, width, …); "
+                    f"got an array of shape {array.shape}"
+                )
+            x = Padded(array)
+        if mask is not None:
+            x = Padded(x.values, mask.values if isinstance(mask, Padded) else mask)
+        return cls(view_of(x), kind, x.shape[1])
+
+    @property
+    def out_starts(self) -> Ints:
+        return read_only(offsets_of(self.rows.lengths)[:-1])
+
+    def own_mask(self) -> Bools | None:
+        """The mask of the rows' own steps, end to end."""
+        rows = self.rows
+        if rows.mask is None or rows.is_compact:
+            return rows.mask
+        kept = np.empty(rows.n_steps, np.bool_)
+        copy_rows(rows.mask, rows.starts, rows.lengths, self.out_starts, kept)
+        return read_only(kept)
+
+    def output(self, item_shape: tuple[int, ...], dtype: Any, out: Any) -> Array:
+        """Where the op writes, (n_steps, *item): fresh, or the caller's `out`."""
+        rows = self.rows
+        if out is None:
+            return np.empty((rows.n_steps, *item_shape), dtype)
+        if isinstance(out, Ragged):
+            raise UnsupportedTypeError("out must be an array: a Ragged is immutable")
+        lead = (rows.n_steps,) if self.kind == "ragged" else (len(rows), self.width)
+        target = out_array("values", out, (*lead, *item_shape), np.dtype(dtype))
+        check_no_overlap(target, rows.values, rows.mask)
+        return target.reshape(rows.n_steps, *item_shape)
+
+    def give(self, values: Array, mask: Bools | None) -> Any:
+        """Output steps, end to end, as the kind of the input. A mask makes dense Padded."""
+        if self.kind == "ragged":
+            return Ragged._trusted(read_only(values), self.out_starts, self.rows.lengths, mask)
+        lead = (len(self.rows), self.width)
+        values = values.reshape(*lead, *values.shape[1:])
+        if self.kind == "dense" and mask is None:
+            return values
+        return Padded._trusted(values, None if mask is None else mask.reshape(lead))
+
+
+def view_of(padded: Padded) -> Ragged:
+    """A Padded's rows at full width, as a view: its rows may be spaced wider than they are."""
+    values, (rows, width) = padded.values, padded.shape[:2]
+    item_size = math.prod(padded.item_shape) * values.itemsize
+    spacing = values.strides[0] // item_size if item_size and rows > 1 else width
+    regular = values.strides[0] == spacing * item_size and spacing >= width
+    if values.flags.c_contiguous or not regular:
+        spacing = width
+        flat = np.ascontiguousarray(values).reshape(rows * width, *padded.item_shape)
+    else:
+        n = (rows - 1) * spacing + width
+        flat = np.lib.stride_tricks.as_strided(
+            values, (n, *padded.item_shape), values.strides[1:], writeable=False
+        )
+    mask = padded.mask
+    if mask is not None:
+        spread = np.zeros((rows, spacing), np.bool_) if spacing > width else mask
+        spread[:, :width] = mask if spacing > width else spread
+        mask = read_only(np.ascontiguousarray(spread).reshape(-1)[: len(flat)])
+    starts = np.arange(rows, dtype=np.int64) * spacing
+    lengths = np.full(rows, width, np.int64)
+    return Ragged._trusted(read_only(flat), read_only(starts), read_only(lengths), mask)
+
+
+def floats(rows: Ragged, what: str) -> Ragged:
+    """The rows in the dtype that a kernel computes in: float16 becomes float32."""
+    if rows.dtype.kind != "f" or rows.dtype.itemsize > 8:
+        raise UnsupportedTypeError(
+            f"{what} must be float16, float32 or float64; got {rows.dtype}: convert it first, "
+            "with with_values(values.astype('float32'))"
+        )
+    if rows.dtype == np.float16:
+        rows = rows.compact()
+        rows = rows.with_values(rows.values.astype(np.float32))
+    return rows
+
+
+def flat_items(values: Array) -> Array:
+    """(n, features): the items of a batch as vectors."""
+    return values.reshape(len(values), math.prod(values.shape[1:]))
+
+
+def _with_mask(rows: Ragged, mask: Any) -> Ragged:
+    rows = rows.compact()
+    if isinstance(mask, Ragged):
+        same_lengths(rows.lengths, mask.lengths, "x and its mask")
+        mask = mask.compact().values
+    return Ragged._trusted(
+        rows.values, rows.starts, rows.lengths, mask_array(mask, (rows.n_steps,))
+    )

@@ -1,0 +1,172 @@
+"""The weights of an LSTM: checked, read from Keras, torch and safetensors, packed for kernels."""
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ragmask.devices import Array, read_only, to_numpy
+from ragmask.errors import InvalidInputError, MissingExtraError, UnsupportedTypeError
+
+_VECTOR_BYTES = 64  # of the kernel's panels, see kernels/cpu/tile.py
+
+
+class LSTMWeights:
+    """kernel (features, 4 · units), recurrent_kernel (units, 4 · units) and bias (4 · units,).
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> rm.LSTMWeights(np.zeros((64, 512)), np.zeros((128, 512)), np.zeros(512))
+    LSTMWeights(64 features, 128 units, float64)
+
+    The gates stand in the order i, f, g, o (input, forget, cell, output), each `units` columns
+    wide: Keras's own shapes and order. Read other layouts with `from_keras` and `from_torch`.
+
+    float32 or float64; float16 is held as float32. Raises InvalidInputError, naming the array,
+    for shapes that disagree.
+    """
+
+    __slots__ = ("_packed", "bias", "kernel", "recurrent_kernel")
+
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array
+
+    def __init__(self, kernel: Any, recurrent_kernel: Any, bias: Any) -> None:
+        given = {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias}
+        arrays = {name: to_numpy(array, name) for name, array in given.items()}
+        for name, array in arrays.items():
+            if array.dtype.kind != "f":
+                raise UnsupportedTypeError(f"{name} must hold floats; got {array.dtype}")
+            if array.ndim != (1 if name == "bias" else 2):
+                raise InvalidInputError(f"{name} has shape {array.shape}")
+        units, columns = arrays["recurrent_kernel"].shape
+        if units == 0 or columns != 4 * units:
+            raise InvalidInputError(
+                f"recurrent_kernel has shape {(units, columns)}; (units, 4 · units) is needed"
+            )
+        if arrays["kernel"].shape[1] != columns:
+            raise InvalidInputError(
+                f"kernel has shape {arrays['kernel'].shape}; "
+                f"(features, {columns}) goes with {units} units"
+            )
+        if arrays["bias"].shape != (columns,):
+            raise InvalidInputError(
+                f"bias has shape {arrays['bias'].shape}; ({columns},) goes with {units} units"
+            )
+        widest = np.result_type(np.float32, *(array.dtype for array in arrays.values()))
+        if widest not in (np.float32, np.float64):
+            raise UnsupportedTypeError(f"weights of {widest} are not supported: use float64")
+        for name, array in arrays.items():
+            setattr(self, name, read_only(np.array(array, widest, order="C")))
+        self._packed: dict[np.dtype[Any], tuple[Array, Array]] = {}
+
+    @property
+    def features(self) -> int:
+        """The width of an input step."""
+        return len(self.kernel)
+
+    @property
+    def units(self) -> int:
+        """The width of an output step, and of both states."""
+        return len(self.recurrent_kernel)
+
+    @classmethod
+    def from_keras(cls, arrays: Sequence[Any]) -> "LSTMWeights":
+        """From `keras_lstm.get_weights()`: kernel, recurrent kernel, and bias if it has one."""
+        arrays = list(arrays)
+        if len(arrays) not in (2, 3):
+            raise InvalidInputError(
+                f"a Keras LSTM has 2 or 3 arrays: kernel, recurrent kernel, bias; got {len(arrays)}"
+            )
+        if len(arrays) == 2:
+            recurrent = to_numpy(arrays[1], "recurrent_kernel")
+            arrays.append(np.zeros(recurrent.shape[-1:], recurrent.dtype))
+        return cls(*arrays)
+
+    @classmethod
+    def from_torch(
+        cls, state_dict: Mapping[str, Any], layer: int = 0, reverse: bool = False
+    ) -> "LSTMWeights":
+        """From one layer and direction of an nn.LSTM's state dict, or of a model's that has one.
+
+        torch's matrices are transposed, and its two biases, which are always added, are one here.
+        Raises InvalidInputError where the layer is not there, or is there several times.
+        """
+        suffix = f"_l{layer}{'_reverse' if reverse else ''}"
+
+        def find(name: str, needed: bool = True) -> Array | None:
+            full = name + suffix
+            keys = [key for key in state_dict if key == full or key.endswith("." + full)]
+            if len(keys) > 1:
+                raise InvalidInputError(f"several LSTMs have {full}: {', '.join(keys)}")
+            if not keys and needed:
+                raise InvalidInputError(
+                    f"no {full} in the state dict; it has {', '.join(state_dict) or 'nothing'}"
+                )
+            return to_numpy(state_dict[keys[0]], keys[0]) if keys else None
+
+        if find("weight_hr", needed=False) is not None:
+            raise UnsupportedTypeError("an LSTM with a projection (proj_size) is not supported")
+        kernel, recurrent_kernel = find("weight_ih"), find("weight_hh")
+        assert kernel is not None
+        assert recurrent_kernel is not None
+        biases = [find(name, needed=False) for name in ("bias_ih", "bias_hh")]
+        bias = sum((one for one in biases if one is not None), np.zeros(len(kernel), kernel.dtype))
+        return cls(kernel.T, recurrent_kernel.T, bias)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file of the three arrays (extra `models`)."""
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _NAMES}
+        _safetensors().save_file(arrays, os.fspath(path))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "LSTMWeights":
+        """Read what `save` wrote. The file holds numbers alone: reading it runs no code."""
+        arrays = _safetensors().load_file(os.fspath(path))
+        if set(arrays) != set(_NAMES):
+            raise InvalidInputError(
+                f"{os.fspath(path)} must hold {', '.join(_NAMES)}; it has {', '.join(arrays)}"
+            )
+        return cls(**arrays)
+
+    def packed(self, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+        """Weights and bias in the kernel's order, float32 or float64, made once for each.
+
+        For each block of `lanes` units (16 float32, 8 float64) the gates i, f, g, o, each a panel
+        of (features + units, lanes). Units past the last are zeros.
+        """
+        dtype = np.dtype(dtype)
+        if dtype not in self._packed:
+            lanes = _VECTOR_BYTES // dtype.itemsize
+            blocks = -(-self.units // lanes)
+            matrix = np.concatenate([self.kernel, self.recurrent_kernel, self.bias[None]])
+            gates = np.zeros((len(matrix), 4, blocks * lanes), dtype)
+            gates[:, :, : self.units] = matrix.reshape(len(matrix), 4, self.units)
+            panels = gates.reshape(len(matrix), 4, blocks, lanes).transpose(2, 1, 0, 3)
+            self._packed[dtype] = (
+                read_only(np.ascontiguousarray(panels[:, :, :-1]).reshape(-1)),
+                read_only(np.ascontiguousarray(panels[:, :, -1]).reshape(-1)),
+            )
+        return self._packed[dtype]
+
+    def __reduce__(self) -> Any:
+        return LSTMWeights, (self.kernel, self.recurrent_kernel, self.bias)
+
+    def __repr__(self) -> str:
+        return f"LSTMWeights({self.features} features, {self.units} units, {self.kernel.dtype})"
+
+
+_NAMES = ("kernel", "recurrent_kernel", "bias")
+
+
+def _safetensors() -> Any:
+    try:
+        return import_module("safetensors.numpy")
+    except ImportError as error:
+        raise MissingExtraError(
+            'reading and writing weights needs safetensors: pip install "ragmask[models]"'
+        ) from error

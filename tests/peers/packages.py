@@ -1,0 +1,9 @@
+"""The packages that ragmask is compared with: the `peers` extra."""
+
+from importlib.util import find_spec
+
+PEERS = ("datasets", "duckdb", "jax", "keras", "onnx", "onnxruntime", "polars", "torch")
+
+
+def missing_packages():
+    return [name for name in PEERS if find_spec(name) is None]

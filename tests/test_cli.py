@@ -1,0 +1,462 @@
+"""The command line: its numbers against plain loops, its output as a person gets it."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
+
+import ragmask as rm
+from ragmask.cli import main
+from ragmask.cli.advice import Advice, advise, code, percent
+from ragmask.cli.app import app
+from ragmask.cli.demo import draw_row
+from ragmask.cli.inspect import bar, batch_sizes
+from ragmask.cli.lengths import (
+    cut,
+    grouped,
+    histogram,
+    padded_steps,
+    padding_share,
+    quantile,
+    widths,
+)
+from ragmask.cli.measure import measure_array
+from ragmask.data import JAPANESE_VOWELS
+from tests.interpreters import run_python
+
+LENGTHS = st.lists(st.integers(0, 300), max_size=60).map(lambda rows: np.array(rows, np.int64))
+SOME_LENGTHS = st.lists(st.integers(0, 300), min_size=1, max_size=60).map(
+    lambda rows: np.array(rows, np.int64)
+)
+
+WORDS = [["a", "b"], [], None, ["c", None, "d"], ["e"], []]
+EVENTS = [
+    [{"name": "x", "t": 1}],
+    [{"name": "y", "t": None}, None],
+    None,
+    [],
+    [{"name": None, "t": None}],
+    [{"name": "z", "t": 3}] * 4,
+]
+
+
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch):
+    """A pipe of 80 columns, whatever the environment of the tests forces upon rich."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", None, raising=False)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Strings, structs, numbers; null and empty lists; two row groups."""
+    struct = pa.struct([("name", pa.string()), ("t", pa.int64())])
+    table = pa.table(
+        {
+            "words": pa.array(WORDS, pa.list_(pa.string())),
+            "events": pa.array(EVENTS, pa.list_(struct)),
+            "ids": pa.array([[1, None], None, [], [2], [3, 4, 5], [6]], pa.large_list(pa.int32())),
+            "label": pa.array(range(6)),
+            "vector": pa.array([[1.0, 2.0]] * 6, pa.list_(pa.float32(), 2)),
+        }
+    )
+    path = tmp_path / "small.parquet"
+    pq.write_table(table, path, row_group_size=4)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+
+
+def run_main(capsys, monkeypatch, *arguments):
+    """Exit code, stdout and stderr of the entry point."""
+    monkeypatch.setattr(sys, "argv", ["ragmask", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, *capsys.readouterr()
+
+
+# -- pure functions -----------------------------------------------------------------------
+
+
+def batches_of(lengths, rows):
+    return [lengths[first : first + rows] for first in range(0, len(lengths), rows)]
+
+
+@given(LENGTHS, st.integers(1, 70), st.integers(1, 9))
+def test_padding_against_plain_loops(lengths, rows, multiple_of):
+    expected_widths, steps = [], 0
+    for batch in batches_of(lengths.tolist(), rows):
+        width = max(batch)
+        while width % multiple_of:
+            width += 1
+        expected_widths.append(width)
+        steps += width * len(batch)
+    assert widths(lengths, rows, multiple_of).tolist() == expected_widths
+    assert padded_steps(lengths, rows, multiple_of) == steps
+    share = 1 - sum(lengths.tolist()) / steps if steps else 0
+    assert padding_share(lengths, rows, multiple_of) == pytest.approx(share)
+
+
+@given(LENGTHS, st.integers(1, 70))
+def test_grouped_sorts_each_window(lengths, window):
+    expected = [length for part in batches_of(lengths.tolist(), window) for length in sorted(part)]
+    assert grouped(lengths, window).tolist() == expected
+
+
+@given(SOME_LENGTHS, st.floats(0, 1))
+def test_quantile_is_the_smallest_length_that_enough_rows_do_not_exceed(lengths, share):
+    found = quantile(lengths, share)
+    rows = lengths.tolist()
+    assert found in rows
+    assert sum(length <= found for length in rows) >= share * len(rows) - 1e-9
+    shorter = [length for length in rows if length < found]
+    assert len(shorter) <= share * len(rows) + 1e-9
+
+
+@given(SOME_LENGTHS)
+def test_histogram_counts_every_row_once(lengths):
+    bins = histogram(lengths)
+    for one in bins:
+        assert one.rows == sum(one.first <= length <= one.last for length in lengths.tolist())
+    assert sum(one.rows for one in bins) == len(lengths)
+    assert (bins[0].first, bins[-1].last) == (lengths.min(), lengths.max())
+    assert len(bins) <= 18
+
+
+def test_histogram_puts_a_far_tail_into_one_bin():
+    bins = histogram(np.array([*range(10)] * 100 + [10_000]))
+    assert bins[-1] == (10, 10_000, 1)
+    assert [one.rows for one in bins[:-1]] == [100] * 10
+    assert histogram(np.empty(0, np.int64)) == []
+
+
+@given(LENGTHS, st.integers(0, 300))
+def test_cut_against_truncate(lengths, maxlen):
+    rows = [range(length) for length in lengths.tolist()]
+    shorter = [row[:maxlen] for row in rows]
+    assert cut(lengths, maxlen) == (
+        sum(len(a) != len(b) for a, b in zip(rows, shorter, strict=True)),
+        sum(len(a) - len(b) for a, b in zip(rows, shorter, strict=True)),
+    )
+
+
+@given(st.floats(0, 1))
+def test_percent_is_near(share):
+    text = percent(share)
+    if text != "<0.01%":
+        assert float(text.removesuffix("%")) == pytest.approx(100 * share, abs=0.51)
+    assert percent(0) == "0%"
+
+
+@pytest.mark.parametrize(("share", "text"), [(1, "####"), (0.5, "##"), (0.001, "#"), (0, "")])
+def test_bar(share, text):
+    assert bar(share, 4, ascii_only=True) == text
+    assert len(bar(share, 4)) == len(text)
+
+
+def test_batch_sizes_fit_the_rows():
+    assert batch_sizes(10) == [10]
+    assert batch_sizes(130) == [32, 64, 128]
+
+
+# -- advice -------------------------------------------------------------------------------
+
+
+def test_equal_rows_need_no_advice():
+    advice = advise(np.full(1000, 16))
+    assert (advice.window, advice.maxlen, advice.multiple_of) == (None, None, None)
+    assert "no padding" in advice.reasons[-1][1]
+
+
+def test_sorted_rows_are_left_in_file_order():
+    advice = advise(np.sort(np.random.default_rng(0).integers(1, 100, 20_000)))
+    assert advice.window is None
+    assert advice.reasons[1][0] == "file order"
+
+
+def test_a_long_tail_is_sorted_cut_and_rounded():
+    lengths = np.random.default_rng(0).lognormal(3, 1.2, 50_000).astype(np.int64)
+    advice = advise(lengths)
+    assert advice.window == 16 * advice.rows
+    assert advice.maxlen is not None
+    assert np.mean(lengths > advice.maxlen) < 0.01
+    assert advice.multiple_of == 8
+
+
+@given(SOME_LENGTHS.filter(lambda lengths: lengths.any()))
+def test_any_lengths_can_be_advised(lengths):
+    advice = advise(lengths)
+    assert advice.rows >= 8
+    assert all(setting and reason for setting, reason in advice.reasons)
+
+
+@pytest.mark.parametrize(
+    "advice", [Advice(64), Advice(64, maxlen=8), Advice(32, 128, maxlen=20, multiple_of=8)]
+)
+def test_the_code_that_is_advised_runs(advice):
+    text = code(advice, "path", "frames", 'batch["frames"]')
+    names = {"rm": rm, "np": np, "path": JAPANESE_VOWELS}
+    exec(text, names)
+    assert isinstance(names["padded"], rm.Padded)
+    assert names["padded"].shape[1] <= (29 if advice.maxlen is None else 24)
+
+
+# -- measuring ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "type_", [pa.list_(pa.string()), pa.large_list(pa.string()), pa.list_view(pa.string())], ids=str
+)
+def test_measure_strings(type_):
+    measured = measure_array(pa.array(WORDS, type_))
+    assert measured.lengths.tolist() == [2, 0, 0, 3, 1, 0]
+    assert measured.lengths.dtype == np.int64
+    assert (measured.null_rows, measured.null_steps) == (1, 1)
+
+
+def test_measure_honours_slices_and_chunks():
+    whole = pa.array(WORDS, pa.list_(pa.string()))
+    chunked = pa.chunked_array([whole.slice(3, 2), whole.slice(2, 1), whole.slice(0, 0)])
+    measured = measure_array(chunked)
+    assert measured.lengths.tolist() == [3, 1, 0]
+    assert (measured.null_rows, measured.null_steps) == (1, 1)
+    assert measure_array(whole.slice(4)).null_steps == 0
+    assert measure_array(pa.chunked_array([], whole.type)).lengths.size == 0
+
+
+def test_a_struct_step_counts_once_and_is_null_if_a_field_is():
+    struct = pa.struct([("name", pa.string()), ("t", pa.int64())])
+    measured = measure_array(pa.array(EVENTS, pa.list_(struct)))
+    assert measured.lengths.tolist() == [1, 2, 0, 0, 1, 4]
+    assert (measured.null_rows, measured.null_steps) == (1, 3)
+
+
+def test_values_under_a_null_list_are_no_steps():
+    lists = pa.ListArray.from_arrays(
+        pa.array([0, 2, 4], pa.int32()), pa.array([1, None, None, 4]), mask=pa.array([False, True])
+    )
+    measured = measure_array(lists)
+    assert measured.lengths.tolist() == [2, 0]
+    assert (measured.null_rows, measured.null_steps) == (1, 1)
+
+
+# -- ragmask inspect ----------------------------------------------------------------------
+
+
+def test_inspect_the_file_that_ships():
+    result = run("inspect", JAPANESE_VOWELS)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert "9,961 steps in 640 rows" in result.stdout
+    assert "frames   list<fixed_size_list<float>[12]>" in result.stdout
+    assert "rm.stream(" in result.stdout
+    assert "\x1b" not in result.stdout
+    numbers = next(line for line in result.stdout.splitlines() if line.startswith("steps a row"))
+    assert numbers.split()[3:] == ["7", "10", "13", "15", "18", "22", "25", "29", "15.6"]
+
+
+def test_inspect_prints_the_waste_of_real_batches():
+    shown = run("inspect", JAPANESE_VOWELS).stdout
+    for rows in (32, 64, 128, 256, 512):
+        steps = padded = 0
+        for batch in rm.stream(JAPANESE_VOWELS, columns=["frames"]).batch(rows=rows):
+            steps += batch["frames"].n_steps
+            padded += batch["frames"].to_padded().mask.size
+        line = next(line for line in shown.splitlines() if line.strip().startswith(f"{rows} rows"))
+        assert line.split()[2] == percent(1 - steps / padded)
+
+
+def test_inspect_every_kind_of_list(small):
+    shown = " ".join(run("inspect", small).stdout.split())
+    assert "6 steps in 6 rows; 3 empty rows (50%), of which 1 null list; 1 null step" in shown
+    assert "8 steps in 6 rows; 2 empty rows (33%), of which 1 null list; 3 null steps" in shown
+    assert "7 steps in 6 rows; 2 empty rows (33%), of which 1 null list; 1 null step" in shown
+    assert 'encode(batch["words"])' in shown
+    assert 'batch["events.t"].to_padded' in shown
+    assert 'batch["ids"].to_padded' in shown
+
+
+def test_inspect_a_folder_a_glob_and_a_column(small):
+    alone = run("inspect", small, "--column", "ids", "-c", "ids").stdout
+    assert "words ──" not in alone
+    assert alone.count("ids ──") == 1
+    for path in (small.parent, small.parent / "*.parquet"):
+        shown = run("inspect", path, "-c", "ids").stdout
+        assert shown.splitlines()[:-4] == alone.splitlines()[:-4]
+    twice = run("inspect", small, small, "-c", "ids").stdout
+    assert twice.startswith("2 files  12 rows")
+    assert "14 steps in 12 rows" in twice
+
+
+def test_inspect_arrow_files(small, tmp_path):
+    table = pq.read_table(small)
+    path = tmp_path / "small.arrow"
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table, 2)
+    lines = run("inspect", path).stdout.splitlines()
+    assert lines[3:20] == run("inspect", small).stdout.splitlines()[3:20]
+
+
+def test_inspect_no_rows_and_only_empty_rows(small, tmp_path):
+    table = pq.read_table(small)
+    for name, rows in (("zero", table.slice(0, 0)), ("empty", table.slice(2, 1))):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(rows, path)
+        result = run("inspect", path, "-c", "words", "--plot", tmp_path / f"{name}.png")
+        assert result.exit_code == 0
+        assert f"0 steps in {rows.num_rows} row" in result.stdout
+        assert "nothing to pad" in result.stdout
+
+
+def test_inspect_fits_80_columns_but_for_code_and_paths(small):
+    for line in run("inspect", small).stdout.splitlines():
+        assert len(line) <= 80 or "rm.stream(" in line or str(small) in line
+
+
+def test_plot(small, tmp_path):
+    picture = tmp_path / "lengths.png"
+    result = run("inspect", small, "--plot", picture)
+    assert result.exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "lengths.png" in result.stdout
+    run("inspect", JAPANESE_VOWELS, "--plot", picture)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "nowhere.parquet"], "no such file"),
+        (["inspect", "SMALL", "-c", "wrds"], "did you mean 'words'"),
+        (["inspect", "SMALL", "-c", "label"], "'label' is int64"),
+        (["inspect", "SMALL", "-c", "vector"], "only lists have lengths that differ"),
+        (["inspect", "FLAT"], "no ragged column"),
+        (["inspect", "TEXT"], "neither a Parquet nor an Arrow"),
+        (["inspect", "SMALL", "--plot", "nowhere/x.png"], "cannot be written"),
+        (["inspect", "SMALL", "--plot", "x.nonsense"], "cannot be drawn"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_1(
+    arguments, message, small, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("no data at all")
+    pq.write_table(pa.table({"label": [1]}), tmp_path / "flat.parquet")
+    files = {"SMALL": "small.parquet", "FLAT": "flat.parquet", "TEXT": "text.txt"}
+    arguments = [files.get(argument, argument) for argument in arguments]
+    exit_code, _, stderr = run_main(capsys, monkeypatch, *arguments)
+    assert exit_code == 1
+    assert stderr.startswith("ragmask: ")
+    assert message in stderr
+    assert stderr.count("\n") == 1
+
+
+# -- ragmask demo -------------------------------------------------------------------------
+
+
+def test_demo():
+    result = run("demo", "--passes", "2")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert "Japanese Vowels" in result.stdout
+    assert "CC BY 4.0" in result.stdout
+    for fact in ("rows     640", "steps    9,961", "batches  10 of 64 rows", "36% of the padded"):
+        assert fact in result.stdout
+    assert "steps a second" in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert "\x1b" not in result.stdout
+
+
+def test_the_rows_that_demo_shows_are_as_long_as_it_says():
+    lines = run("demo", "--passes", "1", "--rows", "7").stdout.splitlines()
+    first = next(position for position, line in enumerate(lines) if line.strip() == "frames") + 1
+    for line in lines[first : first + 7]:
+        length, blocks = line.split()
+        assert len(blocks.rstrip("·")) == 2 * int(length)
+
+
+def test_draw_row():
+    values, mask = np.array([0.0, 1.0, 0.5, 0.0]), np.array([True, True, True, False])
+    assert draw_row(values, mask, 0.0, 1.0).plain == "▁▁██▅▅··"
+    assert draw_row(values, mask, 0.0, 1.0, ascii_only=True).plain == "118855.."
+    assert draw_row(np.ones(1), mask[:1], 1.0, 1.0).plain == "▁▁"
+    coloured = Console(force_terminal=True, color_system="truecolor", width=80)
+    with coloured.capture() as captured:
+        coloured.print(draw_row(values, mask, 0.0, 1.0))
+    assert "\x1b[38;2" in captured.get()
+
+
+# -- the entry point ----------------------------------------------------------------------
+
+
+def test_version_and_help():
+    assert run("--version").stdout == f"ragmask {rm.__version__}\n"
+    shown = run("--help").stdout
+    assert "demo" in shown
+    assert "inspect" in shown
+    assert "ragmask[plot]" in run("inspect", "-h").stdout
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["nonsense"], ["demo", "--rows", "0"]])
+def test_bad_usage_exits_with_2(arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Usage" in result.stderr
+
+
+def test_it_runs_as_a_process_without_a_utf8_terminal():
+    code = "from ragmask.cli import main; main()"
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, "inspect", str(JAPANESE_VOWELS)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "####" in process.stdout
+    assert process.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "arguments"),
+    [
+        ("typer", "cli", ["--version"]),
+        ("rich", "cli", ["demo"]),
+        ("matplotlib", "plot", ["inspect", str(JAPANESE_VOWELS), "--plot", "x.png"]),
+    ],
+)
+def test_a_missing_package_names_its_extra(package, extra, arguments):
+    said = run_python(
+        f"""
+import contextlib, io, sys
+sys.modules[{package!r}] = None
+from ragmask.cli import main
+sys.argv = ["ragmask", *{arguments!r}]
+sys.stderr = io.StringIO()
+try:
+    main()
+except SystemExit as ended:
+    print(ended.code, sys.stderr.getvalue())
+"""
+    )
+    assert said.startswith("1 ragmask: ")
+    assert said.endswith(f'pip install "ragmask[{extra}]"')
+
+
+def test_importing_ragmask_brings_neither_typer_nor_rich():
+    said = run_python(
+        "import sys, ragmask, ragmask.cli; print({'typer', 'rich', 'numba'} & set(sys.modules))"
+    )
+    assert said == "set()"
