@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ragmask.streaming.batch import Batch
     from ragmask.streaming.stream import Stream, stream
     from ragmask.threads import get_num_threads, set_num_threads
+    from ragmask.vocabulary import Vocabulary
     from ragmask.weights import LSTMWeights
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ _HOME = {
     "stream": "ragmask.streaming.stream",
     "get_num_threads": "ragmask.threads",
     "set_num_threads": "ragmask.threads",
+    "Vocabulary": "ragmask.vocabulary",
     "LSTMWeights": "ragmask.weights",
 }
 
@@ -80,6 +82,7 @@ __all__ = [
     "Stream",
     "StreamError",
     "UnsupportedTypeError",
+    "Vocabulary",
     "__version__",
     "embedding",
     "get_num_threads",

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from ragmask.devices import Ints
+from ragmask.devices import Ints, read_only
 from ragmask.errors import InvalidInputError
 
 Side = Literal["pre", "post"]
@@ -71,7 +71,7 @@ def check_count(name: str, count: object, least: int = 0) -> int:
 def truncate(starts: Ints, lengths: Ints, maxlen: int, side: Side) -> tuple[Ints, Ints]:
     """Rows of at most `maxlen` steps; `side` is the end that is cut off."""
     kept = np.minimum(lengths, min(maxlen, np.iinfo(np.int64).max))
-    return (starts + (lengths - kept) if side == "pre" else starts), kept
+    return read_only(starts + (lengths - kept) if side == "pre" else starts), read_only(kept)
 
 
 def offsets_of(lengths: Ints) -> Ints:

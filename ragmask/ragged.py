@@ -193,7 +193,8 @@ class Ragged(NDArrayOperatorsMixin):
         self._set(values, starts, lengths, mask)
 
     def _set(self, values: Array, starts: Ints, lengths: Ints, mask: Bools | None) -> "Ragged":
-        self._values, self._starts, self._lengths, self._mask = values, starts, lengths, mask
+        self._values, self._starts, self._lengths = values, starts, lengths
+        self._mask = None if mask is None else read_only(mask)
         self._is_compact = self._n_steps = self._max_length = None
         return self
 
@@ -386,9 +387,9 @@ class Ragged(NDArrayOperatorsMixin):
             return self._row(int(rows))
         if not isinstance(rows, slice):
             rows = self._row_numbers(rows)
-        return Ragged._trusted(
-            self._values, read_only(self._starts[rows]), read_only(self._lengths[rows]), self._mask
-        )
+        # contiguous: a kernel would be compiled once more for strided starts
+        starts, lengths = (np.ascontiguousarray(a[rows]) for a in (self._starts, self._lengths))
+        return Ragged._trusted(self._values, read_only(starts), read_only(lengths), self._mask)
 
     def _row(self, row: int) -> Array:
         if not -len(self) <= row < len(self):
@@ -429,7 +430,7 @@ class Ragged(NDArrayOperatorsMixin):
         """
         check_side("side", side)
         starts, lengths = truncate(self._starts, self._lengths, check_count("maxlen", maxlen), side)
-        return Ragged._trusted(self._values, read_only(starts), read_only(lengths), self._mask)
+        return Ragged._trusted(self._values, starts, lengths, self._mask)
 
     def with_values(self, values: Any) -> "Ragged":
         """The same rows and mask over other values, (n, *any item).

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import ragmask as rm
+from tests import reference
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float16", "float32", "float64")
@@ -74,8 +75,6 @@ def steps_of(array):
 
 def rows_of(ragged):
     """(rows of bytes, rows of bools) of a Ragged, taken from its bare arrays."""
-    from tests import reference
-
     mask = np.ones(len(ragged.values), bool) if ragged.mask is None else ragged.mask
     place = ragged.starts.tolist(), ragged.lengths.tolist()
     return (

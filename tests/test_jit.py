@@ -148,8 +148,10 @@ def test_few_signatures_are_compiled():
         for values in (np.ones(4, dtype), np.ones(8, dtype)[::2], np.ones((4, 3), dtype)):
             for mask in (None, np.array([True, False, True, True])):
                 batch = rm.Ragged(values, [2, 0], [2, 1], mask)
-                for padding in ("pre", "post"):
-                    assert batch.to_padded(padding=padding, value=1).values[1].all()
-                assert len(batch.compact().values) == 3
+                for view in (batch, batch[::-1], batch.truncate(1), batch.compact()):
+                    for side in ("pre", "post"):
+                        padded = view.to_padded(2, padding=side, truncating=side, value=1)
+                        assert padded.values.all()
+                    assert view.compact().values.all()
     assert len(cpu.pad.signatures) <= 12
     assert len(cpu.compact.signatures) <= 4

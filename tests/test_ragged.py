@@ -5,6 +5,7 @@ import mmap
 import pickle
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,10 +128,33 @@ def test_indices_are_private_copies():
         assert ragged.lengths.tolist() == [1, 1]
 
 
-@given(raggeds())
-def test_every_array_is_read_only(ragged):
+WAYS_TO_A_BATCH = {
+    "from_offsets": lambda r: rm.Ragged.from_offsets(r.values, r.offsets, r.mask),
+    "from_rows": lambda r: rm.Ragged.from_rows([[1], [2]]),
+    "from_arrow": lambda r: rm.Ragged.from_arrow(r.to_arrow()),
+    "from no chunks": lambda r: rm.Ragged.from_arrow(pa.chunked_array([], pa.list_(pa.int8()))),
+    "from_padded by mask": lambda r: rm.Ragged.from_padded(r.to_padded()),
+    "from_padded by value": lambda r: rm.Ragged.from_padded(np.zeros((2, 3)), value=0),
+    "from_padded by lengths": lambda r: rm.Ragged.from_padded(np.zeros((2, 3)), lengths=[1, 2]),
+    "from_padded": lambda r: rm.Ragged.from_padded(np.zeros((2, 3))),
+    "slice": lambda r: r[::2],
+    "array": lambda r: r[[1, 0]],
+    "truncate": lambda r: r.truncate(1, "pre"),
+    "compact": lambda r: r[::-1].compact(),
+    "ufunc": lambda r: r + 1,
+    "with_values": lambda r: r.with_values(np.zeros(6)),
+    "pickle": lambda r: pickle.loads(pickle.dumps(r)),
+    "concatenate": lambda r: concatenate([r, r]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_A_BATCH.values(), ids=WAYS_TO_A_BATCH)
+def test_every_array_is_contiguous_and_read_only(way):
+    """Batches are immutable, and a kernel is compiled once for all of them."""
+    mask = [True, False, True, True, False, True]
+    ragged = way(rm.Ragged.from_offsets(np.arange(6), [0, 3, 3, 6], mask))
     for array in (ragged.values, ragged.starts, ragged.lengths, ragged.mask):
-        assert array is None or not array.flags.writeable
+        assert array is None or (array.flags.c_contiguous and not array.flags.writeable)
 
 
 @pytest.mark.parametrize("name", ["values", "starts", "lengths", "mask", "anything_else"])

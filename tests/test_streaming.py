@@ -411,3 +411,14 @@ def test_japanese_vowels_streamed_are_the_table():
     assert np.array_equal(values.reshape(-1), flat.to_numpy())
     speakers = np.concatenate([batch["speaker"] for batch in batches])
     assert speakers.tolist() == table["speaker"].to_pylist()
+
+
+def test_vectors_and_padded_columns_become_arrow():
+    vectors = np.arange(12.0).reshape(2, 3, 2)
+    rows = rm.Ragged.from_rows([[1, 2], [3]])
+    table = rm.Batch({"vector": vectors, "ids": rows.to_padded()}).to_arrow()
+    assert table["vector"].to_pylist() == vectors.tolist()
+    assert table["ids"].to_pylist() == [[1, 2], [3]]
+    hidden = np.ma.masked_equal(np.arange(6).reshape(2, 3), 2)
+    with pytest.raises(TypeError, match=r"column 'v' cannot become Arrow.*masked vectors"):
+        rm.Batch({"v": hidden}).to_arrow()

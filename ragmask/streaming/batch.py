@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragmask import arrow
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.ragged import Padded, Ragged, concatenate
 
 Column = Any  # Ragged, Padded, numpy array, pyarrow array, or {field: Ragged} of list<struct>
@@ -146,7 +146,7 @@ def _to_arrow(name: str, column: Column) -> Any:
         return column
     try:
         return arrow.write_scalars(column)
-    except (TypeError, ValueError, pa.ArrowException) as error:
+    except (RagmaskError, TypeError, ValueError, pa.ArrowException) as error:
         raise UnsupportedTypeError(f"column {name!r} cannot become Arrow: {error}") from error
 
 
