@@ -24,15 +24,15 @@ from ragmask.kernels.cpu.pool import SUM
 def attend(values, starts, lengths, query, pooled):
     """pooled[row] = Σ softmax over the row's frames of (frame · query) × frame."""
     n, features = values.shape
-    scores = np.zeros((n, 1), values.dtype)
+    scores = np.zeros(n, values.dtype)
     for row in range(lengths.size):
         for step in range(starts[row], starts[row] + lengths[row]):
             for feature in range(features):
-                scores[step, 0] += values[step, feature] * query[feature]
+                scores[step] += values[step, feature] * query[feature]
 
     attention = np.empty_like(scores)
-    cpu.softmax(0, lengths.size, scores, starts, lengths, None, starts, attention)
-    weighted = values * attention
+    cpu.softmax(0, lengths.size, scores, 1, starts, lengths, None, starts, attention)
+    weighted = values * attention.reshape(n, 1)
     cpu.pool(0, lengths.size, weighted, starts, lengths, None, SUM, pooled)
 
 

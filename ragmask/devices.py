@@ -107,6 +107,8 @@ def read_only(array: Array) -> Array:
     It keeps batches immutable, and Numba compiles a kernel once instead of once for
     writable and once for read-only arrays.
     """
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view
@@ -142,7 +144,7 @@ def word_of(item_bytes: int, *arrays: Array) -> np.dtype[Any]:
     """The widest unsigned word that steps and addresses are a multiple of."""
     odd = item_bytes
     for array in arrays:
-        odd |= array.ctypes.data
+        odd |= array.__array_interface__["data"][0]
     return np.dtype(f"u{min(odd & -odd, 8)}")
 
 

@@ -334,6 +334,8 @@ def _run_pad(
 
 def item_of(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Array:
     """`value` as one step in the batch's dtype, or an error where it does not fit."""
+    if type(value) is int and value == 0:  # what nearly everyone pads with fits every dtype
+        return np.zeros(item_shape, dtype)
     given = to_numpy(value, "value")
     if given.dtype.kind in _FITTING_KINDS.get(dtype.kind, "biuf"):
         with np.errstate(all="ignore"):

@@ -42,7 +42,9 @@ class LSTMWeights:
             if array.dtype.kind != "f":
                 raise UnsupportedTypeError(f"{name} must hold floats; got {array.dtype}")
             if array.ndim != (1 if name == "bias" else 2):
-                raise InvalidInputError(f"{name} has shape {array.shape}")
+                raise InvalidInputError(
+                    f"{name} has shape {array.shape}; kernels have two dimensions, a bias one"
+                )
         units, columns = arrays["recurrent_kernel"].shape
         if units == 0 or columns != 4 * units:
             raise InvalidInputError(

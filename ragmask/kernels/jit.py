@@ -9,6 +9,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import caching
 from numba.extending import intrinsic, overload
@@ -68,7 +69,25 @@ def _bits_to_float32(typing_context: Any, bits: Any) -> Any:
     return types.float32(types.int32), codegen
 
 
+def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of `array[index]` ahead of time. Any index is safe."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base = context.make_array(signature.args[0])(context, builder, args[0]).data
+        byte, int32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
+        )
+        address = builder.bitcast(builder.gep(base, [args[1]]), byte)
+        read, keep_in_all_caches, data = int32(0), int32(3), int32(1)
+        builder.call(function, [address, read, keep_in_all_caches, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
 bits_to_float32: Any = intrinsic(_bits_to_float32)
+prefetch: Any = intrinsic(_prefetch)
 
 
 @cache

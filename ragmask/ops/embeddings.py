@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array, Bools, as_words, values_array, word_of
+from ragmask.devices import Array, Bools, as_words, read_only, values_array, word_of
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import row_and_step
 from ragmask.ops.steps import Steps
@@ -43,15 +43,15 @@ def embedding(
     table = values_array(table, "table")
     steps = Steps.of(ids, what="ids")
     rows = steps.rows.compact()
-    if rows.item_shape or rows.dtype.kind not in "iu":
+    if rows.item_shape or (rows.dtype.kind not in "iu" and rows.n_steps):
         raise UnsupportedTypeError(
             f"ids must be integers, one a step; got {rows.dtype} of shape {rows.item_shape}"
         )
-    numbers = rows.values.astype(np.int64, copy=False)
+    numbers = read_only(rows.values.astype(np.int64, copy=False))
     _check_ids(rows, numbers, len(table))
 
     item_shape = table.shape[1:]
-    output = steps.output(item_shape, table.dtype, out)
+    output = steps.output(item_shape, table.dtype, out, table)
     item_bytes = math.prod(item_shape) * table.itemsize
     if item_bytes and rows.n_steps:
         word = word_of(item_bytes, table, output)

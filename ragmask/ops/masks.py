@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ragmask.errors import UnsupportedTypeError
 from ragmask.ops.steps import Steps, flat_items
 from ragmask.padding import item_of
 from ragmask.ragged import Padded, Ragged
@@ -26,6 +27,8 @@ def masking(x: Ragged | Padded | Any, mask_value: float = 0.0) -> Any:
 
     steps = Steps.of(x)
     rows, dtype = steps.rows, steps.rows.dtype
+    if dtype.char in "gG":
+        raise UnsupportedTypeError(f"masking takes no {dtype}: convert it to float64 or complex128")
     value = item_of(mask_value, dtype, ()).reshape(1)
     # the kernel compares and copies; these dtypes do so as others of their size
     stand_in = {"f2": "f4", "b1": "u1", "M8": "i8", "m8": "i8"}.get(dtype.str[1:3])

@@ -34,7 +34,7 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
     """
     from ragmask.kernels import cpu
 
-    if how not in _CODES:
+    if not isinstance(how, str) or how not in _CODES:
         raise InvalidInputError(f"how must be one of {', '.join(map(repr, _CODES))}; got {how!r}")
     steps = Steps.of(x, mask)
     rows, dtype = steps.rows, steps.rows.dtype

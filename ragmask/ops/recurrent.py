@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ragmask.devices import Array, Bools, Ints, read_only, values_array
-from ragmask.errors import InvalidInputError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.ops.steps import Steps, floats
 from ragmask.ragged import Padded, Ragged
 from ragmask.threads import get_num_threads, run_chunks, run_rows
@@ -75,6 +75,11 @@ def lstm(
     """
     from ragmask.kernels import cpu
 
+    if not isinstance(weights, LSTMWeights):
+        raise UnsupportedTypeError(
+            f"weights must be LSTMWeights; got {type(weights).__name__}: read arrays with "
+            "LSTMWeights(kernel, recurrent_kernel, bias), from_keras or from_torch"
+        )
     steps = Steps.of(x, mask)
     given = steps.rows
     if given.item_shape != (weights.features,):
@@ -134,6 +139,8 @@ def _states(initial: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple
     states = []
     for name, state in zip("hc", initial, strict=True):
         array = values_array(state, f"initial_state's {name}")
+        if array.dtype.kind not in "biuf":
+            raise UnsupportedTypeError(f"initial_state's {name} holds no reals; got {array.dtype}")
         if array.shape != shape:
             raise InvalidInputError(
                 f"initial_state's {name} has shape {array.shape}; (rows, units) is {shape}"

@@ -1,10 +1,11 @@
 """Softmax over time."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ragmask.ops.steps import Steps, flat_items, floats
+from ragmask.ops.steps import Steps, floats
 from ragmask.ragged import Padded, Ragged
 from ragmask.threads import run_rows
 
@@ -37,17 +38,18 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
     rows = floats(given, "x")
     output = steps.output(rows.item_shape, given.dtype, out)
     target = output if rows.dtype == given.dtype else np.empty(output.shape, rows.dtype)
-    flat = flat_items(rows.values)
+    features = math.prod(rows.item_shape)
     run_rows(
         cpu.softmax,
         len(rows),
-        50.0 + rows.lengths * (1.0 + 1.5 * flat.shape[1]),
-        flat,
+        100.0 + rows.lengths * (1.0 + 1.5 * features),
+        rows.values.reshape(-1),
+        features,
         rows.starts,
         rows.lengths,
         rows.mask,
         steps.out_starts,
-        flat_items(target),
+        target.reshape(-1),
     )
     if target is not output:
         output[...] = target

@@ -53,9 +53,14 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
 
 
 def _span(rows: Ragged, begin: int, span: int) -> Ragged:
-    skipped = np.minimum(rows.lengths, begin)
-    lengths = np.minimum(rows.lengths - skipped, span)
-    starts = rows.starts + skipped
+    """Each row's steps from `begin` to `begin + span`. Fresh memory is what costs here."""
+    if begin == 0:
+        starts, lengths = rows.starts, np.minimum(rows.lengths, span)
+    else:
+        skipped = np.minimum(rows.lengths, begin)
+        lengths = rows.lengths - skipped
+        np.minimum(lengths, span, out=lengths)
+        starts = np.add(rows.starts, skipped, out=skipped)
     return Ragged._trusted(rows.values, read_only(starts), read_only(lengths), rows.mask)
 
 
@@ -73,6 +78,10 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
     values are joined as a view; others are copied once. Raises InvalidInputError for parts that
     disagree.
     """
+    if isinstance(xs, Ragged | Padded):
+        raise UnsupportedTypeError(
+            f"temporal_concat takes a list of parts; got one {type(xs).__name__}"
+        )
     parts = list(xs)
     if not parts:
         raise InvalidInputError("temporal_concat needs at least one part")
@@ -89,6 +98,7 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
                 f"part {position} has shape {part.shape}, and part 0 {dense[0].shape}: "
                 "only their widths may differ"
             )
+    _common_dtype(dense)
     values = np.concatenate(dense, axis=1)
     if kinds == {np.ndarray}:
         return values
@@ -116,7 +126,7 @@ def _join_ragged(parts: list[Ragged]) -> Ragged:
     if _follow_each_other(parts):
         return Ragged._trusted(first.values, _first_starts(parts), lengths, first.mask)
     offsets = read_only(offsets_of(lengths))
-    dtype = np.result_type(*(part.dtype for part in parts))
+    dtype = _common_dtype(parts)
     values = np.empty((int(offsets[-1]), *first.item_shape), dtype)
     has_mask = any(part.mask is not None for part in parts)
     mask = np.ones(len(values), np.bool_) if has_mask else None
@@ -130,6 +140,14 @@ def _join_ragged(parts: list[Ragged]) -> Ragged:
             copy_rows(part.mask, part.starts, part.lengths, read_only(at), mask)
         at = at + part.lengths
     return Ragged._trusted(read_only(values), offsets[:-1], lengths, mask)
+
+
+def _common_dtype(parts: Sequence[Any]) -> np.dtype[Any]:
+    try:
+        return np.result_type(*(part.dtype for part in parts))
+    except TypeError as error:
+        kinds = ", ".join(sorted({str(part.dtype) for part in parts}))
+        raise UnsupportedTypeError(f"the parts have no dtype in common: {kinds}") from error
 
 
 def _follow_each_other(parts: list[Ragged]) -> bool:

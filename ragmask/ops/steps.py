@@ -49,7 +49,7 @@ class Steps(NamedTuple):
                 )
             x = Padded(array)
         if mask is not None:
-            x = Padded(x.values, mask.values if isinstance(mask, Padded) else mask)
+            x = Padded(x.values, _kept(mask) if isinstance(mask, Padded) else mask)
         return cls(view_of(x), kind, x.shape[1])
 
     @property
@@ -65,7 +65,7 @@ class Steps(NamedTuple):
         copy_rows(rows.mask, rows.starts, rows.lengths, self.out_starts, kept)
         return read_only(kept)
 
-    def output(self, item_shape: tuple[int, ...], dtype: Any, out: Any) -> Array:
+    def output(self, item_shape: tuple[int, ...], dtype: Any, out: Any, *also_read: Array) -> Array:
         """Where the op writes, (n_steps, *item): fresh, or the caller's `out`."""
         rows = self.rows
         if out is None:
@@ -74,7 +74,7 @@ class Steps(NamedTuple):
             raise UnsupportedTypeError("out must be an array: a Ragged is immutable")
         lead = (rows.n_steps,) if self.kind == "ragged" else (len(rows), self.width)
         target = out_array("values", out, (*lead, *item_shape), np.dtype(dtype))
-        check_no_overlap(target, rows.values, rows.mask)
+        check_no_overlap(target, rows.values, rows.mask, *also_read)
         return target.reshape(rows.n_steps, *item_shape)
 
     def give(self, values: Array, mask: Bools | None) -> Any:
@@ -100,13 +100,14 @@ def view_of(padded: Padded) -> Ragged:
     else:
         n = (rows - 1) * spacing + width
         flat = np.lib.stride_tricks.as_strided(
-            values, (n, *padded.item_shape), values.strides[1:], writeable=False
+            values, (n, *padded.item_shape), (item_size, *values.strides[2:]), writeable=False
         )
     mask = padded.mask
     if mask is not None:
-        spread = np.zeros((rows, spacing), np.bool_) if spacing > width else mask
-        spread[:, :width] = mask if spacing > width else spread
-        mask = read_only(np.ascontiguousarray(spread).reshape(-1)[: len(flat)])
+        if spacing > width:
+            mask = np.zeros((rows, spacing), np.bool_)
+            mask[:, :width] = padded.mask
+        mask = read_only(np.ascontiguousarray(mask).reshape(-1)[: len(flat)])
     starts = np.arange(rows, dtype=np.int64) * spacing
     lengths = np.full(rows, width, np.int64)
     return Ragged._trusted(read_only(flat), read_only(starts), read_only(lengths), mask)
@@ -134,7 +135,12 @@ def _with_mask(rows: Ragged, mask: Any) -> Ragged:
     rows = rows.compact()
     if isinstance(mask, Ragged):
         same_lengths(rows.lengths, mask.lengths, "x and its mask")
-        mask = mask.compact().values
+        mask = _kept(mask.compact())
     return Ragged._trusted(
         rows.values, rows.starts, rows.lengths, mask_array(mask, (rows.n_steps,))
     )
+
+
+def _kept(mask: Ragged | Padded) -> Array:
+    """The bools of a mask that may be masked itself, as `ids != 0` is where ids are."""
+    return mask.values if mask.mask is None else mask.values & mask.mask

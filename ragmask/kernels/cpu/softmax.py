@@ -7,7 +7,7 @@ import numpy as np
 from ragmask.kernels.jit import njit
 from ragmask.kernels.math import exp
 
-_LANES = 32
+LANES = 16
 
 
 @njit
@@ -15,6 +15,7 @@ def softmax(
     first_row: int,
     last_row: int,
     x: Any,
+    features: int,
     starts: Any,
     lengths: Any,
     mask: Any,
@@ -23,70 +24,104 @@ def softmax(
 ) -> None:
     """Softmax over the kept steps of a row; masked steps get 0.
 
-    x (n, features), out (steps, features), both float32 or both float64; starts, lengths,
+    x (n · features,) and out (steps · features,), both float32 or both float64; starts, lengths,
     out_starts int64 (rows,); mask bool (n,) or None. Kept steps are gathered at the front of the
-    row's output, worked on there and spread again from the back, so that masked steps change
-    neither memory nor a bit of the others.
+    row's output, worked on there and spread again from the back: masked steps cost no memory, and
+    change no bit of the others.
     """
-    features = x.shape[1]
-    lanes = max(1, _LANES // max(1, features)) * features
-    most = np.empty(lanes, x.dtype)
-    total = np.empty(lanes, x.dtype)
+    shift = np.empty(features, x.dtype)
+    total = np.empty(features, x.dtype)
+    lanes = np.empty(LANES, x.dtype)
     for row in range(first_row, last_row):
-        start, length, to = starts[row], lengths[row], out_starts[row]
-        kept = length
+        length = lengths[row]
+        row_x = x[starts[row] * features : (starts[row] + length) * features]
+        row_out = out[out_starts[row] * features : (out_starts[row] + length) * features]
         if mask is None:
-            out[to : to + length] = x[start : start + length]
+            row_out[:] = row_x
+            kept = length
         else:
+            row_mask = mask[starts[row] : starts[row] + length]
             kept = 0
             for step in range(length):
-                if mask[start + step]:
-                    out[to + kept] = x[start + step]
+                if row_mask[step]:
+                    for feature in range(features):
+                        row_out[kept * features + feature] = row_x[step * features + feature]
                     kept += 1
-        softmax_in_place(out[to : to + kept].reshape(-1), features, most, total)
+        if features == 1:
+            softmax_of_numbers(row_out[:kept], lanes)
+        elif features > 1:
+            softmax_of_vectors(row_out[: kept * features], features, shift, total)
         if mask is not None:
             for step in range(length - 1, -1, -1):
-                if mask[start + step]:
-                    kept -= 1
-                    out[to + step] = out[to + kept]
-                else:
-                    out[to + step] = 0
+                kept -= row_mask[step]
+                for feature in range(features):
+                    row_out[step * features + feature] = (
+                        row_out[kept * features + feature] if row_mask[step] else 0
+                    )
 
 
 @njit
-def softmax_in_place(values: Any, features: int, most: Any, total: Any) -> None:
-    """values (steps · features,); most and total hold several steps' features side by side.
+def softmax_of_numbers(values: Any, lanes: Any) -> None:
+    """Softmax of (steps,) values, in place.
 
-    The lanes are what LLVM vectorises over. Which lane a number falls into depends on its place
-    among the kept steps alone, so the order of each sum does too.
+    Maximum and sum run in lanes side by side, which LLVM vectorises. Which lane a number falls
+    into depends on its place among the kept steps alone, and with it the order of the sum.
     """
-    lanes = most.size
-    if values.size == 0:
-        return
-    most[:] = -np.inf
-    for begin in range(0, values.size, lanes):
-        part = values[begin : begin + lanes]
-        for lane in range(part.size):
-            most[lane] = part[lane] if part[lane] > most[lane] else most[lane]
-    for lane in range(features, lanes):
-        feature = lane % features
-        most[feature] = most[lane] if most[lane] > most[feature] else most[feature]
-    for lane in range(lanes):  # all -inf: shift by nothing, and let the total be 0
-        most[lane] = most[lane % features] if most[lane % features] > -np.inf else 0
+    size = values.size
+    whole = size // LANES * LANES
+    lanes[:] = -np.inf
+    for begin in range(0, whole, LANES):
+        for lane in range(LANES):
+            value = values[begin + lane]
+            lanes[lane] = value if value > lanes[lane] else lanes[lane]
+    for lane in range(size - whole):
+        value = values[whole + lane]
+        lanes[lane] = value if value > lanes[lane] else lanes[lane]
+    shift = lanes[0]
+    for lane in range(1, LANES):
+        shift = lanes[lane] if lanes[lane] > shift else shift
+    if shift == -np.inf:  # nothing, or nothing but -inf: the total is to be 0
+        shift = values.dtype.type(0)
+
+    for step in range(size):
+        values[step] = exp(values[step] - shift)
+
+    lanes[:] = 0
+    for begin in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] += values[begin + lane]
+    for lane in range(size - whole):
+        lanes[lane] += values[whole + lane]
+    total = lanes[0]
+    for lane in range(1, LANES):
+        total += lanes[lane]
+
+    scale = 1 / total if total != 0 else total
+    for step in range(size):
+        values[step] *= scale
+
+
+@njit
+def softmax_of_vectors(values: Any, features: int, shift: Any, total: Any) -> None:
+    """Softmax of (steps · features,) values, in place, for each feature by itself."""
+    shift[:] = -np.inf
+    for begin in range(0, values.size, features):
+        step = values[begin : begin + features]
+        for feature in range(features):
+            shift[feature] = step[feature] if step[feature] > shift[feature] else shift[feature]
+    for feature in range(features):
+        shift[feature] = shift[feature] if shift[feature] > -np.inf else 0
 
     total[:] = 0
-    for begin in range(0, values.size, lanes):
-        part = values[begin : begin + lanes]
-        for lane in range(part.size):
-            part[lane] = exp(part[lane] - most[lane])
-            total[lane] += part[lane]
-    for lane in range(features, lanes):
-        total[lane % features] += total[lane]
-    for lane in range(lanes):
-        sum_ = total[lane % features]
-        most[lane] = 1 / sum_ if sum_ != 0 else 0
+    for begin in range(0, values.size, features):
+        step = values[begin : begin + features]
+        for feature in range(features):
+            step[feature] = exp(step[feature] - shift[feature])
+            total[feature] += step[feature]
+    for feature in range(features):
+        total[feature] = 1 / total[feature] if total[feature] != 0 else 0
 
-    for begin in range(0, values.size, lanes):
-        part = values[begin : begin + lanes]
-        for lane in range(part.size):
-            part[lane] *= most[lane]
+    for begin in range(0, values.size, features):
+        step = values[begin : begin + features]
+        for feature in range(features):
+            step[feature] *= total[feature]
