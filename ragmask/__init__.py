@@ -32,8 +32,9 @@ if TYPE_CHECKING:
         temporal_softmax,
         temporal_split,
     )
+    from ragmask.padded import Padded
     from ragmask.padding import pad_sequences
-    from ragmask.ragged import Padded, Ragged
+    from ragmask.ragged import Ragged
     from ragmask.streaming.batch import Batch
     from ragmask.streaming.stream import Stream, stream
     from ragmask.threads import get_num_threads, set_num_threads
@@ -58,7 +59,7 @@ _HOME = {
     "temporal_softmax": "ragmask.ops.softmax",
     "temporal_split": "ragmask.ops.split",
     "pad_sequences": "ragmask.padding",
-    "Padded": "ragmask.ragged",
+    "Padded": "ragmask.padded",
     "Ragged": "ragmask.ragged",
     "Batch": "ragmask.streaming.batch",
     "Stream": "ragmask.streaming.stream",

@@ -71,3 +71,10 @@ def apply(kind: type[B], ufunc: np.ufunc, method: str, inputs: Any, options: Any
     if isinstance(results, tuple):
         return tuple(first._like(result, mask) for result in results)
     return first._like(results, mask)
+
+
+def ambiguous(kind: str) -> InvalidInputError:
+    """For `if batch == other:`, which would always hold."""
+    return InvalidInputError(
+        f"a {kind} is neither true nor false: ask len(), or compare values and mask"
+    )

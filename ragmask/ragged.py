@@ -1,4 +1,4 @@
-"""The two shapes of a batch: Ragged, rows as views of values laid end to end; and Padded."""
+"""Ragged: rows of unequal length, as views of values laid end to end."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
@@ -31,107 +31,8 @@ from ragmask.layout import (
     same_lengths,
     truncate,
 )
-
-_SHOWN_ROWS = 6
-
-
-class Padded(NDArrayOperatorsMixin):
-    """A dense batch: values (rows, width, *item), and the mask of the steps that count.
-
-    >>> import numpy as np
-    >>> import ragmask as rm
-    >>> rm.Padded(np.array([[1, 2], [3, 0]]), np.array([[True, True], [True, False]]))
-    Padded(2 rows of 2 steps, int64, 3 kept)
-      [1 2]
-      [3 ·]
-
-    Parameters
-    ----------
-    values : (rows, width, *item), any dtype of numbers, bools, times or durations. Taken
-        without a copy where each row is contiguous.
-    mask : bool (rows, width), True = keep; or None where every step counts.
-
-    numpy's ufuncs, operators and comparisons work on each step and keep the mask. Raises
-    InvalidInputError for shapes that disagree, UnsupportedTypeError for other dtypes.
-    """
-
-    __slots__ = ("_mask", "_values")
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, values: Any, mask: Any = None) -> None:
-        dense = to_numpy(values, "values")
-        if dense.ndim < 2:
-            raise InvalidInputError(
-                f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
-            )
-        values_array(dense[:0])  # for its look at the dtype
-        if len(dense) and not (dense[0].flags.c_contiguous and dense.dtype.isnative):
-            dense = values_array(dense)
-        self._values = dense
-        self._mask = None if mask is None else _keep_writable(mask, dense.shape[:2])
-
-    @classmethod
-    def _trusted(cls, values: Array, mask: Bools | None) -> "Padded":
-        padded = cls.__new__(cls)
-        padded._values, padded._mask = values, mask
-        return padded
-
-    @property
-    def values(self) -> Array:
-        """(rows, width, *item)."""
-        return self._values
-
-    @property
-    def mask(self) -> Bools | None:
-        """bool (rows, width), True = keep; None where every step counts."""
-        return self._mask
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._values.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._values.dtype
-
-    @property
-    def item_shape(self) -> tuple[int, ...]:
-        """The shape of one step: () for numbers, (features,) for vectors."""
-        return self._values.shape[2:]
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __bool__(self) -> bool:
-        raise _ambiguous("Padded")
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        raise UnsupportedTypeError("a Padded has values and a mask: take .values, and mind .mask")
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        return elementwise.apply(Padded, ufunc, method, inputs, options)
-
-    def _dense(self) -> tuple[Array, Bools | None]:
-        return self._values, self._mask
-
-    def _like(self, values: Array, mask: Bools | None) -> "Padded":
-        return Padded._trusted(values, mask)
-
-    def _check_same_rows(self, other: "Padded", what: str) -> None:
-        if self.shape[:2] != other.shape[:2]:
-            raise InvalidInputError(
-                f"{what} differ in rows and width: {self.shape[:2]} and {other.shape[:2]}"
-            )
-
-    def __repr__(self) -> str:
-        rows, width = self.shape[:2]
-        kept = rows * width if self._mask is None else int(self._mask.sum())
-        head = f"Padded({_count(rows, 'row')} of {_count(width, 'step')}, {_item_name(self)}, "
-        return _with_rows(
-            f"{head}{kept} kept)",
-            rows,
-            lambda row: (self._values[row], None if self._mask is None else self._mask[row]),
-        )
+from ragmask.padded import Padded
+from ragmask.show import count, item_name, with_rows
 
 
 class Ragged(NDArrayOperatorsMixin):
@@ -536,7 +437,7 @@ class Ragged(NDArrayOperatorsMixin):
     # -- Python's and numpy's protocols ---------------------------------------------------
 
     def __bool__(self) -> bool:
-        raise _ambiguous("Ragged")
+        raise elementwise.ambiguous("Ragged")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         raise UnsupportedTypeError(
@@ -563,8 +464,8 @@ class Ragged(NDArrayOperatorsMixin):
         return Ragged.from_offsets, (rows._values, rows.offsets, rows._mask)
 
     def __repr__(self) -> str:
-        head = f"Ragged({_count(len(self), 'row')}, {_count(self.n_steps, 'step')}, "
-        head += _item_name(self)
+        head = f"Ragged({count(len(self), 'row')}, {count(self.n_steps, 'step')}, "
+        head += item_name(self.item_shape, self.dtype)
         if len(self):
             head += f", lengths {self._lengths.min()}–{self.max_length}"
         if self._mask is not None:
@@ -575,7 +476,7 @@ class Ragged(NDArrayOperatorsMixin):
             steps = slice(start, start + int(self._lengths[row]))
             return self._values[steps], None if self._mask is None else self._mask[steps]
 
-        return _with_rows(f"{head})", len(self), show)
+        return with_rows(f"{head})", len(self), show)
 
 
 def concatenate(parts: Sequence[Ragged]) -> Ragged:
@@ -621,48 +522,3 @@ def _row_array(row: Any, position: int, dtype: npt.DTypeLike | None) -> Array:
     if array.size == 0 and dtype is None and isinstance(row, list | tuple):
         return array
     return values_array(array, what)
-
-
-def _keep_writable(mask: Any, shape: tuple[int, ...]) -> Bools:
-    mask_array(mask, shape)
-    return to_numpy(mask, "mask")
-
-
-def _ambiguous(kind: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"a {kind} is neither true nor false: ask len(), or compare values and mask"
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _item_name(batch: Padded | Ragged) -> str:
-    shape = "×".join(map(str, batch.item_shape))
-    return f"{shape} {batch.dtype}" if shape else str(batch.dtype)
-
-
-def _with_rows(head: str, rows: int, show: Any) -> str:
-    lines = [head]
-    for row in range(min(rows, _SHOWN_ROWS)):
-        values, mask = show(row)
-        lines.append("  " + _row_text(values, mask))
-    if rows > _SHOWN_ROWS:
-        lines.append(f"  … {rows - _SHOWN_ROWS:,} more")
-    return "\n".join(lines)
-
-
-def _row_text(values: Array, mask: Bools | None) -> str:
-    """One row on one line, masked steps as dots."""
-    most = 10 if values.ndim == 1 else 3
-    texts = [
-        "·" if mask is not None and not mask[step] else _step_text(values[step])
-        for step in range(min(len(values), most))
-    ]
-    return f"[{' '.join(texts)}{' …' if len(values) > most else ''}]"
-
-
-def _step_text(step: Any) -> str:
-    with np.printoptions(threshold=4, edgeitems=2, precision=4):
-        return str(step).replace("\n", "")

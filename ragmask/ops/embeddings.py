@@ -9,7 +9,8 @@ from ragmask.devices import Array, Bools, as_words, read_only, values_array, wor
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import row_and_step
 from ragmask.ops.steps import Steps
-from ragmask.ragged import Padded, Ragged
+from ragmask.padded import Padded
+from ragmask.ragged import Ragged
 from ragmask.threads import run_rows
 
 

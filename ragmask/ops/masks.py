@@ -6,8 +6,9 @@ import numpy as np
 
 from ragmask.errors import UnsupportedTypeError
 from ragmask.ops.steps import Steps, flat_items
+from ragmask.padded import Padded
 from ragmask.padding import item_of
-from ragmask.ragged import Padded, Ragged
+from ragmask.ragged import Ragged
 from ragmask.threads import run_rows
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from ragmask.devices import Array
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.ops.steps import Steps, flat_items
-from ragmask.ragged import Padded, Ragged
+from ragmask.padded import Padded
+from ragmask.ragged import Ragged
 from ragmask.threads import run_rows
 
 How = Literal["mean", "sum", "max", "first", "last"]

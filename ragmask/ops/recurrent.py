@@ -8,7 +8,8 @@ import numpy as np
 from ragmask.devices import Array, Bools, Ints, read_only, values_array
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.ops.steps import Steps, floats
-from ragmask.ragged import Padded, Ragged
+from ragmask.padded import Padded
+from ragmask.ragged import Ragged
 from ragmask.threads import get_num_threads, run_chunks, run_rows
 from ragmask.weights import LSTMWeights
 

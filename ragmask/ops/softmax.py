@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ragmask.ops.steps import Steps, floats
-from ragmask.ragged import Padded, Ragged
+from ragmask.padded import Padded
+from ragmask.ragged import Ragged
 from ragmask.threads import run_rows
 
 

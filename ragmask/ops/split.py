@@ -8,8 +8,9 @@ import numpy as np
 from ragmask.devices import read_only, to_numpy
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import check_count, offsets_of
+from ragmask.padded import Padded
 from ragmask.padding import copy_rows
-from ragmask.ragged import Padded, Ragged
+from ragmask.ragged import Ragged
 
 
 def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | None = None) -> Any:

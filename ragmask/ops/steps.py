@@ -17,8 +17,9 @@ from ragmask.devices import (
 )
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import offsets_of, same_lengths
+from ragmask.padded import Padded
 from ragmask.padding import copy_rows
-from ragmask.ragged import Padded, Ragged
+from ragmask.ragged import Ragged
 
 
 class Steps(NamedTuple):

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from ragmask import arrow
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
-from ragmask.ragged import Padded, Ragged, concatenate
+from ragmask.padded import Padded
+from ragmask.ragged import Ragged, concatenate
 
 Column = Any  # Ragged, Padded, numpy array, pyarrow array, or {field: Ragged} of list<struct>
 

@@ -1,0 +1,116 @@
+"""Padded: a dense batch and its mask."""
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ragmask import elementwise
+from ragmask.devices import Array, Bools, mask_array, to_numpy, values_array
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.show import count, item_name, with_rows
+
+
+class Padded(NDArrayOperatorsMixin):
+    """A dense batch: values (rows, width, *item), and the mask of the steps that count.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> rm.Padded(np.array([[1, 2], [3, 0]]), np.array([[True, True], [True, False]]))
+    Padded(2 rows of 2 steps, int64, 3 kept)
+      [1 2]
+      [3 ·]
+
+    Parameters
+    ----------
+    values : (rows, width, *item), any dtype of numbers, bools, times or durations. Taken
+        without a copy where each row is contiguous.
+    mask : bool (rows, width), True = keep; or None where every step counts.
+
+    numpy's ufuncs, operators and comparisons work on each step and keep the mask. Raises
+    InvalidInputError for shapes that disagree, UnsupportedTypeError for other dtypes.
+    """
+
+    __slots__ = ("_mask", "_values")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, values: Any, mask: Any = None) -> None:
+        dense = to_numpy(values, "values")
+        if dense.ndim < 2:
+            raise InvalidInputError(
+                f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
+            )
+        values_array(dense[:0])  # for its look at the dtype
+        if len(dense) and not (dense[0].flags.c_contiguous and dense.dtype.isnative):
+            dense = values_array(dense)
+        self._values = dense
+        self._mask = None if mask is None else _keep_writable(mask, dense.shape[:2])
+
+    @classmethod
+    def _trusted(cls, values: Array, mask: Bools | None) -> "Padded":
+        padded = cls.__new__(cls)
+        padded._values, padded._mask = values, mask
+        return padded
+
+    @property
+    def values(self) -> Array:
+        """(rows, width, *item)."""
+        return self._values
+
+    @property
+    def mask(self) -> Bools | None:
+        """bool (rows, width), True = keep; None where every step counts."""
+        return self._mask
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._values.dtype
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one step: () for numbers, (features,) for vectors."""
+        return self._values.shape[2:]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __bool__(self) -> bool:
+        raise elementwise.ambiguous("Padded")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        raise UnsupportedTypeError("a Padded has values and a mask: take .values, and mind .mask")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return elementwise.apply(Padded, ufunc, method, inputs, options)
+
+    def _dense(self) -> tuple[Array, Bools | None]:
+        return self._values, self._mask
+
+    def _like(self, values: Array, mask: Bools | None) -> "Padded":
+        return Padded._trusted(values, mask)
+
+    def _check_same_rows(self, other: "Padded", what: str) -> None:
+        if self.shape[:2] != other.shape[:2]:
+            raise InvalidInputError(
+                f"{what} differ in rows and width: {self.shape[:2]} and {other.shape[:2]}"
+            )
+
+    def __repr__(self) -> str:
+        rows, width = self.shape[:2]
+        kept = rows * width if self._mask is None else int(self._mask.sum())
+        head = f"Padded({count(rows, 'row')} of {count(width, 'step')}, "
+        head += f"{item_name(self.item_shape, self.dtype)}, "
+        return with_rows(
+            f"{head}{kept} kept)",
+            rows,
+            lambda row: (self._values[row], None if self._mask is None else self._mask[row]),
+        )
+
+
+def _keep_writable(mask: Any, shape: tuple[int, ...]) -> Bools:
+    mask_array(mask, shape)
+    return to_numpy(mask, "mask")
