@@ -1,34 +1,34 @@
 """ragmask beside what people use today, as Markdown tables.
 
-    python asv_benchmarks/compare.py [padding] [stream] [startup]
+    python asv_benchmarks/compare.py [padding] [stream] [startup] [ops]
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
-documented path, with its own defaults for threads. `pip install "ragmask[peers]"` brings them.
+documented path, with its own defaults for threads; the ops run on two threads each.
+`pip install "ragmask[peers]"` brings the peers.
 """
 
 import argparse
-import os
+import inspect
 import platform
 import sys
 import tempfile
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from importlib import import_module, metadata
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
+import compare_ops
 import numpy as np
 import pyarrow.parquet as pq
 from benchmarks.common import (
     IMPORT,
     IMPORT_ALL,
     IMPORT_PEERS,
+    compile_all_seconds,
     fastest,
     fastest_start,
     first_batch_seconds,
+    first_lstm_seconds,
     import_seconds,
     padding_buffers,
     parquet_file,
@@ -37,52 +37,20 @@ from benchmarks.common import (
     read_stream,
     streaming_peak_bytes,
 )
+from tables import Row, against, installed, show_memory, show_rate
 
 import ragmask as rm
 
-PACKAGES = ("ragmask", "numpy", "numba", "pyarrow", "keras", "torch", "datasets")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table. `of` says what the ratio and its target are of."""
-
-    what: str
-    ours: float
-    peer: str
-    theirs: float | None = None
-    of: str = "speed"
-    target: float | None = None
-    show: Callable[[float], str] | None = None  # by default as a time
-
-    def __str__(self):
-        show = self.show or show_seconds
-        theirs = ratio = "–"
-        if self.theirs is not None:
-            theirs = show(self.theirs)
-            more = self.theirs / self.ours if self.of == "speed" else self.ours / self.theirs
-            ratio = f"{more:.3g}× the {self.of}"
-        target = "–"
-        if self.target is not None:
-            limit = f"{self.target:g} s" if self.of == "seconds" else f"{self.target:g}×"
-            target = f"{'≥' if self.of == 'speed' else '≤'} {limit}"
-        cells = (self.what, show(self.ours), self.peer, theirs, ratio, target)
-        return f"| {' | '.join(cells)} |"
-
-
-def show_seconds(seconds):
-    if seconds >= 1:
-        return f"{seconds:.3g} s"
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
-
-
-def show_rate(rows, seconds):
-    rate = rows / seconds
-    return f"{rate / 1e6:.3g} M rows/s" if rate >= 1e6 else f"{rate / 1e3:.3g} k rows/s"
-
-
-def show_memory(amount):
-    return f"{amount / 2**20:.0f} MiB"
+PACKAGES = (
+    "ragmask",
+    "numpy",
+    "numba",
+    "pyarrow",
+    "keras",
+    "torch",
+    "onnxruntime",
+    "datasets",
+)
 
 
 # -- padding ------------------------------------------------------------------------------
@@ -262,33 +230,23 @@ def startup():
         )
         yield Row(what, ours, IMPORT_PEERS, theirs, of="time", target=target)
     first_batch_seconds()  # fills the compile cache
-    (ours,) = fastest_start(first_batch_seconds)
+    first_lstm_seconds()
+    ours, lstm = fastest_start(first_batch_seconds, first_lstm_seconds)
     yield Row("from `import numba` to a padded batch", ours, "–", of="seconds", target=1)
+    yield Row("from `import numba` to an LSTM's result", lstm, "–", of="seconds", target=2)
+    cold = compile_all_seconds()
+    yield Row("compiling every kernel, an empty cache", cold, "–", of="seconds", target=30)
 
 
 # -- the tables ---------------------------------------------------------------------------
 
-TOPICS = {topic.__name__: topic for topic in (padding, stream, startup)}
-
-
-def against(what, run, peer, run_peer, **options):
-    """A Row of two functions, or of one where the peer is not installed."""
-    if run_peer is None:
-        (ours,) = fastest(run)
-        return Row(what, ours, f"{peer}: not installed", **options)
-    ours, theirs = fastest(run, run_peer)
-    return Row(what, ours, peer, theirs, **options)
-
-
-def installed(name, **environment) -> ModuleType | None:
-    """A peer, imported under these environment variables, or None."""
-    os.environ.update(environment)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return import_module(name)
-    except ImportError:
-        return None
+# a topic is one or several tables
+TOPICS = {
+    "padding": [padding],
+    "stream": [stream],
+    "startup": [startup],
+    "ops": compare_ops.TABLES,
+}
 
 
 def machine():
@@ -315,11 +273,11 @@ def main():
     parser.add_argument("topics", nargs="*", metavar="topic", choices=[*TOPICS, []])
     topics = parser.parse_args().topics or list(TOPICS)
     print(machine(), flush=True)
-    for name in topics:
-        print(f"\n### {name}\n\n{TOPICS[name].__doc__}\n")
+    for table in (table for topic in topics for table in TOPICS[topic]):
+        print(f"\n### {table.__name__}\n\n{inspect.cleandoc(table.__doc__)}\n")
         print("| what | ragmask | peer | its result | ratio | target |")
         print("|---|---:|---|---:|---:|---:|", flush=True)
-        for row in TOPICS[name]():
+        for row in table():
             print(row, flush=True)
 
 

@@ -4,6 +4,8 @@ A batch is a list of rows, a row is a list of steps, and a step is any object at
 a list of rows of bools, True = keep.
 """
 
+import math
+
 
 def cut_rows(steps, starts, lengths):
     """Row i is `steps[starts[i] : starts[i] + lengths[i]]`."""
@@ -91,3 +93,142 @@ def from_padded_value(padded, value):
     kept = [[step != value for step in row] for row in padded]
     rows, _ = from_padded_mask(padded, kept)
     return rows
+
+
+# -- ops ----------------------------------------------------------------------------------
+# A step is a list of features here, numbers are Python's own, and every function gives back
+# rows of what its op says of each step. Only `pool` and the LSTM's states have one a row.
+
+
+def embedding(rows, masks, table, mask_zero=False):
+    """The table's row for each id, and the mask; a masked step is zeros, whatever its id."""
+    vectors, kept = [], []
+    for row, keeps in zip(rows, masks, strict=True):
+        vectors.append([table[step] if keep else zeros(table) for step, keep in pairs(row, keeps)])
+        kept.append([keep and not (mask_zero and step == 0) for step, keep in pairs(row, keeps)])
+    return vectors, kept
+
+
+def masking(rows, masks, mask_value=0.0):
+    """Steps all of whose features equal the value are masked, and masked steps are zeros."""
+    values, kept = [], []
+    for row, keeps in zip(rows, masks, strict=True):
+        kept_row = []
+        for step, keep in pairs(row, keeps):
+            kept_row.append(keep and any(feature != mask_value for feature in step))
+        values.append([step if keep else zeros([step]) for step, keep in pairs(row, kept_row)])
+        kept.append(kept_row)
+    return values, kept
+
+
+def temporal_split(rows, sections, width):
+    """A batch for each span of the padded width; a row has the steps it has there."""
+    span = width // sections
+    return [
+        [row[section * span : (section + 1) * span] for row in rows] for section in range(sections)
+    ]
+
+
+def temporal_concat(parts):
+    """Row i of each part, one behind the other."""
+    return [[step for row in rows for step in row] for rows in zip(*parts, strict=True)]
+
+
+def temporal_softmax(rows, masks):
+    """exp(x) over its sum, over the kept steps of a row, feature by feature."""
+    result = []
+    for row, keeps in zip(rows, masks, strict=True):
+        soft = [zeros([step]) for step in row]
+        for feature in range(len(row[0]) if row else 0):
+            kept = [step for step, keep in enumerate(keeps) if keep]
+            numbers = softmax_of([row[step][feature] for step in kept])
+            for step, number in zip(kept, numbers, strict=True):
+                soft[step][feature] = number
+        result.append(soft)
+    return result
+
+
+def softmax_of(numbers):
+    if any(math.isnan(number) or number == math.inf for number in numbers):
+        return [math.nan] * len(numbers)
+    if all(number == -math.inf for number in numbers):
+        return [0.0] * len(numbers)
+    powers = [math.exp(number - max(numbers)) for number in numbers]
+    return [power / math.fsum(powers) for power in powers]
+
+
+def temporal_pool(rows, masks, how, features):
+    """One step out of each row's kept ones, or zeros where there is none."""
+    pooled = []
+    for row, keeps in zip(rows, masks, strict=True):
+        kept = [step for step, keep in pairs(row, keeps) if keep]
+        if not kept:
+            pooled.append([0] * features)
+        elif how in ("first", "last"):
+            pooled.append(kept[0] if how == "first" else kept[-1])
+        else:
+            pooled.append([pool_of([step[at] for step in kept], how) for at in range(features)])
+    return pooled
+
+
+def pool_of(numbers, how):
+    if how == "max":
+        return math.nan if any(number != number for number in numbers) else max(numbers)
+    return sum(numbers) / len(numbers) if how == "mean" else sum(numbers)
+
+
+def lstm(
+    rows,
+    masks,
+    kernel,
+    recurrent_kernel,
+    bias,
+    initial_state=None,
+    go_backwards=False,
+    zero_output_for_mask=False,
+):
+    """(outputs, h, c): rows of outputs a step, and both states after each row's last kept step."""
+    units = len(recurrent_kernel)
+    outputs, hs, cs = [], [], []
+    for number, (row, keeps) in enumerate(zip(rows, masks, strict=True)):
+        nothing = [0.0] * units
+        h, c = (nothing, nothing) if initial_state is None else (s[number] for s in initial_state)
+        output, output_row = nothing, [nothing for _ in row]
+        for step in reversed(range(len(row))) if go_backwards else range(len(row)):
+            if keeps[step]:
+                h, c = lstm_step(row[step], h, c, kernel, recurrent_kernel, bias)
+                output = h
+            output_row[step] = nothing if zero_output_for_mask and not keeps[step] else output
+        outputs.append(output_row)
+        hs.append(h)
+        cs.append(c)
+    return outputs, hs, cs
+
+
+def lstm_step(x, h, c, kernel, recurrent_kernel, bias):
+    """New h and c. The gates' columns stand in the order i, f, g, o."""
+    units = len(h)
+    sums = []
+    for column in range(4 * units):
+        total = bias[column]
+        for number, weights in zip([*x, *h], [*kernel, *recurrent_kernel], strict=True):
+            total += number * weights[column]
+        sums.append(total)
+    i, f, g, o = (sums[gate * units : (gate + 1) * units] for gate in range(4))
+    new_c = [
+        sigmoid(f[unit]) * c[unit] + sigmoid(i[unit]) * math.tanh(g[unit]) for unit in range(units)
+    ]
+    return [sigmoid(o[unit]) * math.tanh(new_c[unit]) for unit in range(units)], new_c
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def pairs(row, keeps):
+    return zip(row, keeps, strict=True)
+
+
+def zeros(steps):
+    """A step of zeros, as wide as these."""
+    return [0] * len(steps[0])

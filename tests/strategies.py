@@ -87,3 +87,75 @@ def padded_rows_of(padded):
     """(rows of bytes, rows of bools) of a Padded."""
     mask = np.ones(padded.shape[:2], bool) if padded.mask is None else padded.mask
     return [steps_of(row) for row in padded.values], mask.tolist()
+
+
+# -- for the ops --------------------------------------------------------------------------
+
+
+def with_normals(ragged, dtype, item_shape=(), specials=0.0, seed=0):
+    """The same rows over normal numbers, of which a share are NaN and infinities."""
+    random = np.random.default_rng(seed)
+    values = random.standard_normal((len(ragged.values), *item_shape)) * 3
+    special = random.choice([np.nan, np.inf, -np.inf], values.shape)
+    return ragged.with_values(
+        np.where(random.random(values.shape) < specials, special, values).astype(dtype)
+    )
+
+
+def as_kind(ragged, kind):
+    """The rows as they are, as a Padded that is masked, or as a dense array of full rows."""
+    if kind == "ragged":
+        return ragged
+    padded = ragged.to_padded(padding="pre" if len(ragged) % 2 else "post")
+    return padded if kind == "padded" else padded.values
+
+
+def lists_of(batch):
+    """(rows of steps of features, rows of bools): what reference.py takes, of any batch."""
+    from tests import reference
+
+    values = batch if isinstance(batch, np.ndarray) else batch.values
+    given_mask = getattr(batch, "mask", None)
+    if isinstance(batch, rm.Ragged):
+        mask = np.ones(len(values), bool) if given_mask is None else given_mask
+        steps = values.reshape(len(values), int(np.prod(batch.item_shape))).tolist()
+        place = batch.starts.tolist(), batch.lengths.tolist()
+        return reference.cut_rows(steps, *place), reference.cut_rows(mask.tolist(), *place)
+    mask = np.ones(values.shape[:2], bool) if given_mask is None else given_mask
+    return values.reshape(*values.shape[:2], int(np.prod(values.shape[2:]))).tolist(), mask.tolist()
+
+
+def assert_rows(rows, expected, tolerance=0.0):
+    """Rows of steps of features are as long as these, and as large."""
+    assert [len(row) for row in rows] == [len(row) for row in expected]
+    flat, wanted = (
+        np.array([feature for row in batch for step in row for feature in step])
+        for batch in (rows, expected)
+    )
+    np.testing.assert_allclose(flat, wanted, tolerance, tolerance)
+
+
+def forms(rows, masks, garbage):
+    """The same rows in every layout. Between them, and where they are masked, lies garbage."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    ends = np.cumsum(lengths)
+    values, mask = np.concatenate(rows), np.concatenate(masks)
+    values[~mask] = garbage
+    compact = rm.Ragged(values, ends - lengths, lengths, None if mask.all() else mask)
+
+    backwards = np.cumsum(lengths[::-1] + 3)[::-1] - lengths
+    spread = np.full((int(lengths.sum()) + 3 * len(rows) + 2, *values.shape[1:]), garbage)
+    spread, kept = spread.astype(values.dtype), np.ones(len(spread), bool)
+    for row, start in enumerate(backwards):
+        spread[start : start + lengths[row]] = compact.values[ends[row] - lengths[row] : ends[row]]
+        kept[start : start + lengths[row]] = masks[row]
+    wide = compact.to_padded(compact.max_length + 5, value=garbage)
+    narrow = slice(0, compact.max_length)
+    return {
+        "compact": compact,
+        "view": rm.Ragged(spread, backwards, lengths, None if mask.all() else kept),
+        "post": compact.to_padded(value=garbage),
+        "pre": compact.to_padded(value=garbage, padding="pre"),
+        "wide": wide,
+        "wide rows, narrow view": rm.Padded(wide.values[:, narrow], wide.mask[:, narrow]),
+    }

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,28 @@ def ragged(rows, dtype=np.int32, item_shape=(), seed=0):
     return rm.Ragged.from_offsets(values, offsets)
 
 
+def ragged_of(lengths, item_shape=(), dtype=np.float32, seed=0):
+    """A compact batch of rows of these lengths: normal numbers, or ids below the vocabulary."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    rng, shape = np.random.default_rng(seed), (offsets[-1], *item_shape)
+    if np.issubdtype(dtype, np.integer):
+        values = rng.integers(0, _VOCABULARY, shape, dtype)
+    else:
+        values = rng.standard_normal(shape, dtype)
+    return rm.Ragged.from_offsets(values, offsets)
+
+
+def log_normal_to(steps, seed=0):
+    """Log-normal lengths of so many steps in all; the last row is cut to fit."""
+    lengths = log_normal_lengths(steps // 40 + 64, np.random.default_rng(seed))
+    ends = np.minimum(np.cumsum(lengths), steps)
+    return np.diff(ends[: np.searchsorted(ends, steps) + 1], prepend=0)
+
+
+def embedding_table(features=64):
+    return np.random.default_rng(1).standard_normal((_VOCABULARY, features), np.float32)
+
+
 def parquet_file(rows, folder="."):
     """A file of `tokens`, list<int32>, and `label`, int8; by default in the current folder.
 
@@ -51,11 +74,12 @@ def parquet_file(rows, folder="."):
     return path
 
 
-def fastest(*functions: Callable[[], object], rounds=7, seconds=0.3):
+def fastest(*functions: Callable[[], object], rounds=7, seconds=0.3, calls=1):
     """The least seconds of each function, in interleaved rounds, after one call to warm up.
 
     At least so many rounds, and more until so many seconds have gone by: whatever else the
-    machine does then hits all of them alike.
+    machine does then hits all of them alike. A turn has at least so many calls: where the one
+    before leaves threads spinning, the first is not to be trusted.
     """
     for function in functions:
         function()
@@ -63,20 +87,20 @@ def fastest(*functions: Callable[[], object], rounds=7, seconds=0.3):
     end = time.perf_counter() + seconds
     while rounds > 0 or time.perf_counter() < end:
         for position, function in enumerate(functions):
-            best[position] = min(best[position], _fastest_of_a_turn(function))
+            best[position] = min(best[position], _fastest_of_a_turn(function, calls))
         rounds -= 1
     return best
 
 
-def _fastest_of_a_turn(function, seconds=0.01):
+def _fastest_of_a_turn(function, calls, seconds=0.01):
     """Several calls where they are short: the first finds the caches full of the others' data."""
     best, end = float("inf"), time.perf_counter() + seconds
     while True:
         begin = time.perf_counter()
         function()
         now = time.perf_counter()
-        best = min(best, now - begin)
-        if now > end:
+        best, calls = min(best, now - begin), calls - 1
+        if calls < 1 and now > end:
             return best
 
 
@@ -86,12 +110,12 @@ def ratio(function, limit):
     return ours / theirs
 
 
-def python(code, *arguments):
+def python(code, *arguments, **environment):
     """The number that `code` prints in an interpreter of its own."""
     path = os.pathsep.join([str(_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **environment},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -111,6 +135,75 @@ def peak_bytes():
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+# -- ops ----------------------------------------------------------------------------------
+
+
+def lstm_weights(features, units):
+    bound = units**-0.5  # as torch begins
+    rng = np.random.default_rng(2)
+    shapes = (features, 4 * units), (units, 4 * units), (4 * units,)
+    return rm.LSTMWeights(*(rng.uniform(-bound, bound, size).astype("f4") for size in shapes))
+
+
+def lstm_flops(batch, weights):
+    """Of its matrix products, all that a peak rate of sgemm could bound."""
+    return 8 * weights.units * (weights.features + weights.units) * batch.n_steps
+
+
+SGEMM_SIZES = ((512, 512, 512), (1024, 1024, 1024), (4096, 192, 512), (2048, 384, 1024))
+
+
+def sgemms(multiply=np.matmul, convert=lambda array: array):
+    """(flops, a product of two float32 matrices) for a few sizes."""
+    for rows, depth, columns in SGEMM_SIZES:
+        left, right = np.ones((rows, depth), np.float32), np.ones((depth, columns), np.float32)
+        left, right = convert(left), convert(right)
+        yield 2 * rows * depth * columns, lambda a=left, b=right: multiply(a, b)
+
+
+def with_sgemm(function, products):
+    """Seconds of a function, and the best rate of products that take turns with it."""
+    seconds, *others = fastest(function, *(run for _, run in products), calls=2)
+    pairs = zip(products, others, strict=True)
+    return seconds, max(flops / other for (flops, _), other in pairs)
+
+
+def skewed_lengths(rows=1_000, short=20, longest=20_000):
+    """One very long row among short ones."""
+    return np.concatenate([np.random.default_rng(0).integers(1, short, rows), [longest]])
+
+
+def op_memory(op, rows=1_000, longest=20_000):
+    """Peak memory of "softmax" or "lstm" on a skewed batch, in bytes of its arrays."""
+    return python(
+        "import sys\n"
+        "from benchmarks.common import skewed_op_memory\n"
+        "print(skewed_op_memory(sys.argv[1], *map(int, sys.argv[2:])))",
+        op,
+        rows,
+        longest,
+    )
+
+
+def skewed_op_memory(op, rows, longest):
+    """To be run in a process of its own: it counts from what the process has at first."""
+    run = {"softmax": rm.temporal_softmax, "lstm": lambda x: rm.lstm(x, weights).outputs}[op]
+    weights = lstm_weights(64, 128)
+    run(ragged_of([2, 1] * 2_000, (64,)))  # compiles, and starts the threads
+    before = forget_peak()
+    batch = ragged_of(skewed_lengths(rows, longest=longest), (64,))
+    result = run(batch)
+    return (peak_bytes() - before) / (batch.values.nbytes + result.values.nbytes)
+
+
+def forget_peak():
+    """The memory of this process now; `peak_bytes` counts from it on Linux."""
+    forget = Path("/proc/self/clear_refs")
+    if forget.exists():
+        forget.write_text("5")
+    return peak_bytes()
 
 
 # -- streaming, as benchmarks and compare.py do it ----------------------------------------
@@ -161,6 +254,50 @@ def first_batch_seconds():
         "rm.Ragged.from_rows([[1, 2, 3], [4]]).to_padded()\n"
         "print(time.perf_counter() - begin)"
     )
+
+
+def first_lstm_seconds():
+    """Until the first LSTM's result, likewise."""
+    return python(
+        "import numba, time\n"
+        "import numpy as np\n"
+        "begin = time.perf_counter()\n"
+        "import ragmask as rm\n"
+        "weights = rm.LSTMWeights(*(np.ones(size, 'f4') for size in ((2, 12), (3, 12), 12)))\n"
+        "rm.lstm(rm.Ragged.from_rows([np.ones((3, 2), 'f4')]), weights)\n"
+        "print(time.perf_counter() - begin)"
+    )
+
+
+def compile_all_seconds(dtypes=("float32", "float64")):
+    """Every kernel for these dtypes, with and without a mask, and an empty cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        return python(
+            "import sys\n"
+            "from benchmarks.common import call_all_seconds\n"
+            "print(call_all_seconds(sys.argv[1:]))",
+            *dtypes,
+            NUMBA_CACHE_DIR=folder,
+        )
+
+
+def call_all_seconds(dtypes):
+    """Each op once for each kernel that it can compile."""
+    begin = time.perf_counter()
+    for dtype in dtypes:
+        weights = rm.LSTMWeights(*(np.ones(size, dtype) for size in ((2, 12), (3, 12), 12)))
+        for mask in (None, np.array([True, True, False, True])):
+            steps = rm.Ragged.from_offsets(np.ones((4, 2), dtype), [0, 3, 4], mask)
+            ids = rm.Ragged.from_offsets(np.zeros(4, np.int64), [0, 3, 4], mask)
+            rm.Ragged.from_padded(steps.to_padded())
+            rm.embedding(ids, np.ones((1, 2), dtype))
+            rm.masking(steps)
+            rm.temporal_concat([steps, steps])
+            rm.temporal_softmax(steps)
+            rm.temporal_pool(steps)
+            for outputs in (True, False):
+                rm.lstm(steps, weights, outputs=outputs)
+    return time.perf_counter() - begin
 
 
 IMPORT_PEERS = "import numpy, pyarrow"

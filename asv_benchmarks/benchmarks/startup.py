@@ -6,6 +6,7 @@ from .common import (
     IMPORT_PEERS,
     fastest_start,
     first_batch_seconds,
+    first_lstm_seconds,
     import_seconds,
 )
 
@@ -32,3 +33,14 @@ class FirstBatch:
         return seconds
 
     track_first_batch.unit = "s"
+
+
+class FirstLSTM:
+    def setup(self):
+        first_lstm_seconds()
+
+    def track_first_lstm(self):
+        (seconds,) = fastest_start(first_lstm_seconds, rounds=3)
+        return seconds
+
+    track_first_lstm.unit = "s"

@@ -1,0 +1,91 @@
+"""One table of the ops that work on any layout, for the tests of what all of them promise."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import ragmask as rm
+
+FEATURES = 5
+VOCABULARY = 8
+
+_random = np.random.default_rng(0)
+TABLE = _random.standard_normal((VOCABULARY, 3)).astype(np.float32)
+TABLE[-1] = np.nan
+UNITS = 17
+WEIGHTS = rm.LSTMWeights(
+    _random.standard_normal((FEATURES, 4 * UNITS)) / 2,
+    _random.standard_normal((UNITS, 4 * UNITS)) / 4,
+    _random.standard_normal(4 * UNITS),
+)
+
+
+class Operation(NamedTuple):
+    """`run` takes a batch of steps that `draw` made.
+
+    It gives a batch of outputs, or None, and arrays with a number for each row. `garbage` is
+    what no op may read, and `poison` spoils every step that an output comes from.
+    """
+
+    run: Callable[[Any], tuple[Any, tuple[Any, ...]]]
+    draw: Callable[[Any, int], Any]
+    garbage: float
+    poison: float
+
+
+def _on_ids(run):
+    def draw(random, steps):
+        return random.integers(0, VOCABULARY - 1, steps)
+
+    return Operation(run, draw, -(2**40), VOCABULARY - 1)
+
+
+def _on_vectors(run, dtype=np.float32):
+    def draw(random, steps):
+        vectors = random.standard_normal((steps, FEATURES))
+        return np.where(random.random((steps, 1)) < 0.2, 0, vectors).astype(dtype)
+
+    return Operation(run, draw, np.nan, np.nan)
+
+
+def _lstm(**options):
+    def run(x):
+        outputs, h, c = rm.lstm(x, WEIGHTS, **options)
+        return outputs, (h, c)
+
+    return run
+
+
+def _pool(how):
+    return lambda x: (None, (rm.temporal_pool(x, how),))
+
+
+OPERATIONS = {
+    "embedding": _on_ids(lambda x: (rm.embedding(x, TABLE), ())),
+    "embedding, mask_zero": _on_ids(lambda x: (rm.embedding(x, TABLE, mask_zero=True), ())),
+    "masking": _on_vectors(lambda x: (rm.masking(x), ())),
+    "softmax": _on_vectors(lambda x: (rm.temporal_softmax(x), ())),
+    "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
+    **{f"pool, {how}": _on_vectors(_pool(how)) for how in ("mean", "sum", "max", "first", "last")},
+    "lstm": _on_vectors(_lstm()),
+    "lstm, float64": _on_vectors(_lstm(), np.float64),
+    "lstm, backwards": _on_vectors(_lstm(go_backwards=True)),
+    "lstm, zero output": _on_vectors(_lstm(zero_output_for_mask=True)),
+    "lstm, no outputs": _on_vectors(_lstm(outputs=False)),
+}
+
+
+def outcome(operation, batch):
+    """For each row, the bytes of its kept steps and of its entries in the arrays."""
+    steps, arrays = operation.run(batch)
+    rows = [[array[row].tobytes() for array in arrays] for row in range(len(batch))]
+    for row in range(len(batch) if steps is not None else 0):
+        if isinstance(steps, rm.Ragged):
+            place = slice(steps.starts[row], steps.starts[row] + steps.lengths[row])
+            values, mask = steps.values[place], None if steps.mask is None else steps.mask[place]
+        else:
+            values, mask = steps.values[row], None if steps.mask is None else steps.mask[row]
+        kept = values if mask is None else values[mask]
+        rows[row] += [step.tobytes() for step in kept]
+    return rows

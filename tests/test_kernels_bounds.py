@@ -1,0 +1,89 @@
+"""No kernel reads or writes past its arrays, and none needs memory by rows times width."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import ragmask as rm
+from tests.interpreters import run_python
+
+SMALL_BATCHES = """
+import numpy as np
+import ragmask as rm
+from ragmask.kernels import cpu
+
+starts = np.array([5], np.int64)
+try:
+    cpu.count_kept(0, 1, np.ones(3, bool), starts, np.array([1], np.int64), starts.copy())
+except IndexError:
+    print("bounds are checked")
+
+x = np.ones((40, 3), np.float32)
+ids = np.arange(40) % 4
+starts = [37, 0, 0, 12, 14, 40, 3, *range(20, 29)]
+lengths = [3, 0, 7, 3, 3, 0, 20, *range(9)]
+mask = np.arange(40) % 3 > 0
+for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
+    for kept in (mask, mask & False):
+        rows, id_rows = (rm.Ragged(v, starts, lengths, kept)[order] for v in (x, ids))
+        for kind in (lambda r: r, lambda r: r.to_padded()):
+            batch = kind(rows)
+            rm.masking(batch)
+            for how in ("mean", "max", "last"):
+                rm.temporal_pool(batch, how)
+            {more}
+        rm.temporal_concat([rows, rows])
+        rows.compact()
+print("done")
+"""
+
+WITH_THE_JIT = """
+            rm.embedding(kind(id_rows), x[:4], mask_zero=True)
+            rm.temporal_softmax(batch)
+            for units in (1, 17):
+                gates = 4 * units
+                weights = np.ones((3, gates)), np.ones((units, gates)), np.ones(gates)
+                rm.lstm(batch, rm.LSTMWeights(*weights), go_backwards=units > 1)
+"""
+
+
+def test_indices_stay_inside_their_arrays(tmp_path):
+    """Compiled with Numba's own checks, into a cache of its own."""
+    code = SMALL_BATCHES.replace("            {more}\n", WITH_THE_JIT.lstrip("\n"))
+    said = run_python(code, NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path))
+    assert said.split("\n") == ["bounds are checked", "done"]
+
+
+def test_indices_stay_inside_their_arrays_without_the_jit():
+    """Where numpy checks them. Prefetching, exp's bits and the LSTM's tile exist compiled only."""
+    code = SMALL_BATCHES.replace("            {more}\n", "")
+    assert run_python(code, NUMBA_DISABLE_JIT="1").split("\n") == ["bounds are checked", "done"]
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        rm.temporal_softmax,
+        rm.masking,
+        lambda x: rm.temporal_pool(x, "mean"),
+        lambda x: rm.lstm(x, rm.LSTMWeights(np.ones((8, 32)), np.ones((8, 32)), np.ones(32))),
+    ],
+    ids=["softmax", "masking", "pool", "lstm"],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_skewed_batch_needs_no_memory_for_padding(op, masked):
+    """One long row among many short ones: padded, it would take 500 times its own size."""
+    lengths = np.array([20_000] + [1] * 1_000 + [20] * 1_000)
+    values = np.ones((int(lengths.sum()), 8), np.float32)
+    mask = np.arange(len(values)) % 5 > 0 if masked else None
+    batch = rm.Ragged(values, np.cumsum(lengths) - lengths, lengths, mask)
+    op(batch[:2])  # compile
+    tracemalloc.start()
+    try:
+        result = op(batch)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert result is not None
+    assert peak < 2 * values.nbytes  # on top of the input, so less than 3 times in and outputs
