@@ -21,7 +21,7 @@ from ragmask.errors import InvalidInputError
 
 # A hand-over to another thread was measured at 50-160 µs; less work than this stays here.
 _WORTH_A_THREAD_NS = 200_000
-_CHUNKS_PER_THREAD = 4
+_CHUNKS_PER_THREAD = 2
 
 _lock = threading.Lock()
 _num_threads: int | None = None

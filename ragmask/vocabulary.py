@@ -80,7 +80,7 @@ class Vocabulary:
             strings, _, _ = arrow.read_strings(array)
             if pa.types.is_dictionary(strings.type):
                 strings = strings.dictionary_decode()
-            counts = pc.value_counts(strings.drop_null().cast(pa.large_string()))
+            counts = pc.value_counts(strings.cast(pa.large_string()).drop_null())
             table = pa.table({"word": counts.field(0), "count": counts.field(1)})
             if counted is not None:
                 table = pa.concat_tables([counted, table])

@@ -36,7 +36,7 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     an LSTM's gates took 10 times as long.
     """
     compiled: Callable[..., Any] = numba.njit(
-        function, nogil=True, error_model="numpy", forceinline=True
+        function, nogil=True, error_model="numpy", forceinline=True, fastmath={"contract"}
     )
     return compiled
 

@@ -49,8 +49,8 @@ def _power_of_two(n: Any) -> Any:
 @inline
 def _tanh32(x: Any) -> Any:
     """Eigen's rational tanh: an odd polynomial of degree 13 over an even one of degree 6."""
-    inside = f4(-7.90531110763549805) if x < f4(-7.90531110763549805) else x
-    inside = f4(7.90531110763549805) if inside > f4(7.90531110763549805) else inside
+    inside = f4(-7.99881172180175781) if x < f4(-7.99881172180175781) else x
+    inside = f4(7.99881172180175781) if inside > f4(7.99881172180175781) else inside
     square = inside * inside
     p = f4(-2.76076847742355e-16)
     p = p * square + f4(2.00018790482477e-13)

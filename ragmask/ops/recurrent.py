@@ -92,10 +92,11 @@ def lstm(
     state_shape = (len(rows), weights.units)
     h0, c0 = _states(initial_state, state_shape, rows.dtype)
     h, c = np.empty(state_shape, rows.dtype), np.empty(state_shape, rows.dtype)
-    output = steps.output((weights.units,), given.dtype, out) if outputs else None
-    target = output
-    if output is not None and output.dtype != rows.dtype:
-        target = np.empty(output.shape, rows.dtype)
+    if outputs:
+        output = steps.output((weights.units,), given.dtype, out)
+    else:
+        output = np.empty((0, weights.units), given.dtype)
+    target = output if output.dtype == rows.dtype else np.empty(output.shape, rows.dtype)
 
     kept = _kept_lengths(rows)
     multiplies = (weights.features + weights.units) * 4 * weights.units
@@ -108,7 +109,7 @@ def lstm(
         rows.values,
         rows.starts,
         rows.lengths,
-        rows.mask,
+        read_only(np.empty(0, np.bool_)) if rows.mask is None else rows.mask,
         panels,
         bias,
         h0,
@@ -122,7 +123,7 @@ def lstm(
         c,
     )
     h, c = h.astype(given.dtype, copy=False), c.astype(given.dtype, copy=False)
-    if output is None:
+    if not outputs:
         return LSTMResult(None, h, c)
     if target is not output:
         output[...] = target
@@ -166,7 +167,8 @@ def _deal(kept: Ints, cost_ns: Any) -> tuple[Ints, list[tuple[int, int]]]:
     """Rows by length, longest first, dealt out like cards: one hand a thread."""
     by_length = np.argsort(-kept, kind="stable")
     threads = min(get_num_threads(), len(kept)) if cost_ns.sum() > 300_000 else 1
-    hands = [by_length[thread::threads] for thread in range(threads)]
+    turn = np.arange(len(kept)) % (2 * threads)  # 0 1 1 0: the first is not always the longest
+    hands = [by_length[(turn == t) | (turn == 2 * threads - 1 - t)] for t in range(threads)]
     edges = np.cumsum([0, *map(len, hands)]).tolist()
     chunks = [(first, last) for first, last in pairwise(edges) if first < last]
     return read_only(np.concatenate(hands) if hands else by_length), chunks

@@ -40,18 +40,19 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
     output = steps.output(rows.item_shape, given.dtype, out)
     target = output if rows.dtype == given.dtype else np.empty(output.shape, rows.dtype)
     features = math.prod(rows.item_shape)
-    run_rows(
-        cpu.softmax,
-        len(rows),
-        100.0 + rows.lengths * (1.0 + 1.5 * features),
-        rows.values.reshape(-1),
-        features,
-        rows.starts,
-        rows.lengths,
-        rows.mask,
-        steps.out_starts,
-        target.reshape(-1),
-    )
+    if features:
+        run_rows(
+            cpu.softmax,
+            len(rows),
+            100.0 + rows.lengths * (1.0 + 1.5 * features),
+            rows.values.reshape(-1),
+            features,
+            rows.starts,
+            rows.lengths,
+            rows.mask,
+            steps.out_starts,
+            target.reshape(-1),
+        )
     if target is not output:
         output[...] = target
     return steps.give(output, steps.own_mask())

@@ -22,7 +22,7 @@ from ragmask.kernels.cpu.tile import (
     tile_5x1,
     tile_6x1,
 )
-from ragmask.kernels.jit import njit
+from ragmask.kernels.jit import inline, njit
 from ragmask.kernels.math import lstm_output, lstm_state
 
 TILE_ROWS = 6
@@ -52,9 +52,10 @@ def lstm(
 ) -> None:
     """Run the rows `order[first_row:last_row]`, longest first if they are to be fast.
 
-    x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or None; weights
-    and bias packed; h0, c0, h, c (rows, units); out (steps, units), or None where only the
-    states are wanted. All numbers are float32, or all float64.
+    x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,), or (0,) where
+    there is none; weights and bias packed; h0, c0, h, c (rows, units); out (steps, units), or
+    (0, units) where only the states are wanted. All numbers are float32, or all float64. Empty
+    arrays and not None: each variant of this kernel takes seconds to compile.
     """
     features, units = x.shape[1], h.shape[1]
     lanes = lanes_of(x)
@@ -90,19 +91,16 @@ def lstm(
         for slot in range(taken):
             row = rows[slot]
             at = starts[row] + place(steps[slot], lengths[row], backwards)
-            now[slot * stride : slot * stride + features] = x[at]
+            copy(x[at], now[slot * stride : slot * stride + features])
         for block in range(blocks):
             multiply(taken, now, stride, weights, depth, bias, block, gates)
-            update(taken, gates, cells[block])
-            for slot in range(taken):
-                at = slot * stride + features + block * lanes
-                then[at : at + lanes] = gates[slot * 4 * lanes : (slot * 4 + 1) * lanes]
+            update(taken, gates, cells[block], then[features + block * lanes :], stride)
 
         for slot in range(taken - 1, -1, -1):
             row = rows[slot]
             state = then[slot * stride + features : slot * stride + depth]
-            if out is not None:
-                out[out_starts[row] + place(steps[slot], lengths[row], backwards)] = state
+            if out.size:
+                copy(state, out[out_starts[row] + place(steps[slot], lengths[row], backwards)])
             steps[slot] = skip_masked(
                 row,
                 steps[slot] + 1,
@@ -149,10 +147,10 @@ def skip_masked(
     out: Any,
 ) -> int:
     """The first kept step from `step` on. Those it passes repeat the output before, or get 0."""
-    if mask is not None:
+    if mask.size:
         length = lengths[row]
         while step < length and not mask[starts[row] + place(step, length, backwards)]:
-            if out is not None:
+            if out.size:
                 at = out_starts[row] + place(step, length, backwards)
                 if step == 0 or zero_output_for_mask:
                     out[at] = 0
@@ -190,16 +188,16 @@ def _update(lanes: int) -> Callable[..., None]:
     """The state update for panels of this width: LLVM vectorises over a constant only (6×)."""
 
     @njit
-    def update(taken: int, gates: Any, cell: Any) -> None:
+    def update(taken: int, gates: Any, cell: Any, out: Any, stride: int) -> None:
         for slot in range(taken):
             sums = gates[slot * 4 * lanes : (slot + 1) * 4 * lanes]
             state = cell[slot * lanes : (slot + 1) * lanes]
+            slot_out = out[slot * stride : slot * stride + lanes]
             for lane in range(lanes):
-                new = lstm_state(
+                state[lane] = lstm_state(
                     sums[lane], sums[lane + lanes], sums[lane + 2 * lanes], state[lane]
                 )
-                state[lane] = new
-                sums[lane] = lstm_output(sums[lane + 3 * lanes], new)
+                slot_out[lane] = lstm_output(sums[lane + 3 * lanes], state[lane])
 
     return update
 
@@ -209,9 +207,16 @@ _update_8 = _update(8)
 
 
 @njit
-def update(taken: int, gates: Any, cell: Any) -> None:
-    """New cell states in `cell`, and new outputs in the place of gate i."""
+def update(taken: int, gates: Any, cell: Any, out: Any, stride: int) -> None:
+    """New states of one block in `cell`, and its outputs in `out`, `stride` apart."""
     if lanes_of(gates) == 16:
-        _update_16(taken, gates, cell)
+        _update_16(taken, gates, cell, out, stride)
     else:
-        _update_8(taken, gates, cell)
+        _update_8(taken, gates, cell, out, stride)
+
+
+@inline
+def copy(source: Any, target: Any) -> None:
+    """A loop, for short arrays: Numba's assignment of slices takes longer to begin."""
+    for i in range(target.size):
+        target[i] = source[i]

@@ -7,6 +7,8 @@ import numpy as np
 from ragmask.kernels.jit import njit
 from ragmask.kernels.math import exp
 
+# A row of numbers is worked on in blocks of so many, its last one filled up with -inf: a loop of
+# a constant length is vectorised whole, and the loose ends cost half of the time otherwise.
 LANES = 16
 
 
@@ -24,86 +26,88 @@ def softmax(
 ) -> None:
     """Softmax over the kept steps of a row; masked steps get 0.
 
-    x (n · features,) and out (steps · features,), both float32 or both float64; starts, lengths,
-    out_starts int64 (rows,); mask bool (n,) or None. Kept steps are gathered at the front of the
-    row's output, worked on there and spread again from the back: masked steps cost no memory, and
-    change no bit of the others.
+    x (n · features,) and out (steps · features,), of 1 feature or more, both float32 or float64; starts, lengths,
+    out_starts int64 (rows,); mask bool (n,) or None. The kept steps are gathered in a scratch
+    row first, so that masked steps change no bit of the others.
     """
-    shift = np.empty(features, x.dtype)
-    total = np.empty(features, x.dtype)
+    longest = 0
+    for row in range(first_row, last_row):
+        longest = max(longest, lengths[row])
+    scratch = np.empty(longest * features + LANES, x.dtype)
     lanes = np.empty(LANES, x.dtype)
+    shift = np.empty(features, x.dtype)
+    scale = np.empty(features, x.dtype)
+
     for row in range(first_row, last_row):
         length = lengths[row]
         row_x = x[starts[row] * features : (starts[row] + length) * features]
         row_out = out[out_starts[row] * features : (out_starts[row] + length) * features]
         if mask is None:
-            row_out[:] = row_x
             kept = length
+            for i in range(row_x.size):
+                scratch[i] = row_x[i]
         else:
             row_mask = mask[starts[row] : starts[row] + length]
             kept = 0
             for step in range(length):
-                if row_mask[step]:
-                    for feature in range(features):
-                        row_out[kept * features + feature] = row_x[step * features + feature]
-                    kept += 1
-        if features == 1:
-            softmax_of_numbers(row_out[:kept], lanes)
-        elif features > 1:
-            softmax_of_vectors(row_out[: kept * features], features, shift, total)
-        if mask is not None:
-            for step in range(length - 1, -1, -1):
-                kept -= row_mask[step]
                 for feature in range(features):
-                    row_out[step * features + feature] = (
-                        row_out[kept * features + feature] if row_mask[step] else 0
-                    )
+                    scratch[kept * features + feature] = row_x[step * features + feature]
+                kept += row_mask[step]
+
+        if features == 1:
+            exp_of_numbers(scratch, kept, lanes, scale)
+        else:
+            exp_of_vectors(scratch[: kept * features], features, shift, scale)
+
+        if mask is None and features == 1:
+            for step in range(length):
+                row_out[step] = scratch[step] * scale[0]
+        else:
+            kept = 0
+            for step in range(length):
+                keep = mask is None or row_mask[step]
+                for feature in range(features):
+                    at = step * features + feature
+                    row_out[at] = scratch[kept * features + feature] * scale[feature] if keep else 0
+                kept += keep
 
 
 @njit
-def softmax_of_numbers(values: Any, lanes: Any) -> None:
-    """Softmax of (steps,) values, in place.
+def exp_of_numbers(values: Any, size: int, lanes: Any, scale: Any) -> None:
+    """exp(value - maximum) in place of `size` values, and 1 / their sum in `scale[0]`.
 
-    Maximum and sum run in lanes side by side, which LLVM vectorises. Which lane a number falls
-    into depends on its place among the kept steps alone, and with it the order of the sum.
+    values has room for LANES more. Which lane a number falls into depends on its place among the
+    kept steps alone, and with it the order of the sum.
     """
-    size = values.size
-    whole = size // LANES * LANES
+    whole = (size + LANES - 1) // LANES * LANES
+    values[size:whole] = -np.inf
     lanes[:] = -np.inf
     for begin in range(0, whole, LANES):
         for lane in range(LANES):
             value = values[begin + lane]
             lanes[lane] = value if value > lanes[lane] else lanes[lane]
-    for lane in range(size - whole):
-        value = values[whole + lane]
-        lanes[lane] = value if value > lanes[lane] else lanes[lane]
     shift = lanes[0]
     for lane in range(1, LANES):
         shift = lanes[lane] if lanes[lane] > shift else shift
-    if shift == -np.inf:  # nothing, or nothing but -inf: the total is to be 0
+    if shift == -np.inf:  # nothing, or nothing but -inf: the sum is to be 0
         shift = values.dtype.type(0)
 
-    for step in range(size):
+    for step in range(whole):
         values[step] = exp(values[step] - shift)
 
     lanes[:] = 0
     for begin in range(0, whole, LANES):
         for lane in range(LANES):
             lanes[lane] += values[begin + lane]
-    for lane in range(size - whole):
-        lanes[lane] += values[whole + lane]
     total = lanes[0]
     for lane in range(1, LANES):
         total += lanes[lane]
-
-    scale = 1 / total if total != 0 else total
-    for step in range(size):
-        values[step] *= scale
+    scale[0] = 1 / total if total != 0 else total
 
 
 @njit
-def softmax_of_vectors(values: Any, features: int, shift: Any, total: Any) -> None:
-    """Softmax of (steps · features,) values, in place, for each feature by itself."""
+def exp_of_vectors(values: Any, features: int, shift: Any, scale: Any) -> None:
+    """The same for (steps · features,) values, for each feature by itself."""
     shift[:] = -np.inf
     for begin in range(0, values.size, features):
         step = values[begin : begin + features]
@@ -112,16 +116,11 @@ def softmax_of_vectors(values: Any, features: int, shift: Any, total: Any) -> No
     for feature in range(features):
         shift[feature] = shift[feature] if shift[feature] > -np.inf else 0
 
-    total[:] = 0
+    scale[:] = 0
     for begin in range(0, values.size, features):
         step = values[begin : begin + features]
         for feature in range(features):
             step[feature] = exp(step[feature] - shift[feature])
-            total[feature] += step[feature]
+            scale[feature] += step[feature]
     for feature in range(features):
-        total[feature] = 1 / total[feature] if total[feature] != 0 else 0
-
-    for begin in range(0, values.size, features):
-        step = values[begin : begin + features]
-        for feature in range(features):
-            step[feature] *= total[feature]
+        scale[feature] = 1 / scale[feature] if scale[feature] != 0 else 0
