@@ -26,9 +26,9 @@ def softmax(
 ) -> None:
     """Softmax over the kept steps of a row; masked steps get 0.
 
-    x (n · features,) and out (steps · features,), of 1 feature or more, both float32 or float64; starts, lengths,
-    out_starts int64 (rows,); mask bool (n,) or None. The kept steps are gathered in a scratch
-    row first, so that masked steps change no bit of the others.
+    x (n · features,) and out (steps · features,), both float32 or both float64, of at least 1
+    feature; starts, lengths, out_starts int64 (rows,); mask bool (n,) or None. The kept steps
+    are gathered in a scratch row first, so that masked steps change no bit of the others.
     """
     longest = 0
     for row in range(first_row, last_row):
