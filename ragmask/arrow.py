@@ -81,9 +81,9 @@ def read_fields(source: Any, nulls: Nulls = "empty") -> dict[str, Rows | Any]:
         else:
             offsets = offsets_of(lists.lengths)
             steps = np.repeat(lists.starts - offsets[:-1], lists.lengths) + np.arange(offsets[-1])
-            fields[field.name] = pa.LargeListArray.from_arrays(
-                pa.array(offsets), _one_array(pa.chunked_array(items, field.type)).take(steps)
-            )
+            whole = _one_array(pa.chunked_array(items, field.type))
+            _validate(whole, full=True)
+            fields[field.name] = pa.LargeListArray.from_arrays(pa.array(offsets), whole.take(steps))
     return fields
 
 
@@ -99,10 +99,9 @@ def read_strings(source: Any, nulls: Nulls = "empty") -> tuple[Any, Ints | None,
         chunks, type_, starts, lengths = lists.items, lists.item_type, lists.starts, lists.lengths
     strings = type_.value_type if pa.types.is_dictionary(type_) else type_
     if not is_string(strings) and not pa.types.is_null(strings):
-        raise UnsupportedTypeError(f"words must be strings or lists of strings; got {source.type}")
+        raise UnsupportedTypeError(f"words must be strings or lists of strings; got {type_}")
     array = _one_array(pa.chunked_array(chunks, type_))
-    if pa.types.is_dictionary(type_):
-        _validate(array, full=True)  # an index past the dictionary would read foreign memory
+    _validate(array, full=True)  # a bad offset or index inside would read foreign memory
     return array, starts, lengths
 
 
@@ -121,7 +120,10 @@ def read_scalars(source: Any) -> Any:
         values, mask = _join([_read_items(chunk) for chunk in chunks], type_)
         return read_only(values) if mask is None else np.ma.MaskedArray(values, ~mask)
     array = _one_array(pa.chunked_array(chunks, type_))
-    return array.dictionary_decode() if pa.types.is_dictionary(type_) else array
+    if pa.types.is_dictionary(type_):
+        _validate(array, full=True)
+        return array.dictionary_decode()
+    return array
 
 
 def write_rows(values: Array, offsets: Ints, mask: Bools | None) -> Any:
@@ -172,7 +174,8 @@ def _chunks(source: Any) -> tuple[list[Any], Any]:
             raise UnsupportedTypeError(
                 f"this is a table of the columns {', '.join(names)}: pass one of them"
             )
-        return [chunk.field(0) for chunk in chunks], type_.field(0).type
+        # flatten() carries a null struct over to its field, field() would not
+        return [chunk.flatten()[0] for chunk in chunks], type_.field(0).type
     return chunks, type_
 
 
@@ -224,11 +227,12 @@ def _read_list(array: Any) -> tuple[Any, Ints, Ints]:
         starts = _primitive(array.offsets).astype(np.int64)
         lengths = _primitive(array.sizes).astype(np.int64)
     else:
-        offsets = _primitive(array.offsets).astype(np.int64, copy=False)
+        offsets = _primitive(array.offsets).astype(np.int64)  # a copy: it is trusted from here on
         starts, lengths = offsets[:-1], offsets[1:] - offsets[:-1]
     if array.null_count:
-        valid = _validity(array)
-        starts, lengths = np.where(valid, starts, 0), np.where(valid, lengths, 0)
+        lengths = np.where(_validity(array), lengths, 0)
+        if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
+            starts = np.where(lengths > 0, starts, 0)  # under a null they may be anything
     check_rows(len(items), starts, lengths)
 
     used = lengths > 0
@@ -236,7 +240,8 @@ def _read_list(array: Any) -> tuple[Any, Ints, Ints]:
     last = int((starts + lengths).max(where=used, initial=0))
     if first >= last:
         return items.slice(0, 0), np.zeros_like(lengths), lengths
-    return items.slice(first, last - first), np.where(used, starts - first, 0), lengths
+    # empty rows stay between their neighbours, so that rows end to end are seen to be
+    return items.slice(first, last - first), np.clip(starts - first, 0, last - first), lengths
 
 
 # -- items --------------------------------------------------------------------------------
@@ -362,13 +367,6 @@ def _write_leaf(flat: Array, mask: Bools | None) -> Any:
 
 # -- small things -------------------------------------------------------------------------
 
-_STRINGS = (
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_dictionary,
-)
-
 
 def _is_list(type_: Any) -> bool:
     return bool(
@@ -423,7 +421,7 @@ def _remedy(type_: Any, kind: Kind) -> str:
     if _is_list(type_) and _is_list(type_.value_type):
         return "it is ragged twice; flatten one level first (pyarrow.compute.list_flatten)"
     item = type_.value_type if _is_list(type_) else type_
-    if any(is_kind(item) for is_kind in _STRINGS):
+    if is_string(item) or pa.types.is_dictionary(item):
         return "strings become ids first, through a vocabulary"
     return "it takes lists of numbers, bools, times or fixed-size lists of them; cast it first"
 

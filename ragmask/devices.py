@@ -89,8 +89,8 @@ def index_array(array: Any, what: str) -> Ints:
     return read_only(indices.astype(np.int64))
 
 
-def mask_array(array: Any, shape: tuple[int, ...], what: str = "mask") -> Bools:
-    """A C-contiguous bool array of exactly `shape`; True = keep."""
+def check_mask(array: Any, shape: tuple[int, ...], what: str = "mask") -> Bools:
+    """The bool array itself, which must be of exactly `shape`; True = keep."""
     mask = to_numpy(array, what)
     if mask.dtype != np.bool_:
         raise UnsupportedTypeError(
@@ -98,7 +98,12 @@ def mask_array(array: Any, shape: tuple[int, ...], what: str = "mask") -> Bools:
         )
     if mask.shape != shape:
         raise InvalidInputError(f"{what} has shape {mask.shape}; its values need {shape}")
-    return read_only(np.ascontiguousarray(mask))
+    return mask
+
+
+def mask_array(array: Any, shape: tuple[int, ...], what: str = "mask") -> Bools:
+    """A C-contiguous, read-only bool array of exactly `shape`; True = keep."""
+    return read_only(np.ascontiguousarray(check_mask(array, shape, what)))
 
 
 def read_only(array: Array) -> Array:
@@ -107,9 +112,7 @@ def read_only(array: Array) -> Array:
     It keeps batches immutable, and Numba compiles a kernel once instead of once for
     writable and once for read-only arrays.
     """
-    if not array.flags.writeable:
-        return array
-    view = array.view()
+    view = array.view()  # even of a read-only one: its owner could change its shape in place
     view.flags.writeable = False
     return view
 
@@ -122,6 +125,8 @@ def check_no_overlap(out: Array, *inputs: Array | None) -> None:
 
 def out_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """The caller's array of `shape`, or that many elements from the front of a flat buffer."""
+    if not hasattr(array, "__array__"):
+        raise UnsupportedTypeError(f"out's {name} must be an array; got {type(array).__name__}")
     target = to_numpy(array, f"out's {name}")
     if target.dtype != dtype:
         raise UnsupportedTypeError(f"out's {name} has dtype {target.dtype}; the batch is {dtype}")

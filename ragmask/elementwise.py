@@ -4,7 +4,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ragmask.devices import Array, Bools
+from ragmask.devices import Array, Bools, values_array
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 
 
@@ -68,6 +68,8 @@ def apply(kind: type[B], ufunc: np.ufunc, method: str, inputs: Any, options: Any
     for one in masks:
         mask = one if mask is None else mask & one
     results = ufunc(*operands, **options)
+    for result in results if isinstance(results, tuple) else (results,):
+        values_array(result[:0], f"the result of {name}")  # for its look at the dtype
     if isinstance(results, tuple):
         return tuple(first._like(result, mask) for result in results)
     return first._like(results, mask)

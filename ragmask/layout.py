@@ -74,8 +74,16 @@ def truncate(starts: Ints, lengths: Ints, maxlen: int, side: Side) -> tuple[Ints
     return read_only(starts + (lengths - kept) if side == "pre" else starts), read_only(kept)
 
 
+def total_steps(lengths: Ints) -> int:
+    """The sum of all lengths, or an error where rows overlap so much that int64 cannot count."""
+    if int(lengths.max(initial=0)) * lengths.size >= 2**63 and lengths.sum(dtype=float) >= 2**63:
+        raise InvalidInputError("these rows have more than 2**63 steps between them")
+    return int(lengths.sum())
+
+
 def offsets_of(lengths: Ints) -> Ints:
     """Where rows begin and end once they are laid end to end, (rows + 1,)."""
+    total_steps(lengths)
     offsets = np.zeros(lengths.size + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ragmask import elementwise
-from ragmask.devices import Array, Bools, mask_array, to_numpy, values_array
+from ragmask.devices import Array, Bools, check_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.padding import dense_array
 from ragmask.show import count, item_name, with_rows
 
 
@@ -35,16 +36,8 @@ class Padded(NDArrayOperatorsMixin):
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, values: Any, mask: Any = None) -> None:
-        dense = to_numpy(values, "values")
-        if dense.ndim < 2:
-            raise InvalidInputError(
-                f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
-            )
-        values_array(dense[:0])  # for its look at the dtype
-        if len(dense) and not (dense[0].flags.c_contiguous and dense.dtype.isnative):
-            dense = values_array(dense)
-        self._values = dense
-        self._mask = None if mask is None else _keep_writable(mask, dense.shape[:2])
+        self._values = dense_array(values)
+        self._mask = None if mask is None else check_mask(mask, self._values.shape[:2])
 
     @classmethod
     def _trusted(cls, values: Array, mask: Bools | None) -> "Padded":
@@ -109,8 +102,3 @@ class Padded(NDArrayOperatorsMixin):
             rows,
             lambda row: (self._values[row], None if self._mask is None else self._mask[row]),
         )
-
-
-def _keep_writable(mask: Any, shape: tuple[int, ...]) -> Bools:
-    mask_array(mask, shape)
-    return to_numpy(mask, "mask")

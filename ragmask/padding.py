@@ -13,9 +13,9 @@ from ragmask.devices import (
     Bools,
     Ints,
     as_words,
+    check_mask,
     check_no_overlap,
     index_array,
-    mask_array,
     number_dtype,
     out_array,
     read_only,
@@ -137,16 +137,8 @@ def from_padded(
     ]
     if len(said) > 1:
         raise InvalidInputError(f"{' and '.join(said)} both say what is padding: pass one of them")
-    dense = to_numpy(values, "values")
-    if dense.ndim < 2:
-        raise InvalidInputError(
-            f"a padded array has rows and steps, (rows, width, …); got shape {dense.shape}"
-        )
-    dense = values_array(dense)
+    dense = dense_array(values)
     rows, width = dense.shape[:2]
-    starts = np.arange(rows, dtype=np.int64) * width
-    steps = dense.reshape(rows * width, *dense.shape[2:])
-
     if lengths is not None:
         kept = index_array(lengths, "lengths")
         if kept.size != rows:
@@ -155,18 +147,61 @@ def from_padded(
         if bad.any():
             row = int(bad.argmax())
             raise InvalidInputError(f"row {row} cannot have {kept[row]} steps of {width}")
-        return steps, read_only(starts), kept, None
+        steps, starts, _ = end_to_end(dense, None)
+        return steps, starts, kept, None
     if value is not None:
         item = item_of(value, dense.dtype, dense.shape[2:])
-        is_padding = (dense == item) | ((dense != dense) & (item != item))  # NaN is NaN here
+        is_padding = dense == item
+        if (item != item).any():  # NaN is NaN here
+            is_padding |= (dense != dense) & (item != item)
         first, kept = _span(~is_padding.all(axis=tuple(range(2, dense.ndim))))
+        steps, starts, _ = end_to_end(dense, None)
         return steps, read_only(starts + first), read_only(kept), None
     if mask is not None:
-        present = mask_array(mask, (rows, width))
+        present = check_mask(mask, (rows, width))
         first, kept = _span(present)
-        interior = None if int(present.sum()) == int(kept.sum()) else present.reshape(-1)
+        has_holes = int(present.sum()) < int(kept.sum())
+        steps, starts, interior = end_to_end(dense, present if has_holes else None)
         return steps, read_only(starts + first), read_only(kept), interior
-    return steps, read_only(starts), read_only(np.full(rows, width, np.int64)), None
+    steps, starts, _ = end_to_end(dense, None)
+    return steps, starts, read_only(np.full(rows, width, np.int64)), None
+
+
+def dense_array(values: Any) -> Array:
+    """(rows, width, *item) numbers, each row contiguous; the rows may be spaced wider."""
+    dense = to_numpy(values, "values")
+    if dense.ndim < 2:
+        raise InvalidInputError(
+            f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
+        )
+    values_array(dense[:0])  # for its look at the dtype
+    plain = dense.dtype.isnative and dense.flags.aligned
+    if len(dense) and not (plain and dense[0].flags.c_contiguous):
+        dense = values_array(dense)
+    return dense
+
+
+def end_to_end(dense: Array, mask: Bools | None) -> tuple[Array, Ints, Bools | None]:
+    """A dense array as one line of steps, where its rows start, and its mask along that line.
+
+    No copy where rows are evenly spaced and the mask's alike, as a temporal split leaves them.
+    """
+    (rows, width), item_shape = dense.shape[:2], dense.shape[2:]
+    item_bytes = math.prod(item_shape) * dense.itemsize
+    spacing = dense.strides[0] // item_bytes if item_bytes and rows > 1 else width
+    is_even = dense.strides[0] == spacing * item_bytes and spacing > width > 0
+    if is_even and (mask is None or mask.strides == (spacing, 1)):
+        n = (rows - 1) * spacing + width
+        strides = (item_bytes, *dense.strides[2:])
+        line = np.lib.stride_tricks.as_strided(dense, (n, *item_shape), strides, writeable=False)
+        if mask is not None:
+            mask = np.lib.stride_tricks.as_strided(mask, (n,), (1,), writeable=False)
+    else:
+        spacing = width
+        line = np.ascontiguousarray(dense).reshape(rows * width, *item_shape)
+        mask = None if mask is None else np.ascontiguousarray(mask).reshape(-1)
+    starts = np.arange(rows, dtype=np.int64) * spacing
+    return read_only(line), read_only(starts), None if mask is None else read_only(mask)
 
 
 def pad_sequences(
@@ -199,6 +234,8 @@ def pad_sequences(
     """
     if not hasattr(sequences, "__len__"):
         raise InvalidInputError("`sequences` must be iterable.")
+    if not isinstance(sequences, list | tuple | np.ndarray):
+        sequences = list(sequences)  # what is read twice must be the same twice
     lengths, item_shape = _sizes(sequences)
     width = np.max(lengths) if maxlen is None else maxlen
     is_text = np.issubdtype(dtype, np.str_) or np.issubdtype(dtype, np.bytes_)

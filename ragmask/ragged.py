@@ -29,6 +29,7 @@ from ragmask.layout import (
     is_end_to_end,
     offsets_of,
     same_lengths,
+    total_steps,
     truncate,
 )
 from ragmask.padded import Padded
@@ -59,6 +60,8 @@ class Ragged(NDArrayOperatorsMixin):
     values : (n, *item), numbers, bools, times or durations. C-contiguous arrays are not copied.
     starts, lengths : integers (rows,), copied, and checked once.
     mask : bool (n,), True = keep, or None. It runs along `values`.
+
+    values and mask are not copied: writing to the arrays they came from changes the batch.
 
     numpy's ufuncs, operators and comparisons work on each step and keep rows and mask:
     `ids != 0` is a Ragged of bools. Raises InvalidInputError, naming the row, for rows that
@@ -95,7 +98,7 @@ class Ragged(NDArrayOperatorsMixin):
 
     def _set(self, values: Array, starts: Ints, lengths: Ints, mask: Bools | None) -> "Ragged":
         self._values, self._starts, self._lengths = values, starts, lengths
-        self._mask = None if mask is None else read_only(mask)
+        self._mask = read_only(mask) if mask is not None and mask.flags.writeable else mask
         self._is_compact = self._n_steps = self._max_length = None
         return self
 
@@ -197,9 +200,9 @@ class Ragged(NDArrayOperatorsMixin):
         Raises InvalidInputError for shapes that disagree.
         """
         if isinstance(values, Padded):
-            if mask is None and lengths is None and value is None:
-                mask = values.mask
-            values = values.values
+            if mask is not None and values.mask is not None:
+                raise InvalidInputError("the Padded has a mask of its own: pass its .values")
+            values, mask = values.values, values.mask if mask is None else mask
         return cls._trusted(*padding.from_padded(values, mask, lengths, value))
 
     # -- what it holds --------------------------------------------------------------------
@@ -207,22 +210,22 @@ class Ragged(NDArrayOperatorsMixin):
     @property
     def values(self) -> Array:
         """(n, *item), read-only. A view's rows need not cover it."""
-        return self._values
+        return self._values.view()  # whose shape may be changed in place; ours may not
 
     @property
     def starts(self) -> Ints:
         """int64 (rows,): where each row begins in `values`."""
-        return self._starts
+        return self._starts.view()
 
     @property
     def lengths(self) -> Ints:
         """int64 (rows,): the steps of each row, masked ones included."""
-        return self._lengths
+        return self._lengths.view()
 
     @property
     def mask(self) -> Bools | None:
         """bool (n,) along `values`, True = keep; None where every step counts."""
-        return self._mask
+        return None if self._mask is None else self._mask.view()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -237,7 +240,7 @@ class Ragged(NDArrayOperatorsMixin):
     def n_steps(self) -> int:
         """The sum of all lengths."""
         if self._n_steps is None:
-            self._n_steps = int(self._lengths.sum())
+            self._n_steps = total_steps(self._lengths)
         return self._n_steps
 
     @property
@@ -511,6 +514,8 @@ def _row_array(row: Any, position: int, dtype: npt.DTypeLike | None) -> Array:
                 array = given.astype(number_dtype(dtype), copy=False)
         except (OverflowError, TypeError, ValueError) as error:
             raise InvalidInputError(f"{what} cannot be read as {dtype}: {error}") from error
+        if given.dtype.kind == "c" and array.dtype.kind != "c":
+            raise InvalidInputError(f"{what} is complex, which {array.dtype} cannot hold")
         if array.dtype.kind in "biu" and given.dtype.kind in "biuf" and (array != given).any():
             raise InvalidInputError(
                 f"{what} has values that do not fit {array.dtype}, as {given[array != given][0]}"

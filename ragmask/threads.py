@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ragmask.errors import InvalidInputError
 
 # A hand-over to another thread was measured at 50-160 µs; less work than this stays here.
-_WORTH_A_THREAD_NS = 200_000
+WORTH_A_THREAD_NS = 200_000
 _CHUNKS_PER_THREAD = 2
 
 _lock = threading.Lock()
@@ -106,7 +106,7 @@ def _chunks(
     if rows == 0:
         return []
     total = float(cost_ns.sum()) if isinstance(cost_ns, np.ndarray) else cost_ns * rows
-    if num_threads == 1 or total < _WORTH_A_THREAD_NS:
+    if num_threads == 1 or total < WORTH_A_THREAD_NS:
         return [(0, rows)]
     wanted = min(rows, num_threads * _CHUNKS_PER_THREAD)
     if isinstance(cost_ns, np.ndarray):

@@ -74,7 +74,7 @@ class Vocabulary:
         gives the same ids. Nulls are no words.
         """
         if max_size is not None:
-            check_count("max_size", max_size, 2)
+            check_count("max_size", max_size, max(2, unknown_id + 1))
         counted = None
         for array in _arrays(source, column):
             strings, _, _ = arrow.read_strings(array)
@@ -143,6 +143,8 @@ class Vocabulary:
         """
         rows = ids.compact() if isinstance(ids, Ragged) else None
         numbers = np.asarray(ids) if rows is None else rows.values
+        if numbers.ndim != 1:
+            raise InvalidInputError(f"ids must be one a step; got shape {numbers.shape}")
         words = pa.array([self._words.get(number) for number in numbers.tolist()], pa.string())
         if rows is None:
             return words

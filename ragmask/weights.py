@@ -29,11 +29,7 @@ class LSTMWeights:
     for shapes that disagree.
     """
 
-    __slots__ = ("_packed", "bias", "kernel", "recurrent_kernel")
-
-    kernel: Array
-    recurrent_kernel: Array
-    bias: Array
+    __slots__ = ("_arrays", "_packed")
 
     def __init__(self, kernel: Any, recurrent_kernel: Any, bias: Any) -> None:
         given = {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias}
@@ -62,9 +58,25 @@ class LSTMWeights:
         widest = np.result_type(np.float32, *(array.dtype for array in arrays.values()))
         if widest not in (np.float32, np.float64):
             raise UnsupportedTypeError(f"weights of {widest} are not supported: use float64")
-        for name, array in arrays.items():
-            setattr(self, name, read_only(np.array(array, widest, order="C")))
+        self._arrays = {
+            name: read_only(np.array(array, widest, order="C")) for name, array in arrays.items()
+        }
         self._packed: dict[np.dtype[Any], tuple[Array, Array]] = {}
+
+    @property
+    def kernel(self) -> Array:
+        """(features, 4 · units), read-only."""
+        return self._arrays["kernel"]
+
+    @property
+    def recurrent_kernel(self) -> Array:
+        """(units, 4 · units), read-only."""
+        return self._arrays["recurrent_kernel"]
+
+    @property
+    def bias(self) -> Array:
+        """(4 · units,), read-only."""
+        return self._arrays["bias"]
 
     @property
     def features(self) -> int:
@@ -122,8 +134,7 @@ class LSTMWeights:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file of the three arrays (extra `models`)."""
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _NAMES}
-        _safetensors().save_file(arrays, os.fspath(path))
+        _safetensors().save_file(self._arrays, os.fspath(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LSTMWeights":

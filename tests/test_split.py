@@ -35,8 +35,8 @@ def test_split_of_ragged_is_the_reference(ragged, sections, spare):
     )
     assert [rows_of(part) for part in parts] == list(expected)
     for part in parts:
-        assert part.values is ragged.values
-        assert part.mask is ragged.mask
+        assert part._values is ragged._values
+        assert part._mask is ragged._mask
         rm.Ragged(part.values, part.starts, part.lengths, part.mask)  # which checks every row
 
 
@@ -71,7 +71,7 @@ def test_two_sections_are_the_default():
         (rm.Padded(np.zeros((2, 7))), {"sections": 2}, "7 steps"),
         (rm.Ragged.from_rows([[1, 2]]), {"width": 5}, r"5 steps \(width\) cannot .* into 2"),
         (rm.Ragged.from_rows([[1, 2]]), {"width": 1}, "width 1 is less than the longest row, 2"),
-        (np.zeros((2, 4)), {"width": 2}, "width 2 is less than the array's width, 4"),
+        (np.zeros((2, 4)), {"width": 2}, "width 2 is not the array's width, 4"),
         (rm.Ragged.from_rows([[1, 2]]), {"width": -2}, "width must be at least 0"),
         (rm.Ragged.from_rows([[1, 2]]), {"width": 2.0}, "width must be an integer"),
         (rm.Ragged.from_rows([[1, 2]]), {"sections": 0}, "sections must be at least 1; got 0"),
@@ -101,8 +101,8 @@ def test_concat_undoes_split_of_ragged_without_a_copy(ragged, sections, spare):
     parts = rm.temporal_split(ragged, sections, width=width_for(ragged, sections, spare))
     joined = rm.temporal_concat(parts)
     assert rows_of(joined) == rows_of(ragged)
-    assert joined.values is ragged.values
-    assert joined.mask is ragged.mask
+    assert joined._values is ragged._values
+    assert joined._mask is ragged._mask
     rm.Ragged(joined.values, joined.starts, joined.lengths, joined.mask)
 
 

@@ -14,7 +14,7 @@ import ragmask as rm
 from ragmask import threads
 from tests.interpreters import run_python
 
-WORTH_IT = 10 * threads._WORTH_A_THREAD_NS
+WORTH_IT = 10 * threads.WORTH_A_THREAD_NS
 
 
 def big_batch(rows=20_000, seed=0):
@@ -44,7 +44,7 @@ def test_chunks_cover_every_row_once(cost, rows, num_threads):
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60).map(np.array), st.integers(2, 9))
 def test_chunks_are_equal_in_cost_up_to_one_row(costs, num_threads):
     chunks = threads._chunks(len(costs), costs.astype(float), num_threads)
-    if costs.sum() < threads._WORTH_A_THREAD_NS:
+    if costs.sum() < threads.WORTH_A_THREAD_NS:
         assert chunks == [(0, len(costs))]
         return
     share = costs.sum() / min(len(costs), num_threads * threads._CHUNKS_PER_THREAD)

@@ -5,17 +5,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ragmask import threads
 from ragmask.devices import Array, Bools, Ints, read_only, values_array
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.ops.steps import Steps, floats
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
-from ragmask.threads import get_num_threads, run_chunks, run_rows
+from ragmask.threads import run_chunks, run_rows
 from ragmask.weights import LSTMWeights
 
 # More rows in flight than this brought nothing: the weights' panels are reused enough.
 _MOST_SLOTS = 48
-_TILE_ROWS = 6
+_TILE_ROWS = 6  # as in kernels/cpu/lstm.py
 _NS_PER_MULTIPLY = 0.02
 
 
@@ -166,15 +167,16 @@ def _kept_lengths(rows: Ragged) -> Ints:
 def _deal(kept: Ints, cost_ns: Any) -> tuple[Ints, list[tuple[int, int]]]:
     """Rows by length, longest first, dealt out like cards: one hand a thread."""
     by_length = np.argsort(-kept, kind="stable")
-    threads = min(get_num_threads(), len(kept)) if cost_ns.sum() > 300_000 else 1
-    turn = np.arange(len(kept)) % (2 * threads)  # 0 1 1 0: the first is not always the longest
-    hands = [by_length[(turn == t) | (turn == 2 * threads - 1 - t)] for t in range(threads)]
+    is_worth_it = cost_ns.sum() > threads.WORTH_A_THREAD_NS
+    count = min(threads.get_num_threads(), len(kept)) if is_worth_it else 1
+    turn = np.arange(len(kept)) % (2 * count)  # 0 1 1 0: the first is not always the longest
+    hands = [by_length[(turn == hand) | (turn == 2 * count - 1 - hand)] for hand in range(count)]
     edges = np.cumsum([0, *map(len, hands)]).tolist()
     chunks = [(first, last) for first, last in pairwise(edges) if first < last]
     return read_only(np.concatenate(hands) if hands else by_length), chunks
 
 
-def _slots(kept: Ints, threads: int) -> int:
+def _slots(kept: Ints, hands: int) -> int:
     """How many rows a thread keeps in flight.
 
     As many as keep the longest row company to its end: with more, it would go on alone.
@@ -182,5 +184,5 @@ def _slots(kept: Ints, threads: int) -> int:
     longest = int(kept.max(initial=0))
     if longest == 0:
         return 1
-    company = -(-int(kept.sum()) // (longest * threads))
+    company = -(-int(kept.sum()) // (longest * hands))
     return min(_MOST_SLOTS, -(-company // _TILE_ROWS) * _TILE_ROWS)

@@ -34,6 +34,8 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
             raise InvalidInputError(f"x must have rows and steps; got shape {dense.shape}")
         longest, what = dense.shape[1], "the array's width"
     total = longest if width is None else check_count("width", width)
+    if not isinstance(x, Ragged) and total != longest:
+        raise InvalidInputError(f"width {total} is not {what}, {longest}: pad to it first")
     if total < longest:
         raise InvalidInputError(f"width {total} is less than {what}, {longest}")
     if total % sections:
@@ -62,7 +64,7 @@ def _span(rows: Ragged, begin: int, span: int) -> Ragged:
         lengths = rows.lengths - skipped
         np.minimum(lengths, span, out=lengths)
         starts = np.add(rows.starts, skipped, out=skipped)
-    return Ragged._trusted(rows.values, read_only(starts), read_only(lengths), rows.mask)
+    return Ragged._trusted(rows._values, read_only(starts), read_only(lengths), rows._mask)
 
 
 def temporal_concat(xs: Sequence[Any]) -> Any:
@@ -125,7 +127,7 @@ def _join_ragged(parts: list[Ragged]) -> Ragged:
             )
     lengths = read_only(np.stack([part.lengths for part in parts]).sum(axis=0))
     if _follow_each_other(parts):
-        return Ragged._trusted(first.values, _first_starts(parts), lengths, first.mask)
+        return Ragged._trusted(first._values, _first_starts(parts), lengths, first._mask)
     offsets = read_only(offsets_of(lengths))
     dtype = _common_dtype(parts)
     values = np.empty((int(offsets[-1]), *first.item_shape), dtype)
@@ -156,7 +158,7 @@ def _follow_each_other(parts: list[Ragged]) -> bool:
     first = parts[0]
     end = first.starts + first.lengths
     for part in parts[1:]:
-        if part.values is not first.values or part.mask is not first.mask:
+        if part._values is not first._values or part._mask is not first._mask:
             return False
         if not ((part.starts == end) | (part.lengths == 0)).all():
             return False

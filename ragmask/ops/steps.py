@@ -18,7 +18,7 @@ from ragmask.devices import (
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import offsets_of, same_lengths
 from ragmask.padded import Padded
-from ragmask.padding import copy_rows
+from ragmask.padding import copy_rows, end_to_end
 from ragmask.ragged import Ragged
 
 
@@ -91,27 +91,9 @@ class Steps(NamedTuple):
 
 def view_of(padded: Padded) -> Ragged:
     """A Padded's rows at full width, as a view: its rows may be spaced wider than they are."""
-    values, (rows, width) = padded.values, padded.shape[:2]
-    item_size = math.prod(padded.item_shape) * values.itemsize
-    spacing = values.strides[0] // item_size if item_size and rows > 1 else width
-    regular = values.strides[0] == spacing * item_size and spacing >= width
-    if values.flags.c_contiguous or not regular:
-        spacing = width
-        flat = np.ascontiguousarray(values).reshape(rows * width, *padded.item_shape)
-    else:
-        n = (rows - 1) * spacing + width
-        flat = np.lib.stride_tricks.as_strided(
-            values, (n, *padded.item_shape), (item_size, *values.strides[2:]), writeable=False
-        )
-    mask = padded.mask
-    if mask is not None:
-        if spacing > width:
-            mask = np.zeros((rows, spacing), np.bool_)
-            mask[:, :width] = padded.mask
-        mask = read_only(np.ascontiguousarray(mask).reshape(-1)[: len(flat)])
-    starts = np.arange(rows, dtype=np.int64) * spacing
-    lengths = np.full(rows, width, np.int64)
-    return Ragged._trusted(read_only(flat), read_only(starts), read_only(lengths), mask)
+    steps, starts, mask = end_to_end(padded.values, padded.mask)
+    lengths = np.full(len(padded), padded.shape[1], np.int64)
+    return Ragged._trusted(steps, starts, read_only(lengths), mask)
 
 
 def floats(rows: Ragged, what: str) -> Ragged:

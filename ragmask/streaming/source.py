@@ -75,6 +75,8 @@ class Source:
         if isinstance(columns, str):
             columns = [columns]
         wanted = tuple(names if columns is None else columns)
+        if not wanted:
+            raise InvalidInputError("columns names no column")
         for position, name in enumerate(wanted):
             _check_column(first, name)
             if name in wanted[:position]:
@@ -121,7 +123,7 @@ class Reader:
         for name in source.columns:
             try:
                 columns[name] = read_column(table[name], source.nulls)
-            except RagmaskError as error:
+            except (RagmaskError, pa.ArrowException) as error:
                 raise StreamError(f"{group}, column {name!r}: {error}") from error
         return columns
 
@@ -168,6 +170,8 @@ def find_files(paths: Paths) -> list[str]:
         raise InvalidInputError("no path was given")
     found: list[str] = []
     for one in given:
+        if "://" in str(one):
+            raise StreamError(f"{one}: only local paths can be streamed")
         path = Path(one).expanduser()
         if path.is_dir():
             files = sorted(

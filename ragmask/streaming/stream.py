@@ -1,14 +1,16 @@
 """Stream: a data set as batches, decoded ahead in the background, in bounded memory."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 from ragmask.arrow import Nulls
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, StreamError, UnsupportedTypeError
 from ragmask.layout import check_count
 from ragmask.streaming.batch import Batch, Column, join_columns, slice_columns
 from ragmask.streaming.plan import Span, batches_in_order, number_of_batches
@@ -154,17 +156,22 @@ def decode_ahead(
 
     An error comes out where its row group would have. Closing ends the threads.
     """
+    process = os.getpid()
     pool = ThreadPoolExecutor(min(_AHEAD, get_num_threads()), "ragmask-decode")
     waiting: deque[Future[Decoded]] = deque()
+    coming = iter(groups)
     try:
-        for group in groups:
-            waiting.append(pool.submit(read, group))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
+        while True:
+            if os.getpid() != process:  # a fork copies this loop, and not its threads
+                raise StreamError("this loop began before a fork: begin a new one in the child")
+            waiting.extend(
+                pool.submit(read, group) for group in islice(coming, _AHEAD + 1 - len(waiting))
+            )
+            if not waiting:
+                return
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
 
 
 def _as_batch(result: Any, function: MapFunction) -> Batch:

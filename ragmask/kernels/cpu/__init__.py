@@ -1,6 +1,7 @@
 """CPU kernels: plain serial loops over rows `[first_row, last_row)`, `out` last.
 
-Each can be called from your own `@njit` code. They release the GIL and never validate.
+Each can be called from your own `@njit` code. They release the GIL and never validate. Where
+there is no mask, pass None; to `lstm`, whose every variant takes seconds to compile, an empty one.
 """
 
 from ragmask.kernels.cpu.embedding import embedding

@@ -26,7 +26,6 @@ from ragmask.kernels.jit import inline, njit
 from ragmask.kernels.math import lstm_output, lstm_state
 
 TILE_ROWS = 6
-MOST_SLOTS = 48
 
 
 @njit
