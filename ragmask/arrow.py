@@ -236,8 +236,8 @@ def _read_list(array: Any) -> tuple[Any, Ints, Ints]:
     check_rows(len(items), starts, lengths)
 
     used = lengths > 0
-    first = int(starts.min(where=used, initial=len(items)))
-    last = int((starts + lengths).max(where=used, initial=0))
+    first = int(starts[used].min(initial=len(items)))
+    last = int((starts + lengths)[used].max(initial=0))
     if first >= last:
         return items.slice(0, 0), np.zeros_like(lengths), lengths
     # empty rows stay between their neighbours, so that rows end to end are seen to be

@@ -239,7 +239,7 @@ def _check_column(file: File, name: str) -> None:
 def _open(file: File, memory_map: bool) -> Any:
     if file.format == "parquet":
         # never mapped: a file cut short under a map would kill the process
-        return pq.ParquetFile(file.path, pre_buffer=True)
+        return pq.ParquetFile(file.path, pre_buffer=False)
     if memory_map:
         mapped = pa.memory_map(file.path)
         reader = pa.ipc.open_file(mapped)

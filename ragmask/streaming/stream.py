@@ -17,9 +17,10 @@ from ragmask.streaming.plan import Span, batches_in_order, number_of_batches
 from ragmask.streaming.source import Group, Paths, Reader, Source
 from ragmask.threads import get_num_threads
 
-# Row groups decoded before they are asked for. With two, and two threads on them, decoding
-# reaches the rate of pyarrow's own read_table.
-_AHEAD = 2
+# Two threads decode at the rate of pyarrow's own read_table. One row group more waits its turn,
+# so that neither has to wait for the consumer.
+_DECODERS = 2
+_AHEAD = _DECODERS + 1
 
 Decoded = TypeVar("Decoded")
 MapFunction = Callable[[Batch], Batch | Mapping[str, Any]]
@@ -157,7 +158,7 @@ def decode_ahead(
     An error comes out where its row group would have. Closing ends the threads.
     """
     process = os.getpid()
-    pool = ThreadPoolExecutor(min(_AHEAD, get_num_threads()), "ragmask-decode")
+    pool = ThreadPoolExecutor(min(_DECODERS, get_num_threads()), "ragmask-decode")
     waiting: deque[Future[Decoded]] = deque()
     coming = iter(groups)
     try:
