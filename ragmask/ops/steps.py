@@ -55,6 +55,8 @@ class Steps(NamedTuple):
 
     @property
     def out_starts(self) -> Ints:
+        if self.rows.is_compact:
+            return self.rows.starts
         return read_only(offsets_of(self.rows.lengths)[:-1])
 
     def own_mask(self) -> Bools | None:
