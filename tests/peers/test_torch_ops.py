@@ -1,5 +1,7 @@
 """The ops against torch, in float64: on masked dense arrays, and LSTMs on packed sequences."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import ragmask as rm
 from ragmask.data import JAPANESE_VOWELS
 
+GLOSSES = Path(__file__).parents[2] / "examples" / "data" / "wordnet_glosses.parquet"
 LENGTHS = [7, 1, 12, 3, 3, 20, 9, 2]
 
 
@@ -144,6 +147,24 @@ def test_lstm_over_the_japanese_vowels(reverse):
     half = slice(32, 64) if reverse else slice(0, 32)
     np.testing.assert_allclose(result.outputs.values, expected[:, half], 1e-11, 1e-11)
     np.testing.assert_allclose(result.h, expected_h[int(reverse)], 1e-11, 1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lstm_over_embedded_wordnet_glosses(dtype):
+    stream = rm.stream(GLOSSES, columns=["tokens"])
+    vocabulary = rm.Vocabulary.build(stream, max_size=5_000)
+    table = np.random.default_rng(0).standard_normal((len(vocabulary), 24)).astype(dtype)
+    module = torch_lstm(24, 40, dtype=getattr(torch, dtype))
+    weights = rm.LSTMWeights.from_torch(module.state_dict())
+    tolerance = 1e-11 if dtype == "float64" else 2e-6
+    for batch in stream.batch(rows=40_000):
+        ids = vocabulary.encode(batch["tokens"])[::50]
+        vectors = rm.embedding(ids, table)
+        result = rm.lstm(vectors, weights)
+        expected, expected_h, expected_c = packed_run(module, vectors)
+        np.testing.assert_allclose(result.outputs.values, expected, tolerance, tolerance)
+        np.testing.assert_allclose(result.h, expected_h[0], tolerance, tolerance)
+        np.testing.assert_allclose(result.c, expected_c[0], tolerance, 2 * tolerance)
 
 
 SHAPES = [(8, 16, 50), (12, 40, 20), (64, 128, 100), (128, 256, 60), (3, 17, 400)]
