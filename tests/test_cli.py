@@ -283,7 +283,8 @@ def test_inspect_every_kind_of_list(small):
     assert "6 steps in 6 rows; 3 empty rows (50%), of which 1 null list; 1 null step" in shown
     assert "8 steps in 6 rows; 2 empty rows (33%), of which 1 null list; 3 null steps" in shown
     assert "7 steps in 6 rows; 2 empty rows (33%), of which 1 null list; 1 null step" in shown
-    assert 'encode(batch["words"])' in shown
+    assert "vocabulary = rm.Vocabulary.build(stream)" in shown
+    assert 'vocabulary.encode(batch["words"])' in shown
     assert 'batch["events.t"].to_padded' in shown
     assert 'batch["ids"].to_padded' in shown
 

@@ -124,6 +124,8 @@ def code(advice: Advice, paths: str, column: str, rows_of: str) -> str:
     pad += [f"multiple_of={advice.multiple_of}"] if advice.multiple_of is not None else []
     to_padded = f"to_padded({', '.join(pad)})"
     lines = [f"stream = rm.stream({paths}, columns=[{quoted(column)}])"]
+    if "vocabulary." in rows_of:
+        lines.append("vocabulary = rm.Vocabulary.build(stream)")
     if advice.window is None:
         lines += [
             f"for batch in stream.batch(rows={advice.rows}):",

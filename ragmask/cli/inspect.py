@@ -182,7 +182,7 @@ def _print_advice(
     console.print()
 
     text = code(advice, _as_code(paths), name, _rows_of(name, type_))
-    if "encode(" in text:
+    if " encode(" in text:
         text = "# encode is yours: it makes a Ragged of ids from the lists\n" + text
     highlighted = Syntax("", "python", theme="ansi_dark").highlight(text)
     highlighted.rstrip()
@@ -197,6 +197,9 @@ def _rows_of(name: str, type_: Any) -> str:
         return f"batch[{quoted(name)}]"
     if field := _number_field(type_):
         return f"batch[{quoted(f'{name}.{field}')}]"
+    item = getattr(type_.value_type, "value_type", type_.value_type)
+    if arrow.is_string(item):
+        return f"vocabulary.encode(batch[{quoted(name)}])"
     return f"encode(batch[{quoted(name)}])"
 
 
