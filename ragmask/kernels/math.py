@@ -2,7 +2,7 @@
 
 Each has a float32 and a float64 form; a kernel calls `exp`, `tanh` or `sigmoid` and gets the
 form of its argument. The float32 forms have no call and no branch, so that LLVM vectorises the
-loop around them: tanh was measured at 0.6 ns an element, libm's at 12 ns.
+loop around them: tanh was measured at 0.4 ns an element, and libm's in float64 at 2.6 ns.
 """
 
 import math

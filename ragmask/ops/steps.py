@@ -55,6 +55,7 @@ class Steps(NamedTuple):
 
     @property
     def out_starts(self) -> Ints:
+        """Where each row's output begins when rows lie end to end."""
         if self.rows.is_compact:
             return self.rows.starts
         return read_only(offsets_of(self.rows.lengths)[:-1])

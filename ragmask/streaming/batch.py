@@ -11,6 +11,7 @@ from ragmask import arrow
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged, concatenate
+from ragmask.show import item_name
 
 Column = Any  # Ragged, Padded, numpy array, pyarrow array, or {field: Ragged} of list<struct>
 
@@ -170,8 +171,7 @@ def _owned(column: Column) -> Column:
 
 def _describe(column: Column) -> str:
     if isinstance(column, Ragged):
-        item = "×".join(map(str, column.item_shape))
-        item = f"{item} {column.dtype}" if item else str(column.dtype)
+        item = item_name(column.item_shape, column.dtype)
         span = f", lengths {column.lengths.min()}–{column.max_length}" if len(column) else ""
         masked = ", masked" if column.mask is not None else ""
         return f"Ragged, {column.n_steps:,} steps of {item}{span}{masked}"
