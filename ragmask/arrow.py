@@ -126,6 +126,14 @@ def read_scalars(source: Any) -> Any:
     return array
 
 
+def owns_memory(values: Any) -> bool:
+    """Whether a numpy array looks into an Arrow buffer, which numpy may believe to be writable."""
+    owner = values
+    while owner is not None and not isinstance(owner, pa.Buffer):
+        owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
+    return owner is not None
+
+
 def write_rows(values: Array, offsets: Ints, mask: Bools | None) -> Any:
     """A list array (large list from 2^31 items on) over the memory of compact rows."""
     items = _write_items(values, mask)

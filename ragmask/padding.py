@@ -57,14 +57,9 @@ def to_padded(
     """(rows, width, *item) values and (rows, width) mask of checked rows."""
     check_side("padding", padding)
     check_side("truncating", truncating)
+    width = padded_width(lengths, maxlen, multiple_of)
     if maxlen is not None:
-        starts, lengths = truncate(starts, lengths, check_count("maxlen", maxlen), truncating)
-        width = int(maxlen)
-    else:
-        width = int(lengths.max(initial=0))
-    if multiple_of is not None:
-        multiple = check_count("multiple_of", multiple_of, 1)
-        width = -(-width // multiple) * multiple
+        starts, lengths = truncate(starts, lengths, int(maxlen), truncating)
 
     target = values.dtype if dtype is None else number_dtype(dtype)
     if target != values.dtype:
@@ -81,6 +76,19 @@ def to_padded(
     out_values, out_mask = _output(shape, values, mask, out)
     _run_pad(values, starts, lengths, mask, item, padding == "pre", out_values, out_mask)
     return out_values, out_mask
+
+
+def padded_width(lengths: Ints, maxlen: int | None, multiple_of: int | None) -> int:
+    """How many steps wide a padded array of these rows is."""
+    width = int(lengths.max(initial=0)) if maxlen is None else check_count("maxlen", maxlen)
+    multiple = 1 if multiple_of is None else check_count("multiple_of", multiple_of, 1)
+    return -(-width // multiple) * multiple
+
+
+def check_size(shape: tuple[int, ...], itemsize: int) -> None:
+    """Raise where an array of `shape` could not even be counted in bytes."""
+    if math.prod(shape) * itemsize > np.iinfo(np.int64).max:
+        raise InvalidInputError(f"a padded array of shape {shape} is larger than any memory")
 
 
 def compact(
@@ -119,6 +127,27 @@ def copy_rows(values: Array, starts: Ints, lengths: Ints, out_starts: Ints, out:
         lengths,
         item_bytes // word.itemsize,
         out_starts,
+        as_words(out, word),
+    )
+
+
+def pack_rows(values: Array, starts: Ints, lengths: Ints, step_starts: Ints, out: Array) -> None:
+    """Copy checked rows, the longest first, step by step: step s of row i to step_starts[s] + i."""
+    from ragmask.kernels import cpu
+
+    if out.size == 0:
+        return
+    item_bytes = out.nbytes // len(out)
+    word = word_of(item_bytes, values, out)
+    run_rows(
+        cpu.pack,
+        lengths.size,
+        _NS_PER_ROW + _NS_PER_BYTE * 2 * item_bytes * lengths,
+        as_words(values, word),
+        starts,
+        lengths,
+        item_bytes // word.itemsize,
+        step_starts,
         as_words(out, word),
     )
 
@@ -402,8 +431,7 @@ def _output(
     shape: tuple[int, ...], values: Array, mask: Bools | None, out: tuple[Any, Any] | None
 ) -> tuple[Array, Bools]:
     """Where to write: fresh arrays, the caller's of that shape, or the front of flat buffers."""
-    if math.prod(shape) * values.itemsize > np.iinfo(np.int64).max:
-        raise InvalidInputError(f"a padded array of shape {shape} is larger than any memory")
+    check_size(shape, values.itemsize)
     if out is None:
         return np.empty(shape, values.dtype), np.empty(shape[:2], np.bool_)
     if not isinstance(out, tuple) or len(out) != 2:

@@ -46,6 +46,15 @@ def compact(rows):
     return steps, offsets
 
 
+def pack(rows):
+    """The numbers of the rows, the longest first, and all their steps, one time after another."""
+    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
+    times = []
+    for step in range(max([len(row) for row in rows], default=0)):
+        times.append([rows[row][step] for row in order if step < len(rows[row])])
+    return order, times
+
+
 def pad(rows, width, padding, value):
     padded = []
     for row in rows:

@@ -24,6 +24,7 @@ def loaded_by(code):
     [
         "import ragmask",
         "import ragmask as rm; rm.__version__; dir(rm); rm.RagmaskError; rm.get_num_threads()",
+        "import ragmask.interop",
         "import ragmask as rm; rm.Ragged; rm.Padded; rm.pad_sequences",
         "import ragmask as rm; repr((rm.Ragged.from_rows([[1], [2, 3]]) + 1)[::-1].truncate(1))",
         "import ragmask as rm; rm.Ragged.from_arrow(rm.Ragged.from_rows([[1], [2, 3]]).to_arrow())",
@@ -31,6 +32,20 @@ def loaded_by(code):
 )
 def test_no_optional_package_is_loaded(code):
     assert loaded_by(code) == set()
+
+
+def test_without_torch_its_module_names_the_extra():
+    code = """
+import sys
+import ragmask as rm
+
+sys.modules["torch"] = None
+try:
+    import ragmask.interop.torch
+except rm.MissingExtraError as error:
+    print(error)
+"""
+    assert run_python(code).endswith('which is not installed: pip install "ragmask[torch]"')
 
 
 def test_importing_ragmask_loads_none_of_its_modules():

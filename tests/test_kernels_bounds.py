@@ -12,6 +12,8 @@ SMALL_BATCHES = """
 import numpy as np
 import ragmask as rm
 from ragmask.kernels import cpu
+from ragmask.layout import offsets_of
+from ragmask.padding import pack_rows
 
 starts = np.array([5], np.int64)
 try:
@@ -35,6 +37,11 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
             {more}
         rm.temporal_concat([rows, rows])
         rows.compact()
+        longest_first = rows[np.argsort(-rows.lengths)]
+        sizes = [(rows.lengths > step).sum() for step in range(rows.max_length)]
+        offsets = offsets_of(np.array(sizes, np.int64))
+        steps = np.empty((rows.n_steps, 3), np.float32)
+        pack_rows(x, longest_first.starts, longest_first.lengths, offsets[:-1], steps)
 print("done")
 """
 
@@ -56,7 +63,7 @@ def test_indices_stay_inside_their_arrays(tmp_path):
 
 
 def test_indices_stay_inside_their_arrays_without_the_jit():
-    """Where numpy checks them. Prefetching, exp's bits and the LSTM's tile exist compiled only."""
+    """Where numpy checks them. Exp's bits and the LSTM's tile exist compiled only."""
     code = SMALL_BATCHES.replace("            {more}\n", "")
     assert run_python(code, NUMBA_DISABLE_JIT="1").split("\n") == ["bounds are checked", "done"]
 

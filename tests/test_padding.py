@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
-from ragmask.devices import word_of
+from ragmask import threads
+from ragmask.devices import read_only, word_of
+from ragmask.layout import offsets_of
+from ragmask.padding import pack_rows
 from tests import reference
 from tests.strategies import (
     DTYPES,
@@ -17,6 +20,7 @@ from tests.strategies import (
     padded_rows_of,
     raggeds,
     rows_of,
+    steps_of,
 )
 
 SIDES = st.sampled_from(["pre", "post"])
@@ -337,6 +341,32 @@ def test_batches_without_steps(rows, maxlen):
     assert padded.shape == (rows, maxlen or 0, 2)
     assert (padded.values == 9).all()
     assert not padded.mask.any()
+
+
+def packed(ragged):
+    """The steps one time after another, and how many there are of each time."""
+    order, times = reference.pack(rows_of(ragged)[0])
+    sizes = np.array([len(steps) for steps in times], np.int64)
+    out = np.empty((ragged.n_steps, *ragged.item_shape), ragged.dtype)
+    starts, lengths = read_only(ragged.starts[order]), read_only(ragged.lengths[order])
+    pack_rows(ragged.values, starts, lengths, read_only(offsets_of(sizes)[:-1]), out)
+    return steps_of(out), [step for steps in times for step in steps]
+
+
+@given(raggeds())
+def test_packing_is_the_reference(ragged):
+    steps, expected = packed(ragged)
+    assert steps == expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_packing_on_any_number_of_threads(count, num_threads, monkeypatch):
+    monkeypatch.setattr(threads, "WORTH_A_THREAD_NS", 0)
+    num_threads(count)
+    lengths = np.random.default_rng(0).integers(0, 60, 300)
+    values = np.arange(3 * int(lengths.sum())).reshape(-1, 3)
+    steps, expected = packed(rm.Ragged(values, np.cumsum(lengths) - lengths, lengths))
+    assert steps == expected
 
 
 # -- from_padded --------------------------------------------------------------------------

@@ -384,7 +384,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
         rm.stream(path)
 
 
-@pytest.mark.parametrize("rows", [0, -1, 2.5, "4", True, None])
+@pytest.mark.parametrize("rows", [0, -1, 2.5, "4", True])
 def test_a_batch_of_no_rows_is_refused(path, rows):
     with pytest.raises(ValueError, match="rows must be"):
         rm.stream(path).batch(rows)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
-from ragmask.streaming.source import read_column
+from ragmask.streaming.reader import read_column
 
 GLOSSES = Path(__file__).parents[1] / "examples" / "data" / "wordnet_glosses.parquet"
 

@@ -11,8 +11,10 @@ import pyarrow.compute as pc
 
 from ragmask.devices import Bools, Ints
 from ragmask.errors import StreamError
-from ragmask.streaming.source import Group, Reader, Source
-from ragmask.streaming.stream import decode_ahead
+from ragmask.streaming.ahead import run_ahead
+from ragmask.streaming.columns import is_list
+from ragmask.streaming.reader import Reader
+from ragmask.streaming.source import Group, Source
 
 
 @dataclass(frozen=True)
@@ -24,30 +26,18 @@ class Measured:
     null_steps: int
 
 
-def is_ragged(type_: Any) -> bool:
-    """Whether rows of this Arrow type are lists that may differ in length."""
-    if isinstance(type_, pa.BaseExtensionType):
-        return is_ragged(type_.storage_type)
-    return bool(
-        pa.types.is_list(type_)
-        or pa.types.is_large_list(type_)
-        or pa.types.is_list_view(type_)
-        or pa.types.is_large_list_view(type_)
-    )
-
-
 def ragged_columns(source: Source, wanted: Sequence[str] | None) -> list[str]:
     """The columns to measure: those wanted, or all that are ragged."""
     path = source.paths[0]
     if wanted is not None:
         for name in wanted:
             type_ = source.schema.field(name).type
-            if not is_ragged(type_):
+            if not is_list(type_):
                 raise StreamError(
                     f"{path}: column {name!r} is {type_}; only lists have lengths that differ"
                 )
         return list(wanted)
-    found = [field.name for field in source.schema if is_ragged(field.type)]
+    found = [field.name for field in source.schema if is_list(field.type)]
     if not found:
         has = ", ".join(f"{field.name} ({field.type})" for field in source.schema) or "none at all"
         raise StreamError(f"{path}: no ragged column, that is, a column of lists; it has {has}")
@@ -63,14 +53,14 @@ def measure(source: Source, advance: Callable[[int], None]) -> dict[str, Measure
     reader = Reader(source)
 
     def read(group: Group) -> tuple[int, dict[str, Measured]]:
-        table = reader.read_table(group)
+        table = reader.read_table([group])
         try:
             return group.rows, {name: measure_array(table[name]) for name in source.columns}
         except (ValueError, pa.ArrowException) as error:
             raise StreamError(f"{group} cannot be measured: {error}") from error
 
     parts: dict[str, list[Measured]] = {name: [] for name in source.columns}
-    with closing(decode_ahead(read, source.groups)) as done:
+    with closing(run_ahead(read, source.groups)) as done:
         for rows, columns in done:
             for name, part in columns.items():
                 parts[name].append(part)

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import caching
+from numba.core import caching, config
 from numba.extending import intrinsic, overload
 
 
@@ -87,7 +87,10 @@ def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 bits_to_float32: Any = intrinsic(_bits_to_float32)
-prefetch: Any = intrinsic(_prefetch)
+# a hint, which code that runs uncompiled does without
+prefetch: Any = (
+    (lambda array, index: None) if getattr(config, "DISABLE_JIT", 0) else intrinsic(_prefetch)
+)
 
 
 @cache

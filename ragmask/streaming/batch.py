@@ -3,17 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ragmask import arrow
-from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged, concatenate
-from ragmask.show import item_name
-
-Column = Any  # Ragged, Padded, numpy array, pyarrow array, or {field: Ragged} of list<struct>
+from ragmask.devices import Ints
+from ragmask.errors import InvalidInputError
+from ragmask.streaming.columns import Column, column_to_arrow, describe, num_rows, own
 
 
 class Batch(Mapping[str, Column]):
@@ -34,22 +28,37 @@ class Batch(Mapping[str, Column]):
     there are nulls); the fields of a `list<struct<a, b>>` column are `batch["col.a"]`,
     `batch["col.b"]`, and `batch["col"]` is a dict of both; anything else is a pyarrow array.
 
+    A batch of a stream also has `state`, from which the stream goes on after this batch;
+    `row_ids`, int64 (rows,), the numbers of its rows in the data set, files in order and
+    before any filter; and `repeated`, True where `shard(even=True)` delivers rows once more.
+
     Raises InvalidInputError, naming the column, where numbers of rows differ.
     """
 
-    __slots__ = ("_columns", "num_rows")
+    __slots__ = ("_columns", "_state", "num_rows", "repeated", "row_ids")
 
     def __init__(self, columns: Mapping[str, Column]) -> None:
         self._columns = dict(columns)
+        self._state: Any = None
+        self.row_ids: Ints | None = None
+        self.repeated = False
         self.num_rows = 0
         for position, (name, column) in enumerate(self._columns.items()):
-            rows = _num_rows(name, column)
+            rows = num_rows(name, column)
             if position and rows != self.num_rows:
                 first = next(iter(self._columns))
                 raise InvalidInputError(
                     f"column {name!r} has {rows} rows, and {first!r} has {self.num_rows}"
                 )
             self.num_rows = rows
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What `Stream.load_state_dict` takes to go on after this batch; small, JSON-able."""
+        if self._state is None or isinstance(self._state, dict):
+            return self._state
+        state: dict[str, Any] = self._state.to_dict()
+        return state
 
     def __getitem__(self, name: str) -> Column:
         if name in self._columns:
@@ -74,110 +83,30 @@ class Batch(Mapping[str, Column]):
         >>> rm.Batch({"tokens": rm.Ragged.from_rows([[1, 2], [3]])}).to_arrow().to_pydict()
         {'tokens': [[1, 2], [3]]}
         """
-        return pa.table({name: _to_arrow(name, column) for name, column in self._columns.items()})
+        columns = self._columns.items()
+        return pa.table({name: column_to_arrow(name, column) for name, column in columns})
 
     def __reduce__(self) -> Any:
-        return Batch, ({name: _owned(column) for name, column in self._columns.items()},)
+        columns = {name: own(column) for name, column in self._columns.items()}
+        return _restored, (columns, self.state, self.row_ids, self.repeated)
 
     def __repr__(self) -> str:
         texts: dict[str, str] = {}
         for name, column in self._columns.items():
             if isinstance(column, dict):
-                texts |= {f"{name}.{field}": _describe(part) for field, part in column.items()}
+                texts |= {f"{name}.{field}": describe(part) for field, part in column.items()}
             else:
-                texts[name] = _describe(column)
+                texts[name] = describe(column)
         widest = max(map(len, texts), default=0)
         lines = [f"  {name:<{widest}}  {text}" for name, text in texts.items()]
         return "\n".join([f"Batch of {self.num_rows:,} rows", *lines])
 
 
-def slice_columns(columns: Mapping[str, Column], first: int, last: int) -> dict[str, Column]:
-    """Rows `[first, last)` of each column, as views."""
-    return {name: _slice(column, first, last) for name, column in columns.items()}
+def delivered(columns: Mapping[str, Column], state: Any, row_ids: Ints, repeated: bool) -> Batch:
+    """A batch as a stream hands it over."""
+    batch = columns if isinstance(columns, Batch) else Batch(columns)
+    batch._state, batch.row_ids, batch.repeated = state, row_ids, repeated
+    return batch
 
 
-def join_columns(parts: list[dict[str, Column]]) -> dict[str, Column]:
-    """The rows of several parts in one; one part stays the view it is."""
-    if len(parts) == 1:
-        return parts[0]
-    return {name: _join([part[name] for part in parts]) for name in parts[0]}
-
-
-def _slice(column: Column, first: int, last: int) -> Column:
-    if isinstance(column, dict):
-        return slice_columns(column, first, last)
-    if isinstance(column, pa.Array):
-        return column.slice(first, last - first)
-    return column[first:last]
-
-
-def _join(columns: list[Column]) -> Column:
-    first = columns[0]
-    if isinstance(first, dict):
-        return join_columns(columns)
-    if isinstance(first, Ragged):
-        return concatenate(columns)
-    if isinstance(first, pa.Array):
-        return pa.concat_arrays(columns)
-    if any(isinstance(column, np.ma.MaskedArray) for column in columns):
-        return np.ma.concatenate(columns)  # type: ignore[no-untyped-call]
-    return np.concatenate(columns)
-
-
-def _num_rows(name: str, column: Column) -> int:
-    if isinstance(column, dict):
-        rows = {_num_rows(f"{name}.{field}", part) for field, part in column.items()}
-        if len(rows) != 1:
-            raise InvalidInputError(f"the fields of column {name!r} differ in their rows")
-        return rows.pop()
-    if isinstance(column, str | bytes) or not hasattr(column, "__len__"):
-        raise UnsupportedTypeError(
-            f"column {name!r} is a {type(column).__name__}; a column has one entry a row"
-        )
-    return len(column)
-
-
-def _to_arrow(name: str, column: Column) -> Any:
-    if isinstance(column, dict):
-        return _struct_to_arrow(column)
-    if isinstance(column, Ragged):
-        return column.to_arrow()
-    if isinstance(column, Padded):
-        return Ragged.from_padded(column).to_arrow()
-    if isinstance(column, pa.Array | pa.ChunkedArray):
-        return column
-    try:
-        return arrow.write_scalars(column)
-    except (RagmaskError, TypeError, ValueError, pa.ArrowException) as error:
-        raise UnsupportedTypeError(f"column {name!r} cannot become Arrow: {error}") from error
-
-
-def _struct_to_arrow(fields: dict[str, Column]) -> Any:
-    lists = {name: _to_arrow(name, part) for name, part in fields.items()}
-    lengths = pc.list_value_length(next(iter(lists.values())))
-    offsets = np.concatenate([[0], np.cumsum(lengths.to_numpy(zero_copy_only=False))])
-    items = pa.StructArray.from_arrays([part.flatten() for part in lists.values()], list(lists))
-    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), items)
-
-
-def _owned(column: Column) -> Column:
-    """Without the rows around a slice, which pickle would ship too."""
-    if isinstance(column, dict):
-        return {field: _owned(part) for field, part in column.items()}
-    if isinstance(column, pa.Array):
-        return column.take(pa.array(np.arange(len(column))))
-    return column
-
-
-def _describe(column: Column) -> str:
-    if isinstance(column, Ragged):
-        item = item_name(column.item_shape, column.dtype)
-        span = f", lengths {column.lengths.min()}–{column.max_length}" if len(column) else ""
-        masked = ", masked" if column.mask is not None else ""
-        return f"Ragged, {column.n_steps:,} steps of {item}{span}{masked}"
-    if isinstance(column, Padded):
-        return repr(column).splitlines()[0]
-    if isinstance(column, pa.Array):
-        return f"Arrow array of {column.type}"
-    kind = "masked array" if isinstance(column, np.ma.MaskedArray) else "array"
-    return f"{kind} of {getattr(column, 'dtype', type(column).__name__)}"
+_restored = delivered

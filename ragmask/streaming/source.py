@@ -1,31 +1,30 @@
-"""The files of a data set: finding them, what their footers say, and decoding one row group.
+"""The files of a data set: what their footers say, and which row groups a filter leaves.
 
 "Row group" names the piece that is decoded in one go: a Parquet row group, or a record batch
 of an Arrow IPC file.
 """
 
 import difflib
-import os
+import hashlib
+import json
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from glob import glob, has_magic
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from ragmask import arrow
-from ragmask.errors import InvalidInputError, RagmaskError, StreamError
-from ragmask.ragged import Ragged
-from ragmask.streaming.batch import Column
+from ragmask.arrow import Nulls
+from ragmask.errors import InvalidInputError, StreamError
+from ragmask.streaming.files import Found, Paths, Storage, find_files
+from ragmask.streaming.retry import Retry
 
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-_SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 _PARQUET_MAGIC, _ARROW_MAGIC = b"PAR1", b"ARROW1"
+_FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,13 @@ class File:
 
 @dataclass(frozen=True)
 class Group:
-    """A row group: its file, its number in the file, and its rows."""
+    """A row group: its file, its number there, its rows, and the first one's number in the data."""
 
     file: File
     index: int
     rows: int
+    first_row: int = 0
+    keys: tuple[tuple[str, str | None], ...] = ()
 
     def __str__(self) -> str:
         piece = "row group" if self.file.format == "parquet" else "record batch"
@@ -56,168 +57,209 @@ class Group:
 class Source:
     """Files with the same columns. Holds no open file, so it can be pickled."""
 
-    paths: tuple[str, ...]
+    storage: Storage
+    found: tuple[Found, ...]
     columns: tuple[str, ...]
-    nulls: arrow.Nulls
+    nulls: Nulls
     memory_map: bool
     first: File = field(repr=False)
+    filter: Any = None
+    filter_columns: tuple[str, ...] = ()
+    retry: Retry = field(default_factory=Retry)
 
     @classmethod
     def open(
-        cls, paths: Paths, columns: Iterable[str] | None, nulls: arrow.Nulls, memory_map: bool
+        cls,
+        paths: Paths,
+        columns: Iterable[str] | None,
+        nulls: Nulls,
+        memory_map: bool,
+        *,
+        filter: Any = None,
+        filesystem: Any = None,
+        retry: Retry | None = None,
     ) -> "Source":
         """Find the files and check the wanted columns against the first of them."""
         if nulls not in ("empty", "error"):
             raise InvalidInputError(f'nulls must be "empty" or "error"; got {nulls!r}')
-        found = tuple(find_files(paths))
-        first = read_footer(found[0], memory_map)
-        names = first.schema.names
+        retry = retry or Retry()
+        storage, found = find_files(paths, filesystem)
+        first = read_footer(storage, found[0].path, memory_map, retry)
+        keys = _key_schema(found, first)
+        names = [*first.schema.names, *keys.names]
         if isinstance(columns, str):
             columns = [columns]
         wanted = tuple(names if columns is None else columns)
         if not wanted:
             raise InvalidInputError("columns names no column")
         for position, name in enumerate(wanted):
-            _check_column(first, name)
+            _check_column(first, name, names)
             if name in wanted[:position]:
                 raise InvalidInputError(f"columns names {name!r} twice")
-        return cls(found, wanted, nulls, memory_map, first)
+        expression, used = _read_filter(filter, pa.schema([*first.schema, *keys]))
+        return cls(storage, found, wanted, nulls, memory_map, first, expression, used, retry)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(one.path for one in self.found)
+
+    @cached_property
+    def key_schema(self) -> Any:
+        """The columns that come from the names of folders."""
+        return _key_schema(self.found, self.first)
+
+    @property
+    def full_schema(self) -> Any:
+        """Every column there is."""
+        return pa.schema([*self.first.schema, *self.key_schema])
 
     @property
     def schema(self) -> Any:
         """The Arrow schema of the wanted columns."""
-        return pa.schema([self.first.schema.field(name) for name in self.columns])
+        return pa.schema([self.full_schema.field(name) for name in self.columns])
+
+    def in_files(self, columns: Iterable[str]) -> list[str]:
+        """These columns and the filter's, less those that are names of folders."""
+        every = dict.fromkeys([*columns, *self.filter_columns])
+        return [name for name in every if name not in self.key_schema.names]
 
     @cached_property
-    def groups(self) -> tuple[Group, ...]:
-        """Every row group of every file, from the footers alone."""
-        groups: list[Group] = []
-        for path in self.paths:
-            file = self.first if path == self.first.path else read_footer(path, self.memory_map)
-            for name in self.columns:
-                _check_column(file, name)
+    def files(self) -> tuple[File, ...]:
+        """Every file's footer."""
+        stop = threading.Event()
+
+        def read(found: Found) -> File:
+            if found.path == self.first.path:
+                return self.first
+            return read_footer(self.storage.here(), found.path, self.memory_map, self.retry, stop)
+
+        if self.storage.is_local or len(self.found) < 3:
+            files = [read(found) for found in self.found]
+        else:
+            with ThreadPoolExecutor(_FOOTERS_AT_ONCE, "ragmask-footers") as pool:
+                try:
+                    files = list(pool.map(read, self.found))
+                finally:
+                    stop.set()
+        for file in files:
+            for name in self.in_files(self.columns):
+                _check_column(file, name, file.schema.names)
                 here, there = file.schema.field(name).type, self.first.schema.field(name).type
                 if here != there:
                     raise StreamError(
-                        f"{path}: column {name!r} is {here}, and {there} in {self.first.path}"
+                        f"{file.path}: column {name!r} is {here}, and {there} in {self.first.path}"
                     )
-            groups += (Group(file, index, rows) for index, rows in enumerate(file.group_rows))
+        return tuple(files)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Every row group that the filter's look at statistics leaves, from the footers alone."""
+        groups: list[Group] = []
+        first_row = 0
+        for found, file in zip(self.found, self.files, strict=True):
+            left = self._left_by_statistics(found, file)
+            for index, rows in enumerate(file.group_rows):
+                if left is None or index in left:
+                    groups.append(Group(file, index, rows, first_row, found.keys))
+                first_row += rows
         return tuple(groups)
+
+    def _left_by_statistics(self, found: Found, file: File) -> set[int] | None:
+        """The row groups that may hold rows the filter keeps; None where it cannot be told."""
+        if self.filter is None or file.format != "parquet":
+            return None
+        keys = self.key_values(found.keys)
+        fragment = pads.ParquetFileFormat().make_fragment(
+            file.path,
+            self.storage.here().filesystem,
+            partition_expression=_equal(keys) if keys else None,
+        )
+        try:
+            subset = fragment.subset(self.filter, schema=self.full_schema)
+            return {group.id for group in subset.row_groups}
+        except (OSError, pa.ArrowException) as error:
+            raise StreamError(f"{file.path} cannot be filtered: {error}") from error
+
+    def key_values(self, keys: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
+        """The values of folder names as Arrow scalars."""
+        texts = dict(keys)
+        return {
+            field.name: pa.scalar(texts.get(field.name), pa.string()).cast(field.type)
+            for field in self.key_schema
+        }
+
+    @property
+    def filter_text(self) -> str | None:
+        return None if self.filter is None else str(self.filter)
 
     @property
     def num_rows(self) -> int:
         return sum(group.rows for group in self.groups)
 
-
-class Reader:
-    """Decodes row groups. Safe on several threads: each opens its own file."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._open = threading.local()
-
-    def read(self, group: Group) -> dict[str, Column]:
-        """The columns of one row group."""
-        source, table = self._source, self.read_table(group)
-        columns = {}
-        for name in source.columns:
-            try:
-                columns[name] = read_column(table[name], source.nulls)
-            except (RagmaskError, pa.ArrowException) as error:
-                raise StreamError(f"{group}, column {name!r}: {error}") from error
-        return columns
-
-    def read_table(self, group: Group) -> Any:
-        """One row group as a pyarrow Table or RecordBatch of the wanted columns."""
-        source, file = self._source, group.file
-        if _stamp(file.path) != file.stamp:
-            raise StreamError(f"{file.path}: the file changed while it was being streamed")
-        try:
-            if getattr(self._open, "path", None) != file.path:
-                self._open.file = _open(file, source.memory_map)
-                self._open.path = file.path
-            if file.format == "parquet":
-                table = self._open.file.read_row_group(
-                    group.index, columns=list(source.columns), use_threads=False
-                )
-            else:
-                table = self._open.file.get_batch(group.index)
-            table = table.select(list(source.columns))
-            table.validate()
-            return table
-        except (OSError, pa.ArrowException) as error:
-            raise StreamError(f"{group} cannot be read: {error}") from error
-
-
-def read_column(array: Any, nulls: arrow.Nulls) -> Column:
-    """An Arrow column in the form that a batch holds it in."""
-    kind = arrow.kind_of(array.type)
-    if kind == "ragged":
-        return Ragged._trusted(*arrow.read_rows(array, nulls))
-    if kind == "struct":
-        fields = arrow.read_fields(array, nulls)
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this data set from another: its files' names, sizes and rows, in order."""
+        told = [
+            [file.path.rpartition("/")[2], file.stamp[0], list(file.group_rows)]
+            for file in self.files
+        ]
         return {
-            name: Ragged._trusted(*rows) if isinstance(rows, arrow.Rows) else rows
-            for name, rows in fields.items()
+            "files": len(told),
+            "rows": sum(sum(file.group_rows) for file in self.files),
+            "digest": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16],
         }
-    return arrow.read_scalars(array)
 
 
-def find_files(paths: Paths) -> list[str]:
-    """The files that paths, folders and globs name, each folder's and glob's in sorted order."""
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not given:
-        raise InvalidInputError("no path was given")
-    found: list[str] = []
-    for one in given:
-        if "://" in str(one):
-            raise StreamError(f"{one}: only local paths can be streamed")
-        path = Path(one).expanduser()
-        if path.is_dir():
-            files = sorted(
-                str(file)
-                for file in path.rglob("*")
-                if file.suffix in _SUFFIXES and not _is_hidden(file.relative_to(path))
-            )
-            if not files:
-                raise StreamError(f"{path}: the folder holds no {', '.join(_SUFFIXES)} file")
-        elif path.exists():
-            files = [str(path)]
-        elif has_magic(str(path)):
-            matches = glob(str(path), recursive=True)  # noqa: PTH207, Path.glob takes no absolute one
-            files = sorted(match for match in matches if Path(match).is_file())
-            if not files:
-                raise StreamError(f"{path}: no file matches")
-        else:
-            raise StreamError(f"{path}: there is no such file or folder")
-        found += files
-    return found
-
-
-def read_footer(path: str, memory_map: bool = True) -> File:
+def read_footer(
+    storage: Storage,
+    path: str,
+    memory_map: bool = True,
+    retry: Retry | None = None,
+    stop: threading.Event | None = None,
+) -> File:
     """Schema and row counts of a Parquet or Arrow IPC file; its first bytes tell which."""
-    try:
-        stamp = _stamp(path)
-        with Path(path).open("rb") as file:
+
+    def read() -> File:
+        stamp = storage.stamp(path)
+        with storage.filesystem.open_input_file(path) as file:
             head = file.read(len(_ARROW_MAGIC))
-        if head.startswith(_PARQUET_MAGIC):
-            metadata = pq.read_metadata(path)
-            rows = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
-            schema = metadata.schema.to_arrow_schema()
-            return _checked(File(path, "parquet", stamp, schema, tuple(rows)))
+            if head.startswith(_PARQUET_MAGIC):
+                metadata = pq.read_metadata(file)
+                groups = range(metadata.num_row_groups)
+                rows = [metadata.row_group(index).num_rows for index in groups]
+                schema = metadata.schema.to_arrow_schema()
+                return _checked(File(path, "parquet", stamp, schema, tuple(rows)))
         if head == _ARROW_MAGIC:
-            with _open_arrow(path, memory_map) as reader:
+            with open_arrow(storage, path, memory_map) as reader:
                 schema = reader.schema
             # a record batch says its rows only when it is read: read its cheapest column
-            with _open_arrow(path, memory_map, [_cheapest(schema)]) as reader:
+            with open_arrow(storage, path, memory_map, [_cheapest(schema)]) as reader:
                 rows = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
             return _checked(File(path, "arrow", stamp, schema, tuple(rows)))
+        raise StreamError(
+            f"{path} is neither a Parquet nor an Arrow IPC file (it begins with {head!r}); "
+            "an Arrow IPC stream, without a footer, must be written as a file first"
+        )
+
+    try:
+        if storage.is_local:
+            return read()
+        return (retry or Retry()).run(read, path, stop or threading.Event())
+    except StreamError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise StreamError(f"{path} cannot be read: {error}") from error
-    raise StreamError(
-        f"{path} is neither a Parquet nor an Arrow IPC file (it begins with {head!r}); "
-        "an Arrow IPC stream, without a footer, must be written as a file first"
-    )
+
+
+def open_arrow(
+    storage: Storage, path: str, memory_map: bool, fields: list[int] | None = None
+) -> Any:
+    """A reader of an Arrow IPC file, of all its columns or some."""
+    if storage.is_local:
+        file = pa.memory_map(path) if memory_map else pa.OSFile(path)
+    else:
+        file = storage.filesystem.open_input_file(path)
+    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
 
 
 def _checked(file: File) -> File:
@@ -228,30 +270,11 @@ def _checked(file: File) -> File:
     return file
 
 
-def _check_column(file: File, name: str) -> None:
-    names = file.schema.names
+def _check_column(file: File, name: str, names: list[str]) -> None:
     if name not in names:
         near = difflib.get_close_matches(str(name), names, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise StreamError(f"{file.path}: no column {name!r}{hint}; it has {', '.join(names)}")
-
-
-def _open(file: File, memory_map: bool) -> Any:
-    if file.format == "parquet":
-        # never mapped: a file cut short under a map would kill the process
-        return pq.ParquetFile(file.path, pre_buffer=False)
-    if memory_map:
-        mapped = pa.memory_map(file.path)
-        reader = pa.ipc.open_file(mapped)
-        if reader.num_record_batches == 0 or _lies_in(mapped, reader.get_batch(0)):
-            return reader
-    # decompressing copies anyway, and a plain read cannot meet a page that is gone
-    return _open_arrow(file.path, False)
-
-
-def _open_arrow(path: str, memory_map: bool, fields: list[int] | None = None) -> Any:
-    file = pa.memory_map(path) if memory_map else pa.OSFile(path)
-    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
 
 
 def _cheapest(schema: Any) -> int:
@@ -266,21 +289,62 @@ def _cheapest(schema: Any) -> int:
     return min(range(len(schema)), key=cost, default=0)
 
 
-def _lies_in(mapped: Any, batch: Any) -> bool:
-    """Whether a record batch's buffers are the file's own pages, that is, not compressed."""
-    pages = mapped.read_buffer()
-    begin, end = pages.address, pages.address + pages.size
-    buffers = [buffer for column in batch.columns for buffer in column.buffers() if buffer]
-    return all(begin <= buffer.address < end for buffer in buffers if buffer.size)
+# -- folders that are columns, and filters ------------------------------------------------
 
 
-def _stamp(path: str) -> tuple[int, int]:
+def _key_schema(found: tuple[Found, ...], first: File) -> Any:
+    """int64 where every folder's value is a whole number, else string. A file's own column wins."""
+    texts: dict[str, set[str | None]] = {}
+    for one in found:
+        for name, text in one.keys:
+            texts.setdefault(name, set()).add(text)
+    fields = []
+    for name, values in texts.items():
+        whole = all(text is None or text.lstrip("-").isdecimal() for text in values)
+        if name not in first.schema.names:
+            fields.append(pa.field(name, pa.int64() if whole else pa.string()))
+    return pa.schema(fields)
+
+
+def _equal(keys: dict[str, Any]) -> Any:
+    """An expression that says what all rows of a folder have in common."""
+    parts = [
+        pads.field(name) == value if value.is_valid else pads.field(name).is_null()
+        for name, value in keys.items()
+    ]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole & part
+    return whole
+
+
+def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
+    """The filter as an expression, and the columns it looks at."""
+    if given is None:
+        return None, ()
     try:
-        status = Path(path).stat()
-    except OSError as error:
-        raise StreamError(f"{path} cannot be read: {error}") from error
-    return status.st_size, status.st_mtime_ns
+        expression = pq.filters_to_expression(given)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"the filter {given!r} cannot be read: {error}") from error
 
+    def binds(names: list[str]) -> bool:
+        part = pa.schema([schema.field(name) for name in names])
+        table = part.empty_table()
+        scanner = pads.dataset(table).scanner(columns={"keep": expression})
+        if not pa.types.is_boolean(scanner.projected_schema.field("keep").type):
+            raise InvalidInputError(f"the filter {expression} is no condition: it gives no bools")
+        return True
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.parts)
+    def needs(name: str) -> bool:
+        try:
+            return not binds([other for other in schema.names if other != name])
+        except pa.ArrowException:
+            return True
+
+    try:
+        binds(schema.names)
+    except pa.ArrowException as error:
+        raise InvalidInputError(
+            f"the filter {expression} does not fit the columns {', '.join(schema.names)}: {error}"
+        ) from error
+    return expression, tuple(name for name in schema.names if needs(name))

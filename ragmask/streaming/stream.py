@@ -1,28 +1,27 @@
 """Stream: a data set as batches, decoded ahead in the background, in bounded memory."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from ragmask.arrow import Nulls
-from ragmask.errors import InvalidInputError, StreamError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import check_count
-from ragmask.streaming.batch import Batch, Column, join_columns, slice_columns
-from ragmask.streaming.plan import Span, batches_in_order, number_of_batches
-from ragmask.streaming.source import Group, Paths, Reader, Source
-from ragmask.threads import get_num_threads
+from ragmask.streaming.arrange import PACKED, Budget, Packing, Rows, padded_steps
+from ragmask.streaming.batch import Batch, delivered
+from ragmask.streaming.columns import is_list
+from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
+from ragmask.streaming.files import Paths
+from ragmask.streaming.retry import Retry
+from ragmask.streaming.sink import Advance, write_parquet
+from ragmask.streaming.source import Source
+from ragmask.streaming.state import State, resume
 
-# Two threads decode at the rate of pyarrow's own read_table. One row group more waits its turn,
-# so that neither has to wait for the consumer.
-_DECODERS = 2
-_AHEAD = _DECODERS + 1
-
-Decoded = TypeVar("Decoded")
 MapFunction = Callable[[Batch], Batch | Mapping[str, Any]]
 
 
@@ -30,10 +29,14 @@ def stream(
     paths: Paths,
     columns: Iterable[str] | None = None,
     *,
+    filter: Any = None,
+    filesystem: Any = None,
     nulls: Nulls = "empty",
     memory_map: bool = True,
+    retries: int = 4,
+    timeout: float = 60.0,
 ) -> "Stream":
-    """Stream ragged data from Parquet or Arrow IPC files, in file order.
+    """Stream ragged data from Parquet or Arrow IPC files.
 
     >>> import ragmask as rm
     >>> from ragmask.data import JAPANESE_VOWELS
@@ -46,41 +49,217 @@ def stream(
 
     Parameters
     ----------
-    paths : a file, a folder (searched through, in sorted order), a glob, or several of them.
-        A file's first bytes tell its format.
+    paths : a file, a folder (searched through, in sorted order), a glob, a URI such as
+        "s3://bucket/folder", or several of them. A file's first bytes tell its format. Folders
+        named `key=value` below a folder or glob become columns.
     columns : names of those to read; by default all.
+    filter : keep only rows for which it is true: a pyarrow.compute expression, or tuples as
+        `[("label", "==", 3)]`. Row groups whose statistics rule them out are not read.
+    filesystem : a pyarrow.fs or fsspec file system that the paths are on.
     nulls : "empty" reads a null list as an empty row, "error" raises and names it.
     memory_map : map uncompressed Arrow IPC files, whose batches are then views of the file.
         Who cuts a file short under a map kills the process that reads it; False avoids it.
         Parquet files are never mapped.
+    retries, timeout : for files that are not local: how often a failed read is tried again,
+        after 0.1, 0.2, 0.4, … seconds, and after how many seconds one counts as failed.
 
     Returns a Stream. Raises StreamError, naming the file and the column, for a path that is
-    not there, an empty folder, an unreadable file or a missing column.
+    not there, an empty folder, an unreadable file or a missing column; InvalidInputError for
+    a filter that does not fit the columns.
     """
-    return Stream(Source.open(paths, columns, nulls, memory_map))
+    source = Source.open(
+        paths,
+        columns,
+        nulls,
+        memory_map,
+        filter=filter,
+        filesystem=filesystem,
+        retry=Retry(retries, timeout),
+    )
+    return Stream(source)
+
+
+class Progress:
+    """Where a stream stands: the only thing about it that changes."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.start: State | None = None  # where the next `for` begins, if not at the epoch's start
+        self.last: State | None = None  # after the last batch that was delivered
+
+
+class PaddingReport(NamedTuple):
+    """What batches cost padded. All but the first two count steps."""
+
+    batches: int
+    rows: int
+    real: int
+    padded: int
+    padded_unbucketed: int
+
+    @property
+    def saved(self) -> float:
+        """The share of the padding that bucketing saves."""
+        before = self.padded_unbucketed - self.real
+        return 1 - (self.padded - self.real) / before if before else 0.0
+
+    def __str__(self) -> str:
+        now, before = (
+            1 - self.real / steps if steps else 0.0
+            for steps in (self.padded, self.padded_unbucketed)
+        )
+        mean = self.rows / max(1, self.batches)
+        return (
+            f"{self.batches:,} batches of {mean:,.0f} rows on average: {now:.1%} padding; "
+            f"{before:.1%} unbucketed, of which {self.saved:.0%} is saved"
+        )
 
 
 @dataclass(frozen=True, repr=False)
 class Stream:
-    """A data set as batches. Made by `ragmask.stream`; every method returns a new stream."""
+    """A data set as batches. Made by `ragmask.stream`; every method returns a new stream.
+
+    >>> import ragmask as rm
+    >>> from ragmask.data import JAPANESE_VOWELS
+    >>> s = rm.stream(JAPANESE_VOWELS).shuffle(seed=7).batch(tokens=4096, column="frames")
+    >>> batches = iter(s)
+    >>> state = next(batches).state  # JSON-able: where to go on after this batch
+    >>> s.load_state_dict(state)
+    >>> next(iter(s))["frames"].n_steps == next(batches)["frames"].n_steps
+    True
+
+    **Order.** Each epoch reads every row exactly once. Row groups come in file order, or with
+    `shuffle` in an order drawn anew each epoch, and are decoded window by window; rows are
+    shuffled, bucketed or packed inside their window. The order depends on the files, the
+    settings, the seed and the epoch alone.
+
+    **Resuming.** A `for` begins at the loaded state, else at the epoch's start; when it is
+    exhausted, the next epoch's turn has come. `state_dict()`, and each batch's `state`, say
+    where to go on.
+
+    **Memory.** At its peak a stream holds `prefetch + 2` windows, and what two row groups need
+    to be decoded: their compressed bytes and one column's pages. A window is one row group in
+    file order, and else as many whole row groups as make up `window_rows`, but at least one.
+    The number and size of files do not matter.
+    """
 
     _source: Source
-    _rows: int | None = None
-    _drop_last: bool = False
+    _settings: Settings = field(default_factory=Settings)
     _maps: tuple[MapFunction, ...] = ()
+    _progress: Progress = field(default_factory=Progress, compare=False)
 
-    def batch(self, rows: int = 256, drop_last: bool = False) -> "Stream":
-        """Batches of `rows` rows; the last is shorter, or left out with `drop_last`.
+    # -- what to deliver ------------------------------------------------------------------
 
-        A batch is a view of the decoded row group. One that spans two copies only itself.
+    def batch(
+        self,
+        rows: int | None = None,
+        drop_last: bool = False,
+        *,
+        tokens: int | None = None,
+        column: str | None = None,
+        bucket: bool = True,
+    ) -> "Stream":
+        """Batches of `rows` rows (by default 256), or of at most `tokens` padded steps.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> s = rm.stream(JAPANESE_VOWELS).shuffle(seed=0).batch(tokens=1024, column="frames")
+        >>> [batch.num_rows for batch in s][:4]
+        [53, 56, 48, 64]
+
+        Parameters
+        ----------
+        rows : of a batch; the last is shorter, or left out with `drop_last`.
+        tokens : the most padded steps of a batch, rows × longest row. A longer row is a batch
+            alone, and an empty row counts as one step.
+        column : whose steps count; may be left out where just one column is ragged.
+        bucket : put rows of similar lengths together, inside each window. Without it, rows
+            are taken as they come. Shuffled streams shuffle the batches again.
+
+        A batch is a view of its decoded window. One that spans two windows copies only itself.
         """
-        return replace(self, _rows=check_count("rows", rows, 1), _drop_last=bool(drop_last))
+        if tokens is None:
+            if column is not None:
+                raise InvalidInputError("column= goes with tokens=: batch(tokens=16_384, column=…)")
+            size = check_count("rows", 256 if rows is None else rows, 1)
+            return self._with(rows=size, drop_last=bool(drop_last), budget=None)
+        if rows is not None:
+            raise InvalidInputError("a batch has rows= or tokens=; got both")
+        if drop_last:
+            raise InvalidInputError("drop_last goes with rows=: batches by tokens= differ in rows")
+        if self._settings.packing:
+            raise InvalidInputError("packed sequences are alike: batch them with rows=")
+        budget = Budget(check_count("tokens", tokens, 1), self._ragged(column), bool(bucket))
+        return self._with(rows=1, drop_last=False, budget=budget)
+
+    def pack(self, length: int, column: str | None = None) -> "Stream":
+        """Lay rows into sequences of at most `length` steps; `batch(rows=)` then counts those.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> batch = next(iter(rm.stream(JAPANESE_VOWELS).pack(128, "frames").batch(rows=4)))
+        >>> batch["frames"].lengths
+        array([128, 124, 120, 128])
+        >>> batch["cu_seqlens"][0]  # where the rows in the first sequence begin and end
+        array([  0,  26,  55,  81, 103, 128], dtype=int32)
+
+        Rows are kept whole, each in the fullest sequence that has room (best-fit decreasing,
+        inside each window); a row longer than `length` is cut. Columns with the same lengths
+        are packed alike, and a column of one value a row has, for each sequence, those of its
+        rows. Three Ragged columns are added: `row_ids` (for each step, the number of its row in
+        the data set), `positions` (for each step, its number in its row) and `cu_seqlens` (for
+        each sequence, the cumulative lengths of its rows, from 0; int32, as attention kernels
+        for variable lengths take them).
+        """
+        if self._settings.budget:
+            raise InvalidInputError("packed sequences are alike: batch them with rows=")
+        taken = [name for name in PACKED if name in self._source.columns]
+        if taken:
+            raise InvalidInputError(
+                f"packing adds a column {taken[0]!r}, and the files have one: name others with "
+                "columns="
+            )
+        packing = Packing(check_count("length", length, 1), self._ragged(column))
+        return self._with(packing=packing)
+
+    def shuffle(self, seed: int, window_rows: int = WINDOW_ROWS) -> "Stream":
+        """Random order, another each epoch: row groups, and rows inside windows of row groups.
+
+        `window_rows` bounds how far rows mix, and the memory: a window is as many whole row
+        groups as make up so many rows, but at least one.
+        """
+        rows = check_count("window_rows", window_rows, 1)
+        return self._with(shuffle=Shuffle(check_count("seed", seed), rows))
+
+    def shard(self, rank: int, world_size: int, *, even: bool = False) -> "Stream":
+        """The share of one of `world_size` processes. Together they read every row once.
+
+        Shares differ by one row at most, whatever the number of row groups. With `even`, every
+        rank delivers the same number of batches: a rank short of batches delivers its last
+        once more, marked as `batch.repeated` (with `drop_last`, none has more than the others
+        and some rows are left out). With `tokens=` or packing, that takes one pass over the
+        column's lengths at the start of an epoch.
+        """
+        world_size = check_count("world_size", world_size, 1)
+        if check_count("rank", rank) >= world_size:
+            raise InvalidInputError(f"rank must be less than world_size, {world_size}; got {rank}")
+        if even and self._source.filter is not None:
+            raise InvalidInputError(
+                "even=True needs to know the number of rows, which a filter leaves open"
+            )
+        return self._with(shard=Shard(int(rank), world_size, bool(even)))
 
     def map(self, function: MapFunction) -> "Stream":
         """Apply `function` to each batch; it takes a Batch and gives a Batch or a dict."""
         if not callable(function):
             raise UnsupportedTypeError(f"map takes a function of a batch; got {function!r}")
-        return replace(self, _maps=(*self._maps, function))
+        return Stream(self._source, self._settings, (*self._maps, function))
+
+    def prefetch(self, n: int) -> "Stream":
+        """Decode `n` windows ahead of the one in use (by default 3); 0 uses no thread."""
+        return self._with(prefetch=check_count("n", n))
+
+    # -- what it is -----------------------------------------------------------------------
 
     @property
     def schema(self) -> Any:
@@ -94,85 +273,202 @@ class Stream:
 
     @property
     def num_rows(self) -> int:
-        """The rows of all files, from their footers alone."""
-        return self._source.num_rows
+        """The rows of this shard, from footers alone.
+
+        Raises UnsupportedTypeError where a filter decides it.
+        """
+        self._check_no_filter()
+        epoch = Epoch(self._source, self._settings, 0)
+        return sum(window.rows for window in epoch.hands[self._settings.shard.rank])
 
     def __len__(self) -> int:
-        """The number of batches once `.batch()` is there, of rows before."""
-        if self._rows is None:
+        """The number of batches in an epoch once `.batch()` is there, of rows before.
+
+        Raises UnsupportedTypeError where row counts alone do not decide it.
+        """
+        settings = self._settings
+        self._check_no_filter()
+        if not isinstance(settings.arrangement, Rows):  # a TypeError: list(stream) asks and goes on
+            raise UnsupportedTypeError(
+                "len() of a stream: lengths decide how many batches there are, not row counts"
+            )
+        if settings.rows is None:
             return self.num_rows
-        return number_of_batches(self.num_rows, self._rows, self._drop_last)
+        batches = self._epoch(self._progress.last or self._start()).batches_of_ranks()
+        return max(batches) if settings.shard.even else batches[settings.shard.rank]
 
     def __bool__(self) -> bool:
         return True  # else `if stream:` would read every footer
 
+    def measure_padding(self) -> PaddingReport:
+        """What batches by `tokens=` cost padded, and what the same rows would cost unbucketed.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> s = rm.stream(JAPANESE_VOWELS).shuffle(seed=0).batch(tokens=1024, column="frames")
+        >>> print(s.measure_padding())
+        11 batches of 58 rows on average: 5.4% padding; 37.1% unbucketed, of which 90% is saved
+
+        One pass over the column's lengths.
+        """
+        budget = self._settings.budget
+        if budget is None:
+            raise InvalidInputError("measure_padding is for batches by tokens=")
+        epoch = self._epoch(self._start())
+        counts = np.zeros(5, np.int64)
+        for window, lengths in epoch.lengths(epoch.hands[self._settings.shard.rank]):
+            key = epoch.key(window)
+            order, ends = budget.cut(lengths, key)
+            batches, rows = len(ends) - 1, len(lengths)
+            unordered = Rows().order(rows, key)
+            cuts = np.linspace(0, rows, batches + 1).astype(np.int64)
+            counts += [
+                batches,
+                rows,
+                lengths.sum(),
+                padded_steps(lengths[order], ends),
+                padded_steps(lengths[unordered], cuts),
+            ]
+        return PaddingReport(*counts.tolist())
+
+    # -- where it stands ------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where to go on after the last batch that was delivered: small and JSON-able."""
+        progress = self._progress
+        return (progress.last or self._start()).to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any] | list[Mapping[str, Any]]) -> None:
+        """Begin the next `for` where a state says: that of a batch, or of `state_dict()`.
+
+        To go on with another number of ranks, pass the list of all old ranks' states: what is
+        left is dealt out in whole windows (the rest of an open one is dealt as one), every
+        row once.
+
+        Raises InvalidInputError, saying what differs, for a state of another data set, other
+        settings or another version, and for lists that lack a rank.
+        """
+        start = resume(state, self._fresh(0))
+        self._progress.start, self._progress.last = start, None
+        self._progress.epoch = start.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin the next `for` at the start of this epoch; at a loaded state, where it is of it."""
+        if check_count("epoch", epoch) != self._progress.epoch or self._progress.start is None:
+            self._progress.start = self._progress.last = None
+            self._progress.epoch = epoch
+
+    # -- reading --------------------------------------------------------------------------
+
     def __iter__(self) -> Iterator[Batch]:
-        if self._rows is None:
+        if self._settings.rows is None:
             raise InvalidInputError(
                 "say how to cut the stream into batches first: .batch(rows=256)"
             )
-        return self._batches(self._rows)
+        start = self._start()
+        self._progress.start, self._progress.last = None, start
+        return self._batches(start)
 
-    def _batches(self, rows: int) -> Iterator[Batch]:
-        groups = self._source.groups
-        plan = batches_in_order([group.rows for group in groups], rows, self._drop_last)
-        with closing(decode_ahead(Reader(self._source).read, groups)) as decoded:
-            window = _Window(decoded)
-            for spans in plan:
-                batch = Batch(join_columns([window.take(span) for span in spans]))
+    def _batches(self, start: State) -> Iterator[Batch]:
+        """The batches from `start` to the end of its epoch."""
+        progress = self._progress
+        with closing(self._epoch(start).deliver(start)) as deliveries:
+            for part, state, repeated in deliveries:
+                batch = Batch(part.columns)
                 for function in self._maps:
                     batch = _as_batch(function(batch), function)
-                yield batch
+                if self._settings.shard.even and batch.num_rows != len(part.row_ids):
+                    raise InvalidInputError(
+                        "even=True does not go with a map that changes the number of rows: it "
+                        f"made {batch.num_rows} of {len(part.row_ids)}"
+                    )
+                progress.last = state
+                yield delivered(batch, state, part.row_ids, repeated)
+        progress.epoch, progress.start, progress.last = start.epoch + 1, None, None
+
+    def to_parquet(self, path: str | PathLike[str], *, progress: Advance | None = None) -> int:
+        """Write the batches, or the rows as they lie, to a Parquet file; returns its rows.
+
+        The file appears under its name when it is whole, and not at all after an error. Row
+        groups hold about 64 MB of values. `progress` is called with the rows written so far.
+        """
+        return write_parquet((batch.to_arrow() for batch in self._cut()), path, progress)
+
+    def to_arrow(self) -> Any:
+        """All batches of the epoch, or the rows as they lie, as one pyarrow Table in memory."""
+        tables = [batch.to_arrow() for batch in self._cut()]
+        return pa.concat_tables(tables) if tables else self.schema.empty_table()
+
+    def _cut(self) -> "Stream":
+        return self if self._settings.rows is not None else self.batch(rows=1024)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _with(self, **changes: Any) -> "Stream":
+        """The stream with other settings, at its start."""
+        settings = replace(self._settings, **changes)
+        if settings.shuffle and settings.rows and settings.shuffle.window_rows < settings.rows:
+            raise InvalidInputError(
+                f"a window of {settings.shuffle.window_rows:,} rows is smaller than a batch of "
+                f"{settings.rows:,}: shuffle(window_rows=) must be at least the batch's rows"
+            )
+        return Stream(self._source, settings, self._maps)
+
+    def _fresh(self, epoch: int) -> State:
+        """The start of an epoch."""
+        shard = self._settings.shard
+        settings = self._settings.to_dict() | {"filter": self._source.filter_text}
+        return State(self._source.fingerprint, settings, epoch, shard.rank, shard.world_size)
+
+    def _start(self) -> State:
+        """Where the next `for` begins."""
+        return self._progress.start or self._fresh(self._progress.epoch)
+
+    def _epoch(self, state: State) -> Epoch:
+        return Epoch(self._source, self._settings, state.epoch, state.deals)
+
+    def _ragged(self, column: str | None) -> str:
+        """The column whose lengths count."""
+        schema = self._source.schema
+        ragged: list[str] = [field.name for field in schema if is_list(field.type)]
+        if column is None:
+            if len(ragged) == 1:
+                return ragged[0]
+            which = f"one of {', '.join(ragged)}" if ragged else "but none is ragged"
+            raise InvalidInputError(f"name the column whose lengths count, {which}: column=…")
+        if column not in ragged:
+            raise InvalidInputError(
+                f"column {column!r} has no lengths to count; ragged are: {', '.join(ragged) or '–'}"
+            )
+        return column
+
+    def _check_no_filter(self) -> None:
+        if self._source.filter is not None:
+            raise UnsupportedTypeError(
+                "len() of a stream: which rows the filter keeps is known once they are read"
+            )
 
     def __repr__(self) -> str:
-        files = len(self._source.paths)
+        files, settings = len(self._source.paths), self._settings
         head = f"Stream of {files} file{'s' * (files != 1)}"
-        if self._rows is not None:
-            head += f" in batches of {self._rows:,} rows"
-
+        if settings.budget:
+            head += f" in batches of at most {settings.budget.tokens:,} padded steps"
+        elif settings.rows is not None:
+            items = "sequences" if settings.packing else "rows"
+            head += f" in batches of {settings.rows:,} {items}"
+        lines = [head]
+        if settings.shuffle:
+            shuffle = settings.shuffle
+            window = f"{shuffle.window_rows:,} rows a window"
+            lines.append(f"  shuffled by seed {shuffle.seed}, {window}")
+        if settings.packing:
+            lines.append(f"  packed into sequences of {settings.packing.length:,} steps")
+        if settings.shard.world_size > 1:
+            lines.append(f"  rank {settings.shard.rank} of {settings.shard.world_size}")
+        if self._source.filter is not None:
+            lines.append(f"  where {self._source.filter_text}")
         fields = [f"  {field.name}: {field.type}" for field in self.schema]
-        return "\n".join([head, *fields])
-
-
-class _Window:
-    """The row group being cut up. Spans must come in the order of the row groups."""
-
-    def __init__(self, decoded: Iterator[dict[str, Column]]) -> None:
-        self._decoded = decoded
-        self._group = -1
-        self._columns: dict[str, Column] = {}
-
-    def take(self, span: Span) -> dict[str, Column]:
-        while self._group < span.group:
-            self._columns = {}  # let go of the old group before waiting for the next
-            self._columns = next(self._decoded)
-            self._group += 1
-        return slice_columns(self._columns, span.first, span.last)
-
-
-def decode_ahead(
-    read: Callable[[Group], Decoded], groups: Iterable[Group]
-) -> Generator[Decoded, None, None]:
-    """What `read` makes of each row group, in order, at most `_AHEAD` of them waiting.
-
-    An error comes out where its row group would have. Closing ends the threads.
-    """
-    process = os.getpid()
-    pool = ThreadPoolExecutor(min(_DECODERS, get_num_threads()), "ragmask-decode")
-    waiting: deque[Future[Decoded]] = deque()
-    coming = iter(groups)
-    try:
-        while True:
-            if os.getpid() != process:  # a fork copies this loop, and not its threads
-                raise StreamError("this loop began before a fork: begin a new one in the child")
-            waiting.extend(
-                pool.submit(read, group) for group in islice(coming, _AHEAD + 1 - len(waiting))
-            )
-            if not waiting:
-                return
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
+        return "\n".join([*lines, *fields])
 
 
 def _as_batch(result: Any, function: MapFunction) -> Batch:

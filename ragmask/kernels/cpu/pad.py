@@ -1,4 +1,4 @@
-"""Rows of a view, copied into a padded array or laid end to end.
+"""Rows of a view, copied into a padded array, laid end to end or packed step by step.
 
 Values enter as flat unsigned words, `words` of them a step, so that one compiled kernel
 serves every dtype and item shape of the same word size.
@@ -6,10 +6,30 @@ serves every dtype and item shape of the same word size.
 
 from typing import Any
 
-from ragmask.kernels.jit import njit
+from ragmask.kernels.jit import njit, prefetch
+
+LINE_BYTES = 64
+AHEAD = 8  # rows
+MOST_LINES = 8  # the processor itself sees where a longer row goes
 
 # Slices are assigned whole: the loop over one row written out by hand, with Numba's
 # wrap-around of signed indices in it, ran at a tenth of the speed.
+
+
+@njit
+def prefetch_row(
+    row: int, last_row: int, values: Any, starts: Any, lengths: Any, words: int
+) -> None:
+    """Ask for the row that comes a few after `row`, where rows do not lie one after another.
+
+    It took padding a shuffled view from 26 to 14 ms, where 11 are needed for rows in order.
+    """
+    coming = row + AHEAD
+    if coming < last_row and starts[row + 1] != starts[row] + lengths[row]:
+        line = LINE_BYTES // values.itemsize
+        first = starts[coming] * words
+        for word in range(first, first + min(lengths[coming] * words, MOST_LINES * line), line):
+            prefetch(values, word)
 
 
 @njit
@@ -45,6 +65,7 @@ def pad(
     """
     for row in range(first_row, last_row):
         start, length = starts[row], lengths[row]
+        prefetch_row(row, last_row, values, starts, lengths, words)
         before = width - length if pre else 0
         after = before + length
         row_values = out_values[row * width * words : (row + 1) * width * words]
@@ -81,5 +102,30 @@ def compact(
     values (n · words,); starts, lengths, out_starts int64 (rows,); out (steps · words,).
     """
     for row in range(first_row, last_row):
+        prefetch_row(row, last_row, values, starts, lengths, words)
         start, length, to = starts[row], lengths[row], out_starts[row]
         out[to * words : (to + length) * words] = values[start * words : (start + length) * words]
+
+
+@njit
+def pack(
+    first_row: int,
+    last_row: int,
+    values: Any,
+    starts: Any,
+    lengths: Any,
+    words: int,
+    step_starts: Any,
+    out: Any,
+) -> None:
+    """Copy step s of each row to place `step_starts[s] + row`: the steps of one time lie together.
+
+    values (n · words,); starts, lengths int64 (rows,), the longest row first;
+    step_starts int64 (longest,); out (steps · words,).
+    """
+    for row in range(first_row, last_row):
+        row_values = values[starts[row] * words : (starts[row] + lengths[row]) * words]
+        for step in range(lengths[row]):
+            row_out = out[(step_starts[step] + row) * words :]
+            for word in range(words):
+                row_out[word] = row_values[step * words + word]

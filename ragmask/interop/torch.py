@@ -1,0 +1,337 @@
+"""Ragged to torch and back: jagged nested tensors, padded tensors and packed sequences.
+
+>>> import ragmask as rm
+>>> from ragmask.interop.torch import to_padded
+>>> values, mask = to_padded(rm.Ragged.from_rows([[1, 2, 3], [4]]))
+>>> values
+tensor([[1, 2, 3],
+        [4, 0, 0]])
+
+Tensors live on the CPU; nothing is moved to or from another device. Needs the extra `torch`.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ragmask import arrow
+from ragmask.devices import Array, Ints, index_array, number_dtype, read_only
+from ragmask.errors import InvalidInputError, MissingExtraError, UnsupportedTypeError
+from ragmask.layout import Side, offsets_of, total_steps
+from ragmask.padding import check_size, pack_rows, padded_width
+from ragmask.ragged import Ragged
+
+try:
+    import torch
+    from torch.nn.utils.rnn import PackedSequence
+except ImportError as error:
+    raise MissingExtraError(
+        'ragmask.interop.torch needs torch, which is not installed: pip install "ragmask[torch]"'
+    ) from error
+
+__all__ = ["from_jagged", "from_packed", "to_jagged", "to_packed", "to_padded"]
+
+# which numpy dtype comes closest to the ones that torch has not
+_TORCH_KNOWS = {"M": "int64", "m": "int64", "f": "float64", "c": "complex128"}
+
+
+def to_jagged(ragged: Ragged) -> torch.Tensor:
+    """A nested tensor of layout torch.jagged.
+
+    >>> import ragmask as rm
+    >>> from ragmask.interop.torch import to_jagged
+    >>> jagged = to_jagged(rm.Ragged.from_rows([[1, 2, 3], [], [4]]))
+    >>> jagged.values(), jagged.offsets()
+    (tensor([1, 2, 3, 4]), tensor([0, 3, 3, 4]))
+
+    values (n, *item) and offsets int64 (rows + 1,), with the shortest and longest length known.
+
+    Rows that lie end to end in memory anyone may write to, a numpy array's or a tensor's, are
+    not copied: writing to the tensor then changes the batch, as with torch.from_numpy. Rows
+    in Arrow's memory, or in any other that its owner marked read-only, are copied once; so are
+    rows that do not lie end to end.
+
+    Raises InvalidInputError for a Ragged with a mask; UnsupportedTypeError for dtypes that
+    torch does not have.
+    """
+    _check_ragged(ragged, "to_jagged")
+    _check_unmasked(ragged, "a jagged tensor")
+    _torch_dtype(ragged.dtype)
+    rows = ragged.compact()
+    lengths = rows.lengths
+    return torch.nested.nested_tensor_from_jagged(
+        torch.from_numpy(_writable(rows.values)),
+        torch.from_numpy(_writable(rows.offsets)),
+        min_seqlen=int(lengths.min()) if len(rows) else 0,
+        max_seqlen=rows.max_length,
+    )
+
+
+def from_jagged(tensor: torch.Tensor) -> Ragged:
+    """The rows of a nested tensor of layout torch.jagged, over the tensor's own memory.
+
+    >>> import torch
+    >>> from ragmask.interop.torch import from_jagged
+    >>> values, offsets = torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3])
+    >>> from_jagged(torch.nested.nested_tensor_from_jagged(values, offsets))
+    Ragged(2 rows, 3 steps, int64, lengths 1–2)
+      [1 2]
+      [3]
+
+    Rows with holes between them (the tensor has lengths()) stay where they are. Values that
+    are not contiguous are copied.
+
+    Raises InvalidInputError, naming the row, for offsets or lengths that leave the values, and
+    where another dimension than the first after the rows is ragged; UnsupportedTypeError for
+    other tensors, for one that requires grad or lives on another device, and for dtypes that
+    numpy does not have.
+    """
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.jagged:
+        raise UnsupportedTypeError(
+            "from_jagged takes a nested tensor of layout torch.jagged; got "
+            f"{_name_of(tensor)}: padded tensors are read by Ragged.from_padded"
+        )
+    _check_plain(tensor, "tensor")
+    if isinstance(tensor.shape[1], int):
+        raise InvalidInputError(
+            "the dimension after the rows must be the ragged one; "
+            f"got shape {tuple(tensor.shape)}: transpose it back first"
+        )
+    values = _array_of(tensor.values(), "tensor")
+    offsets, lengths = tensor.offsets().numpy(), tensor.lengths()
+    if lengths is None:
+        return Ragged.from_offsets(values, offsets)
+    return Ragged(values, offsets[:-1], lengths)
+
+
+def to_padded(
+    ragged: Ragged,
+    maxlen: int | None = None,
+    *,
+    padding: Side = "post",
+    truncating: Side = "post",
+    value: Any = 0,
+    multiple_of: int | None = None,
+    dtype: torch.dtype | npt.DTypeLike | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A dense tensor of the rows, and the bool tensor of what is real in it.
+
+    >>> import ragmask as rm
+    >>> from ragmask.interop.torch import to_padded
+    >>> values, mask = to_padded(rm.Ragged.from_rows([[1, 2, 3], [4]]), padding="pre", value=-1)
+    >>> values
+    tensor([[ 1,  2,  3],
+            [-1, -1,  4]])
+    >>> mask
+    tensor([[ True,  True,  True],
+            [False, False,  True]])
+
+    values (rows, width, *item), mask (rows, width), True = keep. `dtype` may be torch's or
+    numpy's; the other options are those of `Ragged.to_padded`. Rows are written straight into
+    the tensors' memory; only another dtype costs a conversion before.
+
+    Raises what `Ragged.to_padded` raises; UnsupportedTypeError for dtypes that torch or numpy
+    does not have.
+    """
+    _check_ragged(ragged, "to_padded")
+    target = ragged.dtype if dtype is None else _numpy_dtype(dtype)
+    width = padded_width(ragged.lengths, maxlen, multiple_of)
+    shape = (len(ragged), width, *ragged.item_shape)
+    check_size(shape, target.itemsize)
+    values = torch.empty(shape, dtype=_torch_dtype(target), device="cpu")
+    mask = torch.empty(shape[:2], dtype=torch.bool, device="cpu")
+    ragged.to_padded(
+        maxlen,
+        padding=padding,
+        truncating=truncating,
+        value=value,
+        multiple_of=multiple_of,
+        dtype=target,
+        out=(values.numpy(), mask.numpy()),
+    )
+    return values, mask
+
+
+def to_packed(ragged: Ragged) -> PackedSequence:
+    """What torch's pack_padded_sequence(..., enforce_sorted=False) gives, without the padding.
+
+    >>> import ragmask as rm
+    >>> from ragmask.interop.torch import to_packed
+    >>> packed = to_packed(rm.Ragged.from_rows([[1], [2, 3, 4], [5, 6]]))
+    >>> packed.data, packed.batch_sizes
+    (tensor([2, 5, 1, 3, 6, 4]), tensor([3, 2, 1]))
+    >>> packed.sorted_indices
+    tensor([1, 2, 0])
+
+    The longest row comes first; equally long rows keep their order. One copy, of the rows' own
+    steps.
+
+    Raises InvalidInputError for a Ragged with a mask, without rows or with an empty row, which
+    it names; UnsupportedTypeError for dtypes that torch does not have.
+    """
+    _check_ragged(ragged, "to_packed")
+    _check_unmasked(ragged, "a PackedSequence")
+    dtype = _torch_dtype(ragged.dtype)
+    if len(ragged) == 0:
+        raise InvalidInputError("a PackedSequence has one row at least; the batch has none")
+    if not ragged.lengths.all():
+        raise InvalidInputError(
+            f"row {int(ragged.lengths.argmin())} is empty, and a PackedSequence holds no empty "
+            "rows: leave them out, with r[r.lengths > 0]"
+        )
+    order = np.argsort(-ragged.lengths, kind="stable")
+    starts, lengths = read_only(ragged.starts[order]), read_only(ragged.lengths[order])
+    sizes = len(ragged) - np.searchsorted(lengths[::-1], np.arange(lengths[0]), side="right")
+    data = torch.empty((ragged.n_steps, *ragged.item_shape), dtype=dtype, device="cpu")
+    step_starts = read_only(offsets_of(sizes)[:-1])
+    pack_rows(ragged.values, starts, lengths, step_starts, data.numpy())
+    indices = (sizes, order, _inverse(order))
+    return PackedSequence(data, *(torch.from_numpy(array) for array in indices))
+
+
+def from_packed(packed: PackedSequence) -> Ragged:
+    """The rows of a PackedSequence, in their order before they were sorted. One copy.
+
+    >>> import torch
+    >>> from torch.nn.utils.rnn import pack_sequence
+    >>> from ragmask.interop.torch import from_packed
+    >>> rows = [torch.tensor([1]), torch.tensor([2, 3, 4])]
+    >>> from_packed(pack_sequence(rows, enforce_sorted=False)).to_rows()
+    [array([1]), array([2, 3, 4])]
+
+    Raises InvalidInputError for batch sizes or indices that cannot be right;
+    UnsupportedTypeError for anything else, for data that requires grad or lives on another
+    device, and for dtypes that numpy does not have.
+    """
+    if not isinstance(packed, PackedSequence):
+        raise UnsupportedTypeError(f"from_packed takes a PackedSequence; got {_name_of(packed)}")
+    data = _array_of(packed.data, "packed.data")
+    sizes = index_array(_array_of(packed.batch_sizes, "packed.batch_sizes"), "batch_sizes")
+    _check_batch_sizes(sizes, data.shape)
+    rows = int(sizes[0]) if sizes.size else 0
+    place = _places(packed.unsorted_indices, rows)
+    lengths = (sizes.size - np.searchsorted(sizes[::-1], np.arange(rows), side="right"))[place]
+    offsets = offsets_of(lengths)
+    steps = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    values = np.take(data, offsets_of(sizes)[steps] + np.repeat(place, lengths), axis=0)
+    return Ragged.from_offsets(values, offsets)
+
+
+# -- memory and dtypes --------------------------------------------------------------------
+
+
+def _writable(values: Array) -> Array:
+    """A writable view where the owner of the memory lets anyone write to it, else a copy.
+
+    torch has no read-only tensors.
+    """
+    if values.flags.aligned and not arrow.owns_memory(values):
+        shared = values.view()
+        with suppress(ValueError):  # numpy's word for memory that is read-only at its owner
+            shared.flags.writeable = True
+            return shared
+    return values.copy()
+
+
+def _array_of(tensor: torch.Tensor, what: str) -> Array:
+    """A numpy view of a tensor, or an error that says how to make one."""
+    _check_plain(tensor, what)
+    try:
+        array: Array = tensor.numpy()
+    except (TypeError, RuntimeError) as error:
+        raise UnsupportedTypeError(
+            f"{what} of {tensor.dtype} cannot be read as a numpy array ({error}): "
+            f"cast it first, for instance with {what}.float()"
+        ) from error
+    return array
+
+
+def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    try:
+        return torch.from_numpy(np.empty(0, dtype)).dtype
+    except TypeError as error:
+        raise UnsupportedTypeError(
+            f"torch has no {dtype}: convert it first, with "
+            f"r.with_values(r.values.astype({_TORCH_KNOWS.get(dtype.kind, dtype.name)!r}))"
+        ) from error
+
+
+def _numpy_dtype(dtype: torch.dtype | npt.DTypeLike) -> np.dtype[Any]:
+    if not isinstance(dtype, torch.dtype):
+        return number_dtype(dtype)
+    try:
+        known: np.dtype[Any] = torch.empty(0, dtype=dtype, device="cpu").numpy().dtype
+    except (TypeError, RuntimeError) as error:
+        raise UnsupportedTypeError(
+            f"numpy has no {dtype}: leave dtype out, and cast the tensor with values.to({dtype})"
+        ) from error
+    return known
+
+
+# -- checks -------------------------------------------------------------------------------
+
+
+def _check_ragged(ragged: Ragged, function: str) -> None:
+    if not isinstance(ragged, Ragged):
+        raise UnsupportedTypeError(f"{function} takes a Ragged; got {_name_of(ragged)}")
+
+
+def _check_unmasked(ragged: Ragged, what: str) -> None:
+    if ragged.mask is not None:
+        raise InvalidInputError(
+            f"{what} has no mask, and the Ragged has one: drop its masked steps first, "
+            "or use to_padded, which gives the mask too"
+        )
+
+
+def _check_plain(tensor: torch.Tensor, what: str) -> None:
+    if tensor.device.type != "cpu":
+        raise UnsupportedTypeError(
+            f"{what} lives on {tensor.device}, and nothing is moved silently: take {what}.cpu()"
+        )
+    if tensor.requires_grad:
+        raise UnsupportedTypeError(
+            f"{what} requires grad, which a Ragged cannot carry: take {what}.detach()"
+        )
+
+
+def _check_batch_sizes(sizes: Ints, shape: tuple[int, ...]) -> None:
+    """Raise unless the sizes fall from step to step, to 1 or more, and count all of the data."""
+    if not shape:
+        raise InvalidInputError("packed.data is a single value; it must have a step axis")
+    falls = sizes[1:] <= sizes[:-1]
+    if not falls.all():
+        step = int(falls.argmin())
+        raise InvalidInputError(
+            f"batch_sizes grow after step {step}, from {sizes[step]} to {sizes[step + 1]}"
+        )
+    if sizes.size and sizes[-1] < 1:
+        raise InvalidInputError(f"batch_sizes must be 1 or more; got {sizes[-1]}")
+    if total_steps(sizes) != shape[0]:
+        raise InvalidInputError(
+            f"batch_sizes count {total_steps(sizes)} steps, and packed.data has {shape[0]}"
+        )
+
+
+def _places(unsorted_indices: torch.Tensor | None, rows: int) -> Ints:
+    """Where each row stands among the sorted ones."""
+    if unsorted_indices is None:
+        return np.arange(rows)
+    place = index_array(_array_of(unsorted_indices, "unsorted_indices"), "unsorted_indices")
+    if not np.array_equal(np.sort(place), np.arange(rows)):
+        raise InvalidInputError(f"unsorted_indices must name each of {rows} rows once")
+    return place
+
+
+def _inverse(order: Ints) -> Ints:
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(order.size)
+    return inverse
+
+
+def _name_of(given: object) -> str:
+    if isinstance(given, torch.Tensor):
+        return f"a tensor of layout {given.layout}"
+    return type(given).__name__

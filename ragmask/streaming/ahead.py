@@ -1,0 +1,49 @@
+"""Work done ahead of who needs it, in the background, and never far ahead."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from ragmask.errors import StreamError
+from ragmask.threads import get_num_threads
+
+Task = TypeVar("Task")
+Done = TypeVar("Done")
+
+# Two threads decode at the rate of pyarrow's own read_table. One window more waits its turn,
+# so that neither has to wait for the consumer.
+_DECODERS = 2
+AHEAD = _DECODERS + 1
+
+
+def run_ahead(
+    run: Callable[[Task], Done], tasks: Iterable[Task], ahead: int = AHEAD
+) -> Generator[Done, None, None]:
+    """What `run` makes of each task, in order, at most `ahead` of them done or begun.
+
+    An error comes out where its result would have. Closing ends the threads. With `ahead` 0,
+    everything runs on the caller's thread.
+    """
+    if ahead == 0:
+        yield from map(run, tasks)
+        return
+    process = os.getpid()
+    pool = ThreadPoolExecutor(min(_DECODERS, ahead, get_num_threads()), "ragmask-decode")
+    waiting: deque[Future[Done]] = deque()
+    coming = iter(tasks)
+    try:
+        while True:
+            if os.getpid() != process:  # a fork copies this loop, and not its threads
+                raise StreamError("this loop began before a fork: begin a new one in the child")
+            # the one about to be handed over is not ahead any more
+            waiting.extend(
+                pool.submit(run, task) for task in islice(coming, ahead + 1 - len(waiting))
+            )
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=os.getpid() == process, cancel_futures=True)

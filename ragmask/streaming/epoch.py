@@ -1,0 +1,226 @@
+"""One epoch of a stream: its windows decoded, arranged, cut into batches, and where each ends."""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ragmask.streaming.ahead import AHEAD, run_ahead
+from ragmask.streaming.arrange import Arranged, Budget, Key, Packing, Part, Rows
+from ragmask.streaming.columns import join_columns, lengths_of
+from ragmask.streaming.plan import (
+    Deal,
+    Order,
+    Place,
+    Window,
+    number_of_batches,
+    windows_of_ranks,
+)
+from ragmask.streaming.reader import Reader
+from ragmask.streaming.source import Source
+from ragmask.streaming.state import Even, State
+
+WINDOW_ROWS = 100_000
+_GROUP_ORDER = 3  # what a key is for; arrange.py has 1 and 2
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    seed: int
+    window_rows: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    rank: int = 0
+    world_size: int = 1
+    even: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides what a stream delivers, but for the files, the epoch and the maps."""
+
+    rows: int | None = None
+    drop_last: bool = False
+    budget: Budget | None = None
+    packing: Packing | None = None
+    shuffle: Shuffle | None = None
+    shard: Shard = Shard()
+    prefetch: int = AHEAD
+
+    @property
+    def arrangement(self) -> Rows | Budget | Packing:
+        return self.packing or self.budget or Rows()
+
+    @property
+    def window_rows(self) -> int:
+        if self.shuffle:
+            return self.shuffle.window_rows
+        # rows in file order need no company: each row group is a window
+        return WINDOW_ROWS if self.budget or self.packing else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What must be the same for a state to mean the same."""
+        return {
+            "seed": self.shuffle and self.shuffle.seed,
+            "window_rows": self.window_rows,
+            "rows": self.rows,
+            "drop_last": self.drop_last,
+            "tokens": self.budget and self.budget.tokens,
+            "bucket": self.budget and self.budget.bucket,
+            "pack": self.packing and self.packing.length,
+            "column": (self.budget and self.budget.column)
+            or (self.packing and self.packing.column),
+        }
+
+
+class Delivery(NamedTuple):
+    """A batch before it is mapped, and the state after it."""
+
+    part: Part
+    state: State
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What all ranks read in one epoch, and what this one delivers."""
+
+    source: Source
+    settings: Settings
+    number: int
+    deals: tuple[Deal, ...] = ()
+
+    @cached_property
+    def order(self) -> Order:
+        rows = [group.rows for group in self.source.groups]
+        shuffle = self.settings.shuffle
+        return Order(rows, (_GROUP_ORDER, shuffle.seed, self.number) if shuffle else None)
+
+    @cached_property
+    def hands(self) -> list[list[Window]]:
+        """The windows of every rank."""
+        settings = self.settings
+        world_size = settings.shard.world_size
+        return windows_of_ranks(self.order, settings.window_rows, world_size, self.deals)
+
+    def key(self, window: Window) -> Key:
+        shuffle = self.settings.shuffle
+        return (shuffle.seed, self.number, window.first) if shuffle else None
+
+    # -- counting -------------------------------------------------------------------------
+
+    def batches_of_ranks(self) -> list[int]:
+        """How many batches each rank has; where lengths decide it, by one pass over them."""
+        settings = self.settings
+        assert settings.rows is not None
+        if isinstance(settings.arrangement, Rows):
+            items = [sum(window.rows - window.done for window in hand) for hand in self.hands]
+        else:
+            counts = iter(self._count_items(settings.arrangement))
+            items = [sum(next(counts) - window.done for window in hand) for hand in self.hands]
+        return [number_of_batches(count, settings.rows, settings.drop_last) for count in items]
+
+    def _count_items(self, arrangement: Budget | Packing) -> Iterator[int]:
+        for window, lengths in self.lengths([w for hand in self.hands for w in hand]):
+            yield arrangement.count(lengths, self.key(window))
+
+    def lengths(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Any]]:
+        """The lengths of the budget's or packing's column, window by window."""
+        arrangement = self.settings.arrangement
+        assert not isinstance(arrangement, Rows)
+        column = arrangement.column
+        reader = Reader(self.source, (column,))
+
+        def read(window: Window) -> tuple[Window, Any]:
+            columns = reader.read(self.order.spans(window)).columns
+            return window, lengths_of(column, columns[column])
+
+        with closing(reader), closing(run_ahead(read, windows)) as done:
+            yield from done
+
+    def even(self) -> Even:
+        """The batches that this rank repeats at its end, so that all have equally many."""
+        shard = self.settings.shard
+        if not shard.even:
+            return Even()
+        batches = self.batches_of_ranks()
+        most, own = max(batches), batches[shard.rank]
+        return Even(most - own, batches.index(most) if own == 0 else shard.rank)
+
+    # -- delivering -----------------------------------------------------------------------
+
+    def deliver(self, start: State) -> Generator[Delivery, None, None]:
+        """The batches from `start` to the end, in the order of delivery."""
+        rank = self.settings.shard.rank
+        even = start.even or self.even()
+        start = replace(start, even=even)
+        repeats = start.place.repeats
+        # who has no batch at all repeats another's; who is repeating needs its last one again
+        only_repeats = repeats > 0 or (even.due > 0 and even.lender != rank)
+        hand = self.hands[rank if even.lender is None else even.lender]
+
+        last, last_begin = None, start.place
+        with closing(self._batches(hand, start.place)) as batches:
+            for begin, end, part in batches:
+                last, last_begin = part if even.due else None, begin
+                if only_repeats:
+                    break
+                yield Delivery(part, replace(start, place=end))
+        for done in range(repeats, even.due):
+            assert last is not None
+            place = last_begin._replace(repeats=done + 1)
+            yield Delivery(last, replace(start, place=place), repeated=True)
+
+    def _batches(
+        self, hand: Sequence[Window], place: Place
+    ) -> Generator[tuple[Place, Place, Part], None, None]:
+        """Batches, each with the places where it begins and ends."""
+        settings = self.settings
+        assert settings.rows is not None
+        parts: list[Part] = []
+        missing = settings.rows
+        begin = place._replace(repeats=0)
+        end = Place(len(hand))
+        with closing(self._windows(hand[place.window :])) as windows:
+            for number, window in enumerate(windows, place.window):
+                at = max(hand[number].done, place.item if number == place.window else 0)
+                while at < window.items:
+                    until = min(window.items, at + missing)
+                    parts.append(window.take(at, until))
+                    missing -= until - at
+                    at = until
+                    if missing == 0:
+                        end = Place(number, at) if at < window.items else Place(number + 1)
+                        yield begin, end, _join(parts)
+                        begin, parts, missing = end, [], settings.rows
+                del window  # let go of it before waiting for the next
+        if parts and not settings.drop_last:
+            yield begin, Place(len(hand)), _join(parts)
+
+    def _windows(self, windows: Sequence[Window]) -> Generator[Arranged, None, None]:
+        """Windows decoded and arranged, in the background."""
+        reader = Reader(self.source)
+        arrangement = self.settings.arrangement
+
+        def read(window: Window) -> Arranged:
+            decoded = reader.read(self.order.spans(window))
+            return arrangement.arrange(decoded.columns, decoded.row_ids, self.key(window))
+
+        decoded = run_ahead(read, windows, self.settings.prefetch)
+        try:
+            yield from decoded
+        finally:
+            reader.close()
+            decoded.close()
+
+
+def _join(parts: list[Part]) -> Part:
+    if len(parts) == 1:
+        return parts[0]
+    columns = join_columns([part.columns for part in parts])
+    return Part(columns, np.concatenate([part.row_ids for part in parts]))

@@ -1,0 +1,191 @@
+"""Where the files of a data set lie: paths, globs, folders and URIs, on any file system."""
+
+import os
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+from pyarrow import fs as pafs
+
+from ragmask.errors import InvalidInputError, MissingExtraError, StreamError, UnsupportedTypeError
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+_SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
+_MAGIC = "*?["
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, and what the `key=value` folders above it say of all its rows."""
+
+    path: str
+    keys: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A pyarrow file system, opened anew in each process: clients do not survive a fork."""
+
+    filesystem: Any
+    process: int
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def here(self) -> "Storage":
+        """This storage, for use in the process that calls."""
+        if self.is_local or self.process == os.getpid():
+            return self
+        return Storage(pickle.loads(pickle.dumps(self.filesystem)), os.getpid())
+
+    def stamp(self, path: str) -> tuple[int, int]:
+        """Size and time of the last change of a file. Raises StreamError where there is none."""
+        info = self.filesystem.get_file_info(path)
+        if info.type != pafs.FileType.File:
+            raise StreamError(f"{path}: there is no such file")
+        return info.size, info.mtime_ns or 0
+
+    def __reduce__(self) -> Any:
+        return _storage_here, (self.filesystem,)
+
+
+def _storage_here(filesystem: Any) -> Storage:
+    return Storage(filesystem, os.getpid())
+
+
+def find_files(paths: Paths, filesystem: Any = None) -> tuple[Storage, tuple[Found, ...]]:
+    """The files that paths, folders and globs name, each folder's and glob's in sorted order."""
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not given:
+        raise InvalidInputError("no path was given")
+    storage: Storage | None = None
+    found: list[Found] = []
+    for one in given:
+        on, path = _resolve(os.fspath(one), filesystem)
+        if storage is not None and not on.filesystem.equals(storage.filesystem):
+            raise StreamError(f"{one}: all paths of a stream must be on one file system")
+        storage = storage or on
+        found += _find(storage, path)
+    assert storage is not None
+    return storage, tuple(found)
+
+
+def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:
+    """The file system a path is on, and the path there."""
+    if filesystem is not None:
+        return _storage_here(_as_pyarrow(filesystem)), path
+    if "://" not in path:
+        return _storage_here(pafs.LocalFileSystem()), str(Path(path).expanduser())
+    # a glob is no URI: let pyarrow see the part before it
+    base, rest = _before_magic(path)
+    try:
+        found, root = pafs.FileSystem.from_uri(base)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StreamError(f"{path}: {error}") from error
+    except ImportError as error:
+        raise MissingExtraError(
+            f'{path}: {error}; pip install "ragmask[remote]" brings fsspec and s3fs'
+        ) from error
+    return _storage_here(found), "/".join([root.rstrip("/"), rest]) if rest else root
+
+
+def _as_pyarrow(filesystem: Any) -> Any:
+    if isinstance(filesystem, pafs.FileSystem):
+        return filesystem
+    if hasattr(filesystem, "protocol") and hasattr(filesystem, "open"):  # fsspec
+        return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
+    raise UnsupportedTypeError(
+        "filesystem must be a pyarrow.fs.FileSystem or an fsspec file system; "
+        f"got {type(filesystem).__name__}"
+    )
+
+
+def _find(storage: Storage, path: str) -> list[Found]:
+    try:
+        info = storage.filesystem.get_file_info(path)
+        if info.type == pafs.FileType.Directory:
+            return _in_folder(storage, path)
+        if info.type == pafs.FileType.File:
+            return [Found(path)]
+        if any(character in path for character in _MAGIC):
+            return _matching(storage, path)
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, StreamError):
+            raise
+        raise StreamError(f"{path} cannot be listed: {error}") from error
+    raise StreamError(f"{path}: there is no such file or folder")
+
+
+def _in_folder(storage: Storage, folder: str) -> list[Found]:
+    paths = [
+        path
+        for path in _list(storage, folder, recursive=True)
+        if path.endswith(_SUFFIXES) and not _is_hidden(_relative(path, folder))
+    ]
+    if not paths:
+        raise StreamError(f"{folder}: the folder holds no {', '.join(_SUFFIXES)} file")
+    return [Found(path, _keys(_relative(path, folder))) for path in paths]
+
+
+def _matching(storage: Storage, pattern: str) -> list[Found]:
+    folder, rest = _before_magic(pattern)
+    parts = rest.split("/")
+    paths = [
+        path
+        for path in _list(storage, folder or ".", recursive=len(parts) > 1)
+        if _matches(_relative(path, folder).split("/"), parts)
+    ]
+    if not paths:
+        raise StreamError(f"{pattern}: no file matches")
+    return [Found(path, _keys(_relative(path, folder))) for path in paths]
+
+
+def _list(storage: Storage, folder: str, recursive: bool) -> list[str]:
+    selector = pafs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+    infos = storage.filesystem.get_file_info(selector)
+    return sorted(info.path for info in infos if info.type == pafs.FileType.File)
+
+
+def _matches(parts: list[str], pattern: list[str]) -> bool:
+    """Whether a path matches a glob, part by part; ** is any number of folders."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[skip:], pattern[1:]) for skip in range(len(parts) + 1))
+    if not parts or (parts[0].startswith(".") and not pattern[0].startswith(".")):
+        return False
+    return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _before_magic(path: str) -> tuple[str, str]:
+    """The folder above a glob's first pattern, and the rest."""
+    parts = path.split("/")
+    first = next((i for i, part in enumerate(parts) if any(c in part for c in _MAGIC)), None)
+    if first is None:
+        return path, ""
+    return "/".join(parts[:first]) or ("/" if path.startswith("/") else ""), "/".join(parts[first:])
+
+
+def _relative(path: str, folder: str) -> str:
+    return PurePosixPath(path).relative_to(PurePosixPath(folder)).as_posix()
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith((".", "_")) for part in path.split("/"))
+
+
+def _keys(path: str) -> tuple[tuple[str, str | None], ...]:
+    """The keys and values of hive folders, as `year=2024/lang=de/part.parquet`."""
+    names = [part.partition("=")[0] for part in path.split("/")[:-1] if "=" in part]
+    if not names:
+        return ()
+    schema = pa.schema([(name, pa.string()) for name in dict.fromkeys(names)])
+    values = pads.get_partition_keys(pads.HivePartitioning(schema).parse(path))
+    return tuple((name, values.get(name)) for name in schema.names)

@@ -1,0 +1,95 @@
+"""Batches written to a Parquet file, whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ragmask.errors import InvalidInputError, StreamError
+
+_GROUP_BYTES = 64 << 20  # of values, before they are encoded: what a reader then decodes in one go
+_GROUP_ROWS = 1 << 20
+
+Advance = Callable[[int], object]
+
+
+def write_parquet(
+    tables: Iterable[Any], path: str | os.PathLike[str], advance: Advance | None = None
+) -> int:
+    """Write tables of one schema; `advance` hears of the rows written so far. Returns the rows.
+
+    Written beside `path` under another name, brought to the disk, and renamed.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise StreamError(f"{target}: is a folder; to_parquet writes one file")
+    try:
+        handle, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
+    except OSError as error:
+        raise StreamError(f"{target} cannot be written: {error}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            rows = _write(tables, file, target, advance)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+        Path(name).replace(target)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, pa.ArrowException) or type(error) is OSError:
+            raise StreamError(f"{target} cannot be written: {error}") from error
+        raise
+    return rows
+
+
+def _write(tables: Iterable[Any], file: Any, target: Path, advance: Advance | None) -> int:
+    writer, rows = None, 0
+    waiting: list[Any] = []
+    try:
+        for number, table in enumerate(tables):
+            if writer is None:
+                writer = pq.ParquetWriter(file, table.schema)
+            waiting.append(_fitting(table, writer.schema, number, target))
+            size = sum(part.nbytes for part in waiting)
+            if size >= _GROUP_BYTES or sum(map(len, waiting)) >= _GROUP_ROWS:
+                rows += _flush(writer, waiting)
+                if advance:
+                    advance(rows)
+        if writer is None:
+            raise InvalidInputError(f"{target}: the stream has no batch, so no columns to write")
+        rows += _flush(writer, waiting)
+        if advance:
+            advance(rows)
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def _flush(writer: Any, waiting: list[Any]) -> int:
+    if not waiting:
+        return 0
+    table = pa.concat_tables(waiting)
+    waiting.clear()
+    writer.write_table(table, row_group_size=max(1, len(table)))
+    return len(table)
+
+
+def _fitting(table: Any, schema: Any, number: int, target: Path) -> Any:
+    """The table in the first one's schema."""
+    try:
+        return table.cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise InvalidInputError(
+            f"{target}: batch {number} has other columns than the first: {error}"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,159 @@
+"""A stream's state: where a rank stands, and how to go on from it, on as many ranks or others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from ragmask.errors import InvalidInputError
+from ragmask.streaming.plan import Deal, Place
+
+VERSION = 1
+_BEGIN = Place()
+
+
+class Even(NamedTuple):
+    """How many batches a rank repeats at the end of its epoch, and whose, if it has none."""
+
+    due: int = 0
+    lender: int | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Where one rank stands in an epoch.
+
+    `data` and `settings` tell the stream from others, `deals` how rows were dealt out anew in
+    this epoch. `even` is what `shard(even=True)` came to, which may take a pass to know.
+    """
+
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    epoch: int = 0
+    rank: int = 0
+    world_size: int = 1
+    place: Place = _BEGIN
+    deals: tuple[Deal, ...] = ()
+    even: Even | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Of plain lists, dicts, numbers and texts. Its size grows with ranks, never with rows."""
+        return {
+            "version": VERSION,
+            "data": dict(self.data),
+            "settings": dict(self.settings),
+            "epoch": self.epoch,
+            "rank": self.rank,
+            "world_size": self.world_size,
+            "place": list(self.place),
+            "deals": [[place and list(place) for place in deal.places] for deal in self.deals],
+            "even": self.even and list(self.even),
+        }
+
+
+def resume(given: Any, fresh: State) -> State:
+    """The state from which the stream that would begin at `fresh` goes on.
+
+    Raises InvalidInputError, saying what differs, for the state of another stream.
+    """
+    dicts = [given] if isinstance(given, Mapping) else given
+    if isinstance(dicts, str) or not isinstance(dicts, Sequence) or not dicts:
+        raise InvalidInputError(
+            f"load_state_dict takes a state, or a list of all ranks' states; got {given!r}"
+        )
+    states = [_read(one, fresh) for one in dicts]
+    for state in states:
+        if state.world_size != states[0].world_size:
+            raise InvalidInputError(
+                "the states are of different world sizes: "
+                f"{states[0].world_size} and {state.world_size}"
+            )
+    ranks = [state.rank for state in states]
+    for rank in ranks:
+        if ranks.count(rank) > 1:
+            raise InvalidInputError(f"two of the states are of rank {rank}")
+    if states[0].world_size == fresh.world_size and fresh.rank in ranks:
+        return states[ranks.index(fresh.rank)]
+    return _dealt_anew(states, fresh)
+
+
+def _dealt_anew(states: list[State], fresh: State) -> State:
+    """What is left, dealt out to another number of ranks."""
+    world_size = states[0].world_size
+    missing = sorted(set(range(world_size)) - {state.rank for state in states})
+    if missing:
+        raise InvalidInputError(
+            f"this is rank {fresh.rank} of {fresh.world_size}, and the states are of "
+            f"world_size {world_size} without rank {missing[0]}: pass the states of all "
+            f"{world_size} ranks"
+        )
+    first = min(states, key=lambda state: state.epoch)
+    places: list[Place | None] = []
+    for state in sorted(states, key=lambda state: state.rank):
+        done = state.epoch == first.epoch + 1 and state.place == Place() and not state.deals
+        if not done and (state.epoch, state.deals) != (first.epoch, first.deals):
+            raise InvalidInputError(
+                f"rank {first.rank} stands in epoch {first.epoch} and rank {state.rank} in epoch "
+                f"{state.epoch}, or their rows were dealt out differently: the states must be of "
+                "one moment"
+            )
+        places.append(None if done else state.place)
+    if all(place is None or place == Place() for place in places) and not first.deals:
+        return replace(fresh, epoch=first.epoch)  # nothing has been delivered
+    return replace(fresh, epoch=first.epoch, deals=(*first.deals, Deal(tuple(places))))
+
+
+def _read(given: Any, fresh: State) -> State:
+    if not isinstance(given, Mapping) or "version" not in given:
+        raise InvalidInputError(f"this is no state of a stream: {given!r}")
+    if given["version"] != VERSION:
+        raise InvalidInputError(
+            f"the state is of version {given['version']!r}, and this ragmask reads {VERSION}"
+        )
+    try:
+        _check_same("data set", given["data"], fresh.data)
+        _check_same("stream", given["settings"], fresh.settings)
+        state = State(
+            fresh.data,
+            fresh.settings,
+            _count(given["epoch"]),
+            _count(given["rank"]),
+            _count(given["world_size"]),
+            _place(given["place"]),
+            tuple(
+                Deal(tuple(None if place is None else _place(place) for place in deal))
+                for deal in given["deals"]
+            ),
+            None if given["even"] is None else _even(given["even"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"the state is damaged: {error!r}") from error
+    if state.rank >= state.world_size or any(not deal.places for deal in state.deals):
+        raise InvalidInputError(f"the state is damaged: {given!r}")
+    return state
+
+
+def _check_same(what: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    for name in dict.fromkeys([*ours, *theirs]):
+        if theirs.get(name) != ours.get(name):
+            raise InvalidInputError(
+                f"the state is of another {what}: its {name} is {theirs.get(name)!r}, "
+                f"and here it is {ours.get(name)!r}"
+            )
+
+
+def _place(numbers: Sequence[Any]) -> Place:
+    window, item, repeats = map(_count, numbers)
+    return Place(window, item, repeats)
+
+
+def _even(numbers: Sequence[Any]) -> Even:
+    due, lender = numbers
+    return Even(_count(due), None if lender is None else _count(lender))
+
+
+def _count(number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError(f"{number!r} is no count")
+    return number
