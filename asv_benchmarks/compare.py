@@ -24,6 +24,7 @@ from benchmarks.common import (
     IMPORT,
     IMPORT_ALL,
     IMPORT_PEERS,
+    bucketed,
     compile_all_seconds,
     fastest,
     fastest_start,
@@ -33,8 +34,12 @@ from benchmarks.common import (
     padding_buffers,
     parquet_file,
     ragged,
+    read_bucketed,
     read_padded,
+    read_shuffled,
     read_stream,
+    resume_and_decode,
+    state_in_the_middle,
     streaming_peak_bytes,
 )
 from tables import Row, against, installed, show_memory, show_rate
@@ -133,6 +138,19 @@ def stream(rows=400_000):
         yield row("batches of 1,024, Ragged", partial(read_stream, path), target=0.85)
         padded = partial(read_padded, path, out)
         yield row("batches of 1,024, padded, reused buffers", padded, target=0.6)
+        shuffled = partial(read_shuffled, path, out)
+        yield row("shuffled, batches of 1,024, padded", shuffled, target=0.6)
+        report = bucketed(path).measure_padding()
+        share = f"{report.real / report.padded:.1%} real steps"
+        yield row(
+            f"shuffled, bucketed to 16,384 padded steps ({share}), padded",
+            partial(read_bucketed, path, out),
+            target=0.5,
+        )
+        ours, theirs = resume_and_decode(path, state_in_the_middle(path))
+        what = "resuming a shuffled stream, to its first batch"
+        peer = "pyarrow, decoding one window of 100,000 rows"
+        yield Row(what, ours, peer, theirs, of="time", target=2)
         yield from stream_of_huggingface(path, rows, padded, rate)
 
         peak = streaming_peak_bytes(path)

@@ -87,7 +87,7 @@ def padded_width(lengths: Ints, maxlen: int | None, multiple_of: int | None) -> 
 
 def check_size(shape: tuple[int, ...], itemsize: int) -> None:
     """Raise where an array of `shape` could not even be counted in bytes."""
-    if math.prod(shape) * itemsize > np.iinfo(np.int64).max:
+    if math.prod(shape) * itemsize >= 2**63:
         raise InvalidInputError(f"a padded array of shape {shape} is larger than any memory")
 
 

@@ -10,7 +10,8 @@ from tests import reference
 from tests.strategies import FLOATS, as_kind, assert_rows, lists_of, raggeds, with_normals
 
 ITEM_SHAPES = [(), (1,), (3,), (16,), (33,), (2, 2), (0,)]
-TOLERANCES = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-13}
+# a sum of 70 terms is rounded 70 times, and all one way where the terms are equal
+TOLERANCES = {"float16": 1e-3, "float32": 4e-6, "float64": 1e-13}
 
 
 @given(

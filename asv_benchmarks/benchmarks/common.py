@@ -221,6 +221,70 @@ def read_padded(path, out, rows=1024):
         _ = batch["tokens"].to_padded(out=out), batch["label"]
 
 
+def read_shuffled(path, out, rows=1024):
+    """Likewise, in an order of windows of 100,000 rows."""
+    for batch in rm.stream(path).shuffle(seed=0).batch(rows=rows):
+        _ = batch["tokens"].to_padded(out=out), batch["label"]
+
+
+def bucketed(path, tokens=16_384):
+    """Batches of so many padded steps, of rows of similar lengths, shuffled."""
+    return rm.stream(path).shuffle(seed=0).batch(tokens=tokens, column="tokens")
+
+
+def read_bucketed(path, out):
+    for batch in bucketed(path):
+        _ = batch["tokens"].to_padded(out=out), batch["label"]
+
+
+def real_share(path):
+    """The share of the bucketed batches' padded steps that is no padding."""
+    report = bucketed(path).measure_padding()
+    return report.real / report.padded
+
+
+def pack_fill(path, length=512):
+    """The share of packed sequences that is filled."""
+    batches = rm.stream(path).shuffle(seed=0).pack(length, "tokens").batch(rows=64)
+    rows, steps = zip(
+        *((batch.num_rows, batch["tokens"].n_steps) for batch in batches), strict=True
+    )
+    return sum(steps) / (sum(rows) * length)
+
+
+def state_in_the_middle(path):
+    """Of a shuffled stream, half-way through an epoch."""
+    stream = rm.stream(path).shuffle(seed=0).batch(rows=1024)
+    states = [batch.state for batch in stream]
+    return states[len(states) // 2]
+
+
+def resume_and_decode(path, state, rounds=5):
+    """Seconds from a new stream to its first batch after `state`; and of decoding one window."""
+    pairs = [(_resume(path, state), _decode_window(path)) for _ in range(rounds)]
+    return [min(seconds) for seconds in zip(*pairs, strict=True)]
+
+
+def _resume(path, state):
+    begin = time.perf_counter()
+    stream = rm.stream(path).shuffle(seed=0).batch(rows=1024)
+    stream.load_state_dict(state)
+    batches = iter(stream)
+    next(batches)
+    seconds = time.perf_counter() - begin
+    batches.close()  # waits for the windows that were begun ahead
+    return seconds
+
+
+def _decode_window(path, rows=100_000):
+    """As much of the file as one window is, by pyarrow on one thread."""
+    begin = time.perf_counter()
+    file = pq.ParquetFile(path)
+    groups = range(rows // file.metadata.row_group(0).num_rows)
+    file.read_row_groups(list(groups), use_threads=False)
+    return time.perf_counter() - begin
+
+
 def padding_buffers(rows=1024, width=WIDTH, dtype=np.int32):
     """Flat (values, mask) for `to_padded(out=)`, their pages touched."""
     return np.ones(rows * width, dtype), np.ones(rows * width, np.bool_)
