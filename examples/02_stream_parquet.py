@@ -37,14 +37,10 @@ for batch in stream:
 print(f"\n{1 - real / padded_steps:.0%} of the padded arrays was padding")
 
 
-# The same, grouped by length first: an index into a Ragged is a view, values stay in place.
-def by_length(batch: rm.Batch) -> dict[str, object]:
-    order = np.argsort(batch["frames"].lengths, kind="stable")
-    return {name: column[order] for name, column in batch.items()}
-
-
-padded_steps = 0
-for batch in rm.stream(JAPANESE_VOWELS, columns=["frames"]).batch(rows=640).map(by_length):
-    for first in range(0, batch.num_rows, 128):
-        padded_steps += batch["frames"][first : first + 128].to_padded().mask.size
-print(f"{1 - real / padded_steps:.0%} if rows are grouped by length first")
+# Batches by a budget of padded steps instead, from rows of similar lengths, in random order.
+stream = rm.stream(JAPANESE_VOWELS, columns=["frames"]).shuffle(seed=0)
+stream = stream.batch(tokens=128 * 16, column="frames")
+print(stream.measure_padding())
+for batch in stream:
+    padded = batch["frames"].to_padded(out=(values, mask))
+    print(f"{batch.num_rows} recordings → {padded.shape}")

@@ -241,3 +241,39 @@ def pairs(row, keeps):
 def zeros(steps):
     """A step of zeros, as wide as these."""
     return [0] * len(steps[0])
+
+
+# -- batches ------------------------------------------------------------------------------
+
+
+def shuffle(bits):
+    """0 to n - 1, each put in at a random place, whose number moves to the end."""
+    order = []
+    for row, random in enumerate(bits):
+        other = random * (row + 1) // 2**32
+        order.append(row)
+        order[row], order[other] = order[other], row
+    return order
+
+
+def begin_batches(lengths, most_steps):
+    """Rows taken in order into batches that cost at most so much padded, or hold one row."""
+    batches = []
+    for length in lengths:
+        cost = max(1, length)
+        if batches and (len(batches[-1]) + 1) * max([cost, *batches[-1]]) <= most_steps:
+            batches[-1].append(cost)
+        else:
+            batches.append([cost])
+    return [place == 0 for batch in batches for place in range(len(batch))]
+
+
+def best_fit(lengths, capacity):
+    """The bin of each row: the fullest with room for it, and of equals the one used last."""
+    bins, chosen = [], []
+    for turn, length in enumerate(lengths):
+        fitting = [(room, -used, at) for at, (room, used) in enumerate(bins) if room >= length]
+        room, _, at = min(fitting, default=(capacity, 0, len(bins)))
+        bins[at : at + 1] = [(room - length, turn)]
+        chosen.append(at)
+    return chosen

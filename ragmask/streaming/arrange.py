@@ -140,17 +140,19 @@ class Packing:
         from ragmask.kernels import cpu
 
         # a row is cut where it is longer than a sequence; an empty row is one empty piece
-        pieces = np.maximum(1, -(-lengths // self.length))
-        rows = np.repeat(np.arange(len(lengths)), pieces)
+        order = Rows().order(len(lengths), key)
+        pieces = np.maximum(1, -(-lengths[order] // self.length))
+        rows = np.repeat(order, pieces)
         begins = _ranges(np.zeros_like(pieces), pieces) * self.length
         sizes = np.minimum(lengths[rows] - begins, self.length)
 
-        longest_first = _by_length(sizes)[::-1]
+        longest_first = _by_length(sizes.max(initial=0) - sizes)
+        capacity = min(self.length, int(sizes.sum()))
         chosen = np.empty(len(sizes), np.int64)
         cpu.best_fit(
             np.ascontiguousarray(sizes[longest_first]),
-            self.length,
-            np.full(self.length + 1, -1),
+            capacity,
+            np.full(capacity + 1, -1),
             np.empty(len(sizes), np.int64),
             chosen,
         )

@@ -29,8 +29,9 @@ class Batch(Mapping[str, Column]):
     `batch["col.b"]`, and `batch["col"]` is a dict of both; anything else is a pyarrow array.
 
     A batch of a stream also has `state`, from which the stream goes on after this batch;
-    `row_ids`, int64 (rows,), the numbers of its rows in the data set, files in order and
-    before any filter; and `repeated`, True where `shard(even=True)` delivers rows once more.
+    `row_ids`, int64, the numbers in the data set of the rows read for it, files in order and
+    before any filter (one a row, unless a map changed the rows; one a piece of a row, where
+    rows are packed); and `repeated`, True where `shard(even=True)` delivers rows once more.
 
     Raises InvalidInputError, naming the column, where numbers of rows differ.
     """

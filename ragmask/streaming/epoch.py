@@ -2,12 +2,13 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ragmask.errors import InvalidInputError
 from ragmask.streaming.ahead import AHEAD, run_ahead
 from ragmask.streaming.arrange import Arranged, Budget, Key, Packing, Part, Rows
 from ragmask.streaming.columns import join_columns, lengths_of
@@ -16,6 +17,7 @@ from ragmask.streaming.plan import (
     Order,
     Place,
     Window,
+    left,
     number_of_batches,
     windows_of_ranks,
 )
@@ -108,6 +110,15 @@ class Epoch:
         world_size = settings.shard.world_size
         return windows_of_ranks(self.order, settings.window_rows, world_size, self.deals)
 
+    def check(self, place: Place) -> None:
+        """Raise InvalidInputError where this rank cannot stand there."""
+        ahead = left(self.hands[self.settings.shard.rank], place)
+        if place.repeats and ahead and not self.settings.drop_last:
+            raise InvalidInputError("the state is damaged: it repeats batches before the last")
+        for window in (*ahead, *(window for hand in self.hands for window in hand)):
+            if not self.settings.packing and window.done >= window.rows:
+                raise _beyond(window.done, window.rows)
+
     def key(self, window: Window) -> Key:
         shuffle = self.settings.shuffle
         return (shuffle.seed, self.number, window.first) if shuffle else None
@@ -145,36 +156,41 @@ class Epoch:
 
     def even(self) -> Even:
         """The batches that this rank repeats at its end, so that all have equally many."""
-        shard = self.settings.shard
-        if not shard.even:
-            return Even()
-        batches = self.batches_of_ranks()
-        most, own = max(batches), batches[shard.rank]
-        return Even(most - own, batches.index(most) if own == 0 else shard.rank)
+        batches, rank = self.batches_of_ranks(), self.settings.shard.rank
+        most, own = max(batches), batches[rank]
+        return Even(most - own, rank if own else batches.index(most))
 
     # -- delivering -----------------------------------------------------------------------
 
     def deliver(self, start: State) -> Generator[Delivery, None, None]:
         """The batches from `start` to the end, in the order of delivery."""
-        rank = self.settings.shard.rank
-        even = start.even or self.even()
-        start = replace(start, even=even)
-        repeats = start.place.repeats
-        # who has no batch at all repeats another's; who is repeating needs its last one again
-        only_repeats = repeats > 0 or (even.due > 0 and even.lender != rank)
-        hand = self.hands[rank if even.lender is None else even.lender]
-
-        last, last_begin = None, start.place
-        with closing(self._batches(hand, start.place)) as batches:
+        shard = self.settings.shard
+        even = (start.even or self.even()) if shard.even else None
+        state = start._replace(even=even)
+        last = None
+        with closing(self._batches(self.hands[shard.rank], start.place)) as batches:
             for begin, end, part in batches:
-                last, last_begin = part if even.due else None, begin
-                if only_repeats:
-                    break
-                yield Delivery(part, replace(start, place=end))
-        for done in range(repeats, even.due):
-            assert last is not None
-            place = last_begin._replace(repeats=done + 1)
-            yield Delivery(last, replace(start, place=place), repeated=True)
+                if even:
+                    even = even._replace(window=begin.window, item=begin.item)
+                    last = part if even.due else None
+                state = state._replace(place=end, even=even)
+                yield Delivery(part, state)
+        if not even:
+            return
+        for done in range(start.place.repeats, even.due):
+            last = last or self._first(even)
+            place = state.place._replace(repeats=done + 1)
+            yield Delivery(last, state._replace(place=place), repeated=True)
+
+    def _first(self, even: Even) -> Part:
+        """The batch to repeat."""
+        place = Place(even.window, even.item)
+        with closing(self._batches(self.hands[even.lender], place)) as batches:
+            for _, _, part in batches:
+                return part
+        raise InvalidInputError(
+            f"the state is damaged: it repeats a batch that is not there, {even}"
+        )
 
     def _batches(
         self, hand: Sequence[Window], place: Place
@@ -184,11 +200,12 @@ class Epoch:
         assert settings.rows is not None
         parts: list[Part] = []
         missing = settings.rows
-        begin = place._replace(repeats=0)
-        end = Place(len(hand))
+        begin = place
         with closing(self._windows(hand[place.window :])) as windows:
             for number, window in enumerate(windows, place.window):
                 at = max(hand[number].done, place.item if number == place.window else 0)
+                if at and at >= window.items:
+                    raise _beyond(at, window.items)
                 while at < window.items:
                     until = min(window.items, at + missing)
                     parts.append(window.take(at, until))
@@ -217,6 +234,12 @@ class Epoch:
         finally:
             reader.close()
             decoded.close()
+
+
+def _beyond(done: int, items: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"the state is damaged: it says that {done} items of a window are done, which has {items}"
+    )
 
 
 def _join(parts: list[Part]) -> Part:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ragmask.devices import Ints
+from ragmask.errors import InvalidInputError
 
 
 class Span(NamedTuple):
@@ -42,8 +43,7 @@ class Window(NamedTuple):
 class Place(NamedTuple):
     """Where a rank stands: `item` items of its window number `window` are delivered.
 
-    With `repeats`, the batch that begins here is the rank's last; it is delivered, and so many
-    repeats of it.
+    At its end, `repeats` counts the batches it has delivered once more.
     """
 
     window: int = 0
@@ -149,8 +149,13 @@ def windows_of_ranks(
 
 def left(windows: Sequence[Window], place: Place | None) -> list[Window]:
     """What a rank has before it."""
-    if place is None or place.repeats or place.window >= len(windows):
+    if place is None or place == Place(len(windows), 0, place.repeats):
         return []
+    if place.window >= len(windows):
+        raise InvalidInputError(
+            f"the state is damaged: it stands at item {place.item} of window {place.window}, and "
+            f"its rank has {len(windows)} windows"
+        )
     opened = windows[place.window]
     opened = opened._replace(done=max(opened.done, place.item))
     return [opened, *windows[place.window + 1 :]]

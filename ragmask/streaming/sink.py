@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,44 +49,48 @@ def write_parquet(
 def _write(tables: Iterable[Any], file: Any, target: Path, advance: Advance | None) -> int:
     writer, rows = None, 0
     waiting: list[Any] = []
-    try:
-        for number, table in enumerate(tables):
-            if writer is None:
-                writer = pq.ParquetWriter(file, table.schema)
-            waiting.append(_fitting(table, writer.schema, number, target))
-            size = sum(part.nbytes for part in waiting)
-            if size >= _GROUP_BYTES or sum(map(len, waiting)) >= _GROUP_ROWS:
-                rows += _flush(writer, waiting)
-                if advance:
-                    advance(rows)
-        if writer is None:
-            raise InvalidInputError(f"{target}: the stream has no batch, so no columns to write")
-        rows += _flush(writer, waiting)
+    rows_waiting = bytes_waiting = 0
+
+    def flush() -> None:
+        nonlocal rows, rows_waiting, bytes_waiting
+        assert writer is not None
+        writer.write_table(pa.concat_tables(waiting), row_group_size=max(1, rows_waiting))
+        rows += rows_waiting
+        rows_waiting = bytes_waiting = 0
+        waiting.clear()
         if advance:
             advance(rows)
+
+    try:
+        for table in alike(tables):
+            if writer is None:
+                writer = pq.ParquetWriter(file, table.schema)
+            waiting.append(table)
+            rows_waiting += len(table)
+            bytes_waiting += table.nbytes
+            if bytes_waiting >= _GROUP_BYTES or rows_waiting >= _GROUP_ROWS:
+                flush()
+        if writer is None:
+            raise InvalidInputError(f"{target}: the stream has no batch, so no columns to write")
+        if waiting:
+            flush()
     finally:
         if writer is not None:
             writer.close()
     return rows
 
 
-def _flush(writer: Any, waiting: list[Any]) -> int:
-    if not waiting:
-        return 0
-    table = pa.concat_tables(waiting)
-    waiting.clear()
-    writer.write_table(table, row_group_size=max(1, len(table)))
-    return len(table)
-
-
-def _fitting(table: Any, schema: Any, number: int, target: Path) -> Any:
-    """The table in the first one's schema."""
-    try:
-        return table.cast(schema)
-    except (pa.ArrowException, ValueError) as error:
-        raise InvalidInputError(
-            f"{target}: batch {number} has other columns than the first: {error}"
-        ) from error
+def alike(tables: Iterable[Any]) -> Iterator[Any]:
+    """Tables in the first one's schema."""
+    schema = None
+    for number, table in enumerate(tables):
+        schema = schema or table.schema
+        try:
+            yield table.cast(schema)
+        except (pa.ArrowException, ValueError) as error:
+            raise InvalidInputError(
+                f"batch {number} has other columns than the first: {error}"
+            ) from error
 
 
 def _umask() -> int:

@@ -1,29 +1,33 @@
 """A stream's state: where a rank stands, and how to go on from it, on as many ranks or others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.plan import Deal, Place
 
 VERSION = 1
-_BEGIN = Place()
 
 
 class Even(NamedTuple):
-    """How many batches a rank repeats at the end of its epoch, and whose, if it has none."""
+    """How many times a rank repeats a batch at the end of its epoch, and which.
 
-    due: int = 0
-    lender: int | None = None
+    It is the rank's own last one: `window` and `item` are where that begins, as far as the rank
+    has come. A rank without a batch repeats the first of rank `lender`.
+    """
+
+    due: int
+    lender: int
+    window: int = 0
+    item: int = 0
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Where one rank stands in an epoch.
 
     `data` and `settings` tell the stream from others, `deals` how rows were dealt out anew in
-    this epoch. `even` is what `shard(even=True)` came to, which may take a pass to know.
+    this epoch. `even` is what `shard(even=True)` came to, which may take a pass to know; None
+    before that, and without it.
     """
 
     data: Mapping[str, Any]
@@ -31,7 +35,7 @@ class State:
     epoch: int = 0
     rank: int = 0
     world_size: int = 1
-    place: Place = _BEGIN
+    place: Place = Place()
     deals: tuple[Deal, ...] = ()
     even: Even | None = None
 
@@ -79,11 +83,12 @@ def resume(given: Any, fresh: State) -> State:
 def _dealt_anew(states: list[State], fresh: State) -> State:
     """What is left, dealt out to another number of ranks."""
     world_size = states[0].world_size
-    missing = sorted(set(range(world_size)) - {state.rank for state in states})
-    if missing:
+    if len(states) < world_size:
+        ranks = {state.rank for state in states}
+        missing = next(rank for rank in range(world_size) if rank not in ranks)
         raise InvalidInputError(
             f"this is rank {fresh.rank} of {fresh.world_size}, and the states are of "
-            f"world_size {world_size} without rank {missing[0]}: pass the states of all "
+            f"world_size {world_size} without rank {missing}: pass the states of all "
             f"{world_size} ranks"
         )
     first = min(states, key=lambda state: state.epoch)
@@ -97,9 +102,9 @@ def _dealt_anew(states: list[State], fresh: State) -> State:
                 "one moment"
             )
         places.append(None if done else state.place)
-    if all(place is None or place == Place() for place in places) and not first.deals:
-        return replace(fresh, epoch=first.epoch)  # nothing has been delivered
-    return replace(fresh, epoch=first.epoch, deals=(*first.deals, Deal(tuple(places))))
+    if all(place == Place() for place in places) and not first.deals:
+        return fresh._replace(epoch=first.epoch)  # nothing has been delivered
+    return fresh._replace(epoch=first.epoch, deals=(*first.deals, Deal(tuple(places))))
 
 
 def _read(given: Any, fresh: State) -> State:
@@ -129,12 +134,19 @@ def _read(given: Any, fresh: State) -> State:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"the state is damaged: {error!r}") from error
-    if state.rank >= state.world_size or any(not deal.places for deal in state.deals):
+    even = state.even or Even(0, state.rank)
+    if (
+        max(state.rank, even.lender) >= state.world_size
+        or state.place.repeats > even.due
+        or not all(one.places for one in state.deals)
+    ):
         raise InvalidInputError(f"the state is damaged: {given!r}")
     return state
 
 
-def _check_same(what: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def _check_same(what: str, theirs: Any, ours: Mapping[str, Any]) -> None:
+    if not isinstance(theirs, Mapping):
+        raise TypeError(f"{theirs!r} does not tell its {what}")
     for name in dict.fromkeys([*ours, *theirs]):
         if theirs.get(name) != ours.get(name):
             raise InvalidInputError(
@@ -149,8 +161,8 @@ def _place(numbers: Sequence[Any]) -> Place:
 
 
 def _even(numbers: Sequence[Any]) -> Even:
-    due, lender = numbers
-    return Even(_count(due), None if lender is None else _count(lender))
+    due, lender, window, item = map(_count, numbers)
+    return Even(due, lender, window, item)
 
 
 def _count(number: Any) -> int:

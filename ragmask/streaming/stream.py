@@ -18,7 +18,7 @@ from ragmask.streaming.columns import is_list
 from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
 from ragmask.streaming.files import Paths
 from ragmask.streaming.retry import Retry
-from ragmask.streaming.sink import Advance, write_parquet
+from ragmask.streaming.sink import Advance, alike, write_parquet
 from ragmask.streaming.source import Source
 from ragmask.streaming.state import State, resume
 
@@ -201,7 +201,7 @@ class Stream:
         >>> batch["frames"].lengths
         array([128, 124, 120, 128])
         >>> batch["cu_seqlens"][0]  # where the rows in the first sequence begin and end
-        array([  0,  26,  55,  81, 103, 128], dtype=int32)
+        array([  0,  26,  48,  73, 102, 128], dtype=int32)
 
         Rows are kept whole, each in the fullest sequence that has room (best-fit decreasing,
         inside each window); a row longer than `length` is cut. Columns with the same lengths
@@ -236,9 +236,9 @@ class Stream:
 
         Shares differ by one row at most, whatever the number of row groups. With `even`, every
         rank delivers the same number of batches: a rank short of batches delivers its last
-        once more, marked as `batch.repeated` (with `drop_last`, none has more than the others
-        and some rows are left out). With `tokens=` or packing, that takes one pass over the
-        column's lengths at the start of an epoch.
+        once more, marked as `batch.repeated`; a rank without any, another's first. With
+        `tokens=` or packing, that takes one pass over the column's lengths at the start of an
+        epoch.
         """
         world_size = check_count("world_size", world_size, 1)
         if check_count("rank", rank) >= world_size:
@@ -349,12 +349,14 @@ class Stream:
         settings or another version, and for lists that lack a rank.
         """
         start = resume(state, self._fresh(0))
+        self._epoch(start).check(start.place)
         self._progress.start, self._progress.last = start, None
         self._progress.epoch = start.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Begin the next `for` at the start of this epoch; at a loaded state, where it is of it."""
-        if check_count("epoch", epoch) != self._progress.epoch or self._progress.start is None:
+        epoch = check_count("epoch", epoch)
+        if epoch != self._progress.epoch or self._progress.start is None:
             self._progress.start = self._progress.last = None
             self._progress.epoch = epoch
 
@@ -375,12 +377,13 @@ class Stream:
         with closing(self._epoch(start).deliver(start)) as deliveries:
             for part, state, repeated in deliveries:
                 batch = Batch(part.columns)
+                rows = batch.num_rows
                 for function in self._maps:
                     batch = _as_batch(function(batch), function)
-                if self._settings.shard.even and batch.num_rows != len(part.row_ids):
+                if self._settings.shard.even and batch.num_rows != rows:
                     raise InvalidInputError(
                         "even=True does not go with a map that changes the number of rows: it "
-                        f"made {batch.num_rows} of {len(part.row_ids)}"
+                        f"made {batch.num_rows} of {rows}"
                     )
                 progress.last = state
                 yield delivered(batch, state, part.row_ids, repeated)
@@ -396,11 +399,13 @@ class Stream:
 
     def to_arrow(self) -> Any:
         """All batches of the epoch, or the rows as they lie, as one pyarrow Table in memory."""
-        tables = [batch.to_arrow() for batch in self._cut()]
+        tables = list(alike(batch.to_arrow() for batch in self._cut()))
         return pa.concat_tables(tables) if tables else self.schema.empty_table()
 
     def _cut(self) -> "Stream":
-        return self if self._settings.rows is not None else self.batch(rows=1024)
+        shuffle = self._settings.shuffle
+        most = shuffle.window_rows if shuffle else 1024
+        return self if self._settings.rows is not None else self.batch(rows=min(1024, most))
 
     # -- inside ---------------------------------------------------------------------------
 
