@@ -423,6 +423,8 @@ class Stream:
         """The start of an epoch."""
         shard = self._settings.shard
         settings = self._settings.to_dict() | {"filter": self._source.filter_text}
+        if self._source.filter is not None:
+            settings["row_groups"] = len(self._source.groups)  # that statistics did not rule out
         return State(self._source.fingerprint, settings, epoch, shard.rank, shard.world_size)
 
     def _start(self) -> State:
