@@ -237,6 +237,9 @@ def _read_list(array: Any) -> tuple[Any, Ints, Ints]:
     else:
         offsets = _primitive(array.offsets).astype(np.int64)  # a copy: it is trusted from here on
         starts, lengths = offsets[:-1], offsets[1:] - offsets[:-1]
+        if not array.null_count and lengths.size and _rise(offsets, lengths, len(items)):
+            first, last = int(offsets[0]), int(offsets[-1])
+            return items.slice(first, last - first), starts - first if first else starts, lengths
     if array.null_count:
         lengths = np.where(_validity(array), lengths, 0)
         if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
@@ -250,6 +253,12 @@ def _read_list(array: Any) -> tuple[Any, Ints, Ints]:
         return items.slice(0, 0), np.zeros_like(lengths), lengths
     # empty rows stay between their neighbours, so that rows end to end are seen to be
     return items.slice(first, last - first), np.clip(starts - first, 0, last - first), lengths
+
+
+def _rise(offsets: Ints, lengths: Ints, n: int) -> bool:
+    """Whether offsets lie in order within `n` items: then nothing more has to be looked at."""
+    inside = offsets[0] >= 0 and offsets[-1] <= n
+    return bool(inside and lengths.min() >= 0 and lengths.max() <= n)
 
 
 # -- items --------------------------------------------------------------------------------

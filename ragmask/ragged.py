@@ -289,8 +289,10 @@ class Ragged(NDArrayOperatorsMixin):
         """
         if isinstance(rows, int | np.integer) and not isinstance(rows, bool):
             return self._row(int(rows))
-        if not isinstance(rows, slice):
-            rows = self._row_numbers(rows)
+        return self._pick(rows if isinstance(rows, slice) else self._row_numbers(rows))
+
+    def _pick(self, rows: slice | Array) -> "Ragged":
+        """Several rows, whose numbers are known to be right."""
         # contiguous: a kernel would be compiled once more for strided starts
         starts, lengths = (np.ascontiguousarray(a[rows]) for a in (self._starts, self._lengths))
         return Ragged._trusted(self._values, read_only(starts), read_only(lengths), self._mask)

@@ -536,6 +536,15 @@ def test_corrupt_offsets_are_refused(make_type, offsets, message):
         rm.Ragged.from_arrow(broken_list(make_type, offsets))
 
 
+def test_offsets_that_wrap_around_are_refused():
+    """The difference of each two is 0 or more, once int64 has overflowed."""
+    offsets = np.array([0, 2**63 - 1, -2, 2], np.int64)
+    assert (np.diff(offsets) >= 0).all()
+    with pytest.raises(rm.InvalidInputError, match="row 0"):
+        rm.Ragged.from_arrow(lists_of(pa.array([1, 2, 3]), offsets, pa.large_list))
+
+
+
 @pytest.mark.parametrize(
     ("starts", "sizes", "message"),
     [

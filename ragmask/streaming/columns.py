@@ -30,6 +30,8 @@ def take_columns(columns: Mapping[str, Column], rows: Ints) -> dict[str, Column]
 def take(column: Column, rows: Ints) -> Column:
     if isinstance(column, dict):
         return take_columns(column, rows)
+    if isinstance(column, Ragged):
+        return column._pick(rows)
     if isinstance(column, pa.Array):
         return column.take(pa.array(rows))
     return column[rows]
