@@ -1,4 +1,4 @@
-"""Ragged to torch and back: jagged nested tensors, padded tensors and packed sequences.
+"""Ragged to torch and back, as jagged, padded and packed tensors; streams for its DataLoader.
 
 >>> import ragmask as rm
 >>> from ragmask.interop.torch import to_padded
@@ -10,6 +10,7 @@ tensor([[1, 2, 3],
 Tensors live on the CPU; nothing is moved to or from another device. Needs the extra `torch`.
 """
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,19 +20,31 @@ import numpy.typing as npt
 from ragmask import arrow
 from ragmask.devices import Array, Ints, index_array, number_dtype, read_only
 from ragmask.errors import InvalidInputError, MissingExtraError, UnsupportedTypeError
-from ragmask.layout import Side, offsets_of, total_steps
+from ragmask.layout import Side, check_count, offsets_of, total_steps
 from ragmask.padding import check_size, pack_rows, padded_width
 from ragmask.ragged import Ragged
+from ragmask.streaming.batch import Batch
+from ragmask.streaming.stream import Stream
 
 try:
     import torch
+    import torch.utils.data
     from torch.nn.utils.rnn import PackedSequence
 except ImportError as error:
     raise MissingExtraError(
         'ragmask.interop.torch needs torch, which is not installed: pip install "ragmask[torch]"'
     ) from error
 
-__all__ = ["from_jagged", "from_packed", "to_jagged", "to_packed", "to_padded"]
+__all__ = [
+    "StreamDataset",
+    "TensorBatch",
+    "from_jagged",
+    "from_packed",
+    "to_jagged",
+    "to_packed",
+    "to_padded",
+    "to_tensors",
+]
 
 # which numpy dtype comes closest to the ones that torch has not
 _TORCH_KNOWS = {"M": "int64", "m": "int64", "f": "float64", "c": "complex128"}
@@ -217,6 +230,171 @@ def from_packed(packed: PackedSequence) -> Ragged:
     steps = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     values = np.take(data, offsets_of(sizes)[steps] + np.repeat(place, lengths), axis=0)
     return Ragged.from_offsets(values, offsets)
+
+
+# -- streams ------------------------------------------------------------------------------
+
+
+class TensorBatch(dict[str, Any]):
+    """A batch of tensors by column, with the attributes of the Batch it was made from.
+
+    `state`, `row_ids`, `num_rows` and `repeated` travel with it between processes.
+    """
+
+    state: dict[str, Any]
+    row_ids: Ints | None
+    num_rows: int
+    repeated: bool
+
+
+def to_tensors(batch: Batch) -> dict[str, Any]:
+    """A batch's columns as tensors: Ragged ones jagged, numeric ones dense, the rest as it is.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> from ragmask.interop.torch import to_tensors
+    >>> to_tensors(rm.Batch({"label": np.array([3, 4])}))
+    {'label': tensor([3, 4])}
+
+    Left as they are: a Ragged with a mask, which a jagged tensor cannot have (pad it, for the
+    mask too), columns with nulls, and those of dtypes that torch does not have.
+    """
+    return {name: _tensor_of(column) for name, column in batch.items()}
+
+
+def _tensor_of(column: Any) -> Any:
+    with suppress(UnsupportedTypeError):
+        if isinstance(column, Ragged) and column.mask is None:
+            return to_jagged(column)
+        if type(column) is np.ndarray:
+            _torch_dtype(column.dtype)
+            return torch.tensor(column)
+    return column
+
+
+class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
+    """A stream for torch's DataLoader, each worker reading its own share.
+
+    >>> import ragmask as rm
+    >>> from ragmask.data import JAPANESE_VOWELS
+    >>> from ragmask.interop.torch import StreamDataset
+    >>> from torch.utils.data import DataLoader
+    >>> stream = rm.stream(JAPANESE_VOWELS, ["frames", "speaker"]).shuffle(seed=0).batch(rows=64)
+    >>> dataset = StreamDataset(stream)
+    >>> loader = DataLoader(dataset, batch_size=None, num_workers=0)
+    >>> states = {}
+    >>> for epoch in range(2):
+    ...     dataset.set_epoch(epoch)
+    ...     for batch in loader:
+    ...         states[batch.state["rank"]] = batch.state  # the last one seen from each worker
+    >>> dataset.load_state_dict(list(states.values()))
+
+    stream : cut into batches; of one rank, where there are several. Pass `batch_size=None` to
+        the loader.
+    convert : a function that makes a mapping of a Batch, run where the batch is read; by
+        default `to_tensors`. What it makes becomes a TensorBatch.
+
+    With W workers, worker w of rank r reads the share of rank r · W + w of W times as many; with
+    `shard(even=True)` all of them deliver the same number of batches.
+
+    Call `set_epoch` before each epoch, as for torch's DistributedSampler: workers end with their
+    epoch and cannot count. Without workers, epochs advance by themselves.
+    """
+
+    def __init__(
+        self, stream: Stream, convert: Callable[[Batch], Mapping[str, Any]] | None = None
+    ) -> None:
+        if not isinstance(stream, Stream):
+            raise UnsupportedTypeError(f"StreamDataset takes a Stream; got {_name_of(stream)}")
+        self.stream = stream
+        self.convert = convert or to_tensors
+        begun = stream._progress.start
+        # shared: workers that persist are to see it change
+        self._epoch = torch.tensor(stream._progress.epoch)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+        self._loaded = [begun.to_dict()] if begun else []
+        self._share: Stream | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Iterate this epoch next: from a loaded state, where it is of it, else from its start."""
+        self._epoch.fill_(check_count("epoch", epoch))
+
+    def load_state_dict(self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the last state seen from each worker, with as many workers or others.
+
+        A worker of which nothing was seen has delivered nothing. Where there are several ranks
+        and their number or the workers' changes, pass the states of all of them.
+
+        What does not fit raises InvalidInputError, when the dataset is iterated.
+        """
+        states = [state] if isinstance(state, Mapping) else list(state)
+        if not states or not all(isinstance(one, Mapping) and "epoch" in one for one in states):
+            raise InvalidInputError(
+                f"load_state_dict takes the states of batches, a list of them; got {state!r}"
+            )
+        self._loaded = _all_workers([dict(one) for one in states])
+        self._epoch.fill_(max(int(one["epoch"]) for one in states))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this process stands; torchdata's StatefulDataLoader asks each worker for it."""
+        share = self._share or self._own_share()
+        return {**share.state_dict(), "workers": _worker()[1]}
+
+    def __iter__(self) -> Iterator[TensorBatch]:
+        self._share = self._own_share()
+        self._loaded = []
+        return self._deliver(self._share, int(self._epoch))
+
+    def _own_share(self) -> Stream:
+        """The share of this worker, standing where it is to begin."""
+        worker, workers = _worker()
+        shard = self.stream._settings.shard
+        rank, world_size = shard.rank * workers + worker, shard.world_size * workers
+        share = self.stream.shard(rank, world_size, even=shard.even)
+        share.set_epoch(int(self._epoch))
+        if self._loaded and self._loaded[0]["epoch"] == int(self._epoch):
+            share.load_state_dict(self._loaded)
+        return share
+
+    def _deliver(self, share: Stream, epoch: int) -> Iterator[TensorBatch]:
+        _, workers = _worker()
+        for batch in share:
+            converted = self.convert(batch)
+            if not isinstance(converted, Mapping):
+                raise UnsupportedTypeError(
+                    f"convert must return a mapping; got {type(converted).__name__}"
+                )
+            tensors = TensorBatch(converted)
+            tensors.state = {**(batch.state or {}), "workers": workers}
+            tensors.row_ids, tensors.num_rows = batch.row_ids, batch.num_rows
+            tensors.repeated = batch.repeated
+            yield tensors
+        if torch.utils.data.get_worker_info() is None:
+            self._epoch.fill_(epoch + 1)
+
+
+def _worker() -> tuple[int, int]:
+    """This worker's number, and how many there are; 0 of 1 in the main process."""
+    info = torch.utils.data.get_worker_info()
+    return (info.id, info.num_workers) if info else (0, 1)
+
+
+def _all_workers(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The states of every worker of every rank of which something was seen.
+
+    A worker seen last in an earlier epoch, or not at all, stands at the newest one's start: no
+    epoch begins before all workers are done with the one before.
+    """
+    epoch = max(state["epoch"] for state in states)
+    now = {state.get("rank"): state for state in states if state["epoch"] == epoch}
+    some = next(iter(now.values()))
+    for state in states:
+        workers = state.get("workers", 1)
+        first = state.get("rank", 0) // workers * workers
+        for rank in range(first, first + workers):
+            start = {"rank": rank, "place": [0, 0, 0], "even": None}
+            now.setdefault(rank, {**some, **start})
+    return list(now.values())
 
 
 # -- memory and dtypes --------------------------------------------------------------------

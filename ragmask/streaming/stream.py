@@ -1,6 +1,6 @@
 """Stream: a data set as batches, decoded ahead in the background, in bounded memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -338,7 +338,7 @@ class Stream:
         progress = self._progress
         return (progress.last or self._start()).to_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any] | list[Mapping[str, Any]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
         """Begin the next `for` where a state says: that of a batch, or of `state_dict()`.
 
         To go on with another number of ranks, pass the list of all old ranks' states: what is

@@ -2,7 +2,17 @@
 
 from importlib.util import find_spec
 
-PEERS = ("datasets", "duckdb", "jax", "keras", "onnx", "onnxruntime", "polars", "torch")
+PEERS = (
+    "datasets",
+    "duckdb",
+    "jax",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "polars",
+    "torch",
+    "torchdata",
+)
 
 
 def missing_packages():
