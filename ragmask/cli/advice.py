@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ragmask.cli.lengths import (
-    WINDOW_BATCHES,
+    Batches,
+    by_rows,
+    by_tokens,
     cut,
-    grouped,
-    padded_steps,
-    padding_share,
+    evenly,
+    mean_cost,
     quantile,
-    widths,
+    tokens_for,
 )
 from ragmask.devices import Ints
 
@@ -22,10 +23,13 @@ _STEPS_A_BATCH = 16_384
 
 @dataclass
 class Advice:
-    """Settings for `Stream.batch` and `Ragged.to_padded`; None where one is not advised."""
+    """Settings for `Stream.batch`, by rows or by tokens, and for `Ragged.to_padded`.
 
-    rows: int
-    window: int | None = None
+    None where one is not advised.
+    """
+
+    rows: int | None = None
+    tokens: int | None = None
     maxlen: int | None = None
     multiple_of: int | None = None
     reasons: list[tuple[str, str]] = field(default_factory=list)
@@ -34,111 +38,114 @@ class Advice:
 
 def advise(lengths: Ints) -> Advice:
     """Settings for these rows. At least one row must have a step."""
-    mean = float(lengths.mean())
-    # a power of two, and no fewer than eight batches where there are rows enough
-    wanted = round(np.log2(_STEPS_A_BATCH / mean))
-    most = int(np.log2(max(1, lengths.size / 8)))
-    rows = 2 ** max(3, min(wanted, most, 10))
-    advice = Advice(rows)
-    steps = _roughly(min(rows, lengths.size) * mean)
-    why = f"about {steps} steps a batch; a starting point, your model and memory decide"
-    advice.reasons.append((f"rows={rows}", why))
-
+    advice = Advice()
+    rows = _rows_of_a_batch(lengths)
     if int(lengths.min()) == int(lengths.max()):
+        _advise_rows(advice, rows, lengths)
         why = f"every row has {int(lengths[0]):,} steps: there is no padding"
         advice.reasons.append(("nothing else", why))
         return advice
-    order = _advise_order(advice, lengths)
-    _advise_maxlen(advice, order)
-    _advise_multiple(advice, order)
+    batches = _advise_order(advice, rows, lengths)
+    batches = _advise_maxlen(advice, batches)
+    _advise_multiple(advice, batches)
     return advice
 
 
-def _advise_order(advice: Advice, lengths: Ints) -> Ints:
-    """Sort windows of rows by length, where that pays; the lengths in the order advised."""
-    window = advice.rows * WINDOW_BATCHES
-    order = grouped(lengths, window)
-    before = percent(padding_share(lengths, advice.rows))
-    after = percent(padding_share(order, advice.rows))
+def _rows_of_a_batch(lengths: Ints) -> int:
+    """A power of two, and no fewer than eight batches where there are rows enough."""
+    wanted = round(np.log2(_STEPS_A_BATCH / mean_cost(lengths)))
+    most = int(np.log2(max(1, lengths.size / 8)))
+    return int(2 ** max(3, min(wanted, most, 10)))
+
+
+def _advise_rows(advice: Advice, rows: int, lengths: Ints) -> None:
+    advice.rows = rows
+    steps = _roughly(min(rows, lengths.size) * float(lengths.mean()))
+    why = f"about {steps} steps a batch; a starting point, your model and memory decide"
+    advice.reasons.append((f"rows={rows}", why))
+
+
+def _advise_order(advice: Advice, rows: int, lengths: Ints) -> Batches:
+    """Batches by length, where that pays, and else in file order."""
+    tokens = tokens_for(lengths, rows)
+    bucketed = by_tokens(lengths, tokens)
+    as_many = evenly(lengths, bucketed.number)
+    after = percent(bucketed.padding_share())
     # by the size of the arrays: shares near 100% hardly differ where sizes differ manifold
-    shrinks = padded_steps(lengths, advice.rows) / padded_steps(order, advice.rows)
+    shrinks = as_many.padded_steps() / bucketed.padded_steps()
     if shrinks > 1.2:
-        advice.window = window
+        advice.tokens = tokens
+        mean = _roughly(lengths.size / bucketed.number)
         why = (
-            f"sorting windows of {window:,} rows takes padding from {before} to {after}, arrays "
-            f"{shrinks:.1f} times smaller; in training, shuffle the batches again afterwards"
+            f"at most {tokens:,} padded steps a batch, about {mean} rows; a starting point, your "
+            "model and memory decide"
         )
-        advice.reasons.append(("sort by length", why))
-        return order
-    why = f"padding is {before} in file order, and sorting by length would leave {after}"
+        advice.reasons.append((f"tokens={tokens}", why))
+        why = (
+            f"rows of similar lengths together take padding from {percent(as_many.padding_share())}"
+            f" to {after}, arrays {shrinks:.1f} times smaller"
+        )
+        advice.reasons.append(("by length", why))
+        return bucketed
+    _advise_rows(advice, rows, lengths)
+    plain = by_rows(lengths, rows)
+    before = percent(plain.padding_share())
+    why = f"padding is {before}, and batches by length would leave {after}"
     advice.reasons.append(("file order", why))
-    return lengths
+    return plain
 
 
-def _advise_maxlen(advice: Advice, order: Ints) -> None:
-    """A cut at the 99% quantile, where the tail beyond it is long."""
-    longest, maxlen = int(order.max()), quantile(order, 0.99)
+def _advise_maxlen(advice: Advice, batches: Batches) -> Batches:
+    """A cut at the 99% quantile, where the tail beyond it is long; the batches that leaves."""
+    lengths = batches.lengths
+    longest, maxlen = int(lengths.max()), quantile(lengths, 0.99)
     maxlen += -maxlen % 8
     if maxlen == 0 or longest < 2 * maxlen:
-        return
-    lost = cut(order, maxlen)
-    before = padding_share(order, advice.rows)
-    after = padding_share(np.minimum(order, maxlen), advice.rows)
+        return batches
+    lost, shorter = cut(lengths, maxlen), batches.truncated(maxlen)
     advice.maxlen = maxlen
-    advice.reasons.append(
-        (
-            f"maxlen={maxlen}",
-            f"cuts {percent(lost.rows / order.size)} of the rows and "
-            f"{percent(lost.steps / int(order.sum()))} of the steps; the widest batch is "
-            f"{maxlen:,} instead of {longest:,} steps, padding {percent(after)} "
-            f"instead of {percent(before)}",
-        )
+    why = (
+        f"cuts {percent(lost.rows / lengths.size)} of the rows and "
+        f"{percent(lost.steps / int(lengths.sum()))} of the steps; the widest batch is "
+        f"{maxlen:,} instead of {longest:,} steps, padding {percent(shorter.padding_share())} "
+        f"instead of {percent(batches.padding_share())}"
     )
+    advice.reasons.append((f"maxlen={maxlen}", why))
+    return shorter
 
 
-def _advise_multiple(advice: Advice, order: Ints) -> None:
-    """Round widths, where that leaves far fewer of them and costs little."""
-    if advice.maxlen is not None:
-        order = np.minimum(order, advice.maxlen)
-    multiple = 64 if order.mean() > 512 else 8
-    many = np.unique(widths(order, advice.rows)).size
-    few = np.unique(widths(order, advice.rows, multiple)).size
-    before = padding_share(order, advice.rows)
-    after = padding_share(order, advice.rows, multiple)
-    grows = padded_steps(order, advice.rows, multiple) / padded_steps(order, advice.rows)
+def _advise_multiple(advice: Advice, batches: Batches) -> None:
+    """Round widths, where that leaves far fewer shapes and costs little."""
+    multiple = 64 if batches.lengths.mean() > 512 else 8
+    many = len(np.unique(batches.shapes(), axis=0))
+    few = len(np.unique(batches.shapes(multiple), axis=0))
+    grows = batches.padded_steps(multiple) / batches.padded_steps()
     if many < 6 or few > many / 2 or grows > 1.1:
         return
     advice.multiple_of = multiple
-    advice.reasons.append(
-        (
-            f"multiple_of={multiple}",
-            f"{few} widths of batches instead of {many}, for models compiled for each shape; "
-            f"padding {percent(after)} instead of {percent(before)}",
-        )
+    why = (
+        f"{few} shapes of batches instead of {many}, for models compiled for each; "
+        f"padding {percent(batches.padding_share(multiple))} "
+        f"instead of {percent(batches.padding_share())}"
     )
+    advice.reasons.append((f"multiple_of={multiple}", why))
 
 
 def code(advice: Advice, paths: str, column: str, rows_of: str) -> str:
     """The advice as a loop to copy. `rows_of` is the expression that makes `batch` Ragged."""
     pad = [f"maxlen={advice.maxlen}"] if advice.maxlen is not None else []
     pad += [f"multiple_of={advice.multiple_of}"] if advice.multiple_of is not None else []
-    to_padded = f"to_padded({', '.join(pad)})"
+    size = f"rows={advice.rows}"
     lines = [f"stream = rm.stream({paths}, columns=[{quoted(column)}])"]
     if "vocabulary." in rows_of:
         lines.append("vocabulary = rm.Vocabulary.build(stream)")
-    if advice.window is None:
-        lines += [
-            f"for batch in stream.batch(rows={advice.rows}):",
-            f"    padded = {rows_of}.{to_padded}",
-        ]
-    else:
-        lines += [
-            f"for batch in stream.batch(rows={advice.window}):",
-            f"    r = {rows_of}",
-            "    r = r[np.argsort(r.lengths)]  # a view; order other columns alike",
-            f"    for first in range(0, len(r), {advice.rows}):",
-            f"        padded = r[first : first + {advice.rows}].{to_padded}",
-        ]
+    if advice.tokens is not None:
+        size = f"tokens={advice.tokens}, column={quoted(column)}"
+        lines.append("# for training: stream = stream.shuffle(seed=0)")
+    lines += [
+        f"for batch in stream.batch({size}):",
+        f"    padded = {rows_of}.to_padded({', '.join(pad)})",
+    ]
     return "\n".join(lines)
 
 

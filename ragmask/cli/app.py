@@ -51,7 +51,7 @@ def inspect(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Parquet or Arrow IPC files, folders of them, or quoted globs.",
+            help="Parquet or Arrow IPC files, folders of them, quoted globs, or URIs (s3://…).",
             show_default=False,
         ),
     ],

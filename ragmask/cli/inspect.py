@@ -1,6 +1,7 @@
 """`ragmask inspect`: the lengths of a data set, the cost of padding it, and how to batch it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,7 @@ from rich.text import Text
 
 from ragmask import arrow
 from ragmask.cli.advice import advise, code, percent, quoted
-from ragmask.cli.lengths import (
-    QUANTILES,
-    WINDOW_BATCHES,
-    grouped,
-    histogram,
-    padding_share,
-    quantile,
-)
+from ragmask.cli.lengths import QUANTILES, by_rows, by_tokens, histogram, quantile, tokens_for
 from ragmask.cli.measure import Measured, measure, ragged_columns
 from ragmask.cli.progress import progress_bar
 from ragmask.devices import Ints
@@ -43,15 +37,14 @@ def run(
 
         need_matplotlib()  # said before the reading, not after
     columns = None if columns is None else list(dict.fromkeys(columns))
-    source = Source.open(paths, None, "empty", memory_map=True)
-    names = ragged_columns(Source.open(paths, columns, "empty", memory_map=True), columns)
-    wanted = Source.open(paths, names, "empty", memory_map=True)
-    num_rows = wanted.num_rows
+    source = Source.open(paths, columns, "empty", memory_map=True)
+    names = ragged_columns(source, columns)
+    source = replace(source, columns=tuple(names))
     with progress_bar() as progress:
-        task = progress.add_task("measuring rows", total=num_rows)
-        measured = measure(wanted, lambda rows: progress.advance(task, rows))
+        task = progress.add_task("measuring rows", total=source.num_rows)
+        measured = measure(source, lambda rows: progress.advance(task, rows))
 
-    _print_files(source, num_rows, names, console)
+    _print_files(source, console)
     for name in names:
         console.print()
         type_ = source.schema.field(name).type
@@ -66,16 +59,16 @@ def batch_sizes(rows: int) -> list[int]:
     return [size for size in _BATCH_ROWS if size <= rows] or [rows]
 
 
-def _print_files(source: Source, num_rows: int, names: Sequence[str], console: Console) -> None:
-    size = sum(Path(path).stat().st_size for path in source.paths)
+def _print_files(source: Source, console: Console) -> None:
+    size = sum(file.stamp[0] for file in source.files)
     what = source.paths[0] if len(source.paths) == 1 else f"{len(source.paths)} files"
     console.print(
-        f"[bold]{escape(what)}[/bold]  {_counted(num_rows, 'row')}, {decimal(size)}",
+        f"[bold]{escape(what)}[/bold]  {_counted(source.num_rows, 'row')}, {decimal(size)}",
         soft_wrap=True,
     )
-    widest = max(len(field.name) for field in source.schema)
-    for field in source.schema:
-        style = "bold" if field.name in names else "dim"
+    widest = max(len(field.name) for field in source.full_schema)
+    for field in source.full_schema:
+        style = "bold" if field.name in source.columns else "dim"
         text = Text(f"  {field.name:<{widest}}  {_type_name(field.type)}", style)
         console.print(text, no_wrap=True, overflow="ellipsis")
 
@@ -156,15 +149,14 @@ def bar(share: float, width: int, ascii_only: bool = False) -> str:
 
 def _padding_table(lengths: Ints) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    table.add_column("padding in batches of")
-    orders = ("file order", f"{WINDOW_BATCHES} batches sorted", "all rows sorted")
-    for order in orders:
-        table.add_column(order, justify="right", header_style="dim")
-    whole = np.sort(lengths)
+    for header in ("batch(rows=)", "in file order", "batch(tokens=)", "by length"):
+        table.add_column(header, justify="right", header_style="dim")
     for rows in batch_sizes(lengths.size):
-        sorts = (lengths, grouped(lengths, rows * WINDOW_BATCHES), whole)
-        shares = [percent(padding_share(one, rows)) for one in sorts]
-        table.add_row(f"{rows:>5,} rows", *shares)
+        tokens = tokens_for(lengths, rows)
+        shares = [
+            one.padding_share() for one in (by_rows(lengths, rows), by_tokens(lengths, tokens))
+        ]
+        table.add_row(f"{rows:,}", percent(shares[0]), f"{tokens:,}", percent(shares[1]))
     return table
 
 

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ragmask.devices import Ints
+from ragmask.streaming.arrange import Budget
+from ragmask.streaming.epoch import WINDOW_ROWS
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75}
 QUANTILES |= {"95%": 0.95, "99%": 0.99, "max": 1.0}
-
-WINDOW_BATCHES = 16
-"""Batches' worth of rows that are grouped by length together, where grouping is meant."""
 
 
 class Bin(NamedTuple):
@@ -29,6 +28,36 @@ class Cut(NamedTuple):
 
     rows: int
     steps: int
+
+
+class Batches(NamedTuple):
+    """Rows in batches: batch i is `lengths[ends[i] : ends[i + 1]]`."""
+
+    lengths: Ints
+    ends: Ints
+
+    @property
+    def number(self) -> int:
+        return len(self.ends) - 1
+
+    def shapes(self, multiple_of: int = 1) -> Ints:
+        """Rows and width of each batch, padded: (batches, 2)."""
+        longest = np.maximum.reduceat(self.lengths, self.ends[:-1])
+        widths = -(-longest // multiple_of) * multiple_of
+        return np.stack([np.diff(self.ends), widths], axis=1)
+
+    def padded_steps(self, multiple_of: int = 1) -> int:
+        """The steps of all padded batches, padding included."""
+        return int(self.shapes(multiple_of).prod(axis=1).sum())
+
+    def padding_share(self, multiple_of: int = 1) -> float:
+        """The share of the padded batches that is padding; 0 where nothing is padded."""
+        steps = self.padded_steps(multiple_of)
+        return 1 - int(self.lengths.sum()) / steps if steps else 0.0
+
+    def truncated(self, maxlen: int) -> "Batches":
+        """The same rows in the same batches, cut to `maxlen` steps."""
+        return Batches(np.minimum(self.lengths, maxlen), self.ends)
 
 
 def quantile(lengths: Ints, share: float) -> int:
@@ -58,33 +87,36 @@ def histogram(lengths: Ints, most_bins: int = 16) -> list[Bin]:
     ]
 
 
-def widths(lengths: Ints, rows: int, multiple_of: int = 1) -> Ints:
-    """The padded width of each batch of `rows` rows."""
-    if lengths.size == 0:
-        return np.empty(0, np.int64)
-    longest = np.maximum.reduceat(lengths, np.arange(0, lengths.size, rows))
-    rounded: Ints = -(-longest // multiple_of) * multiple_of
-    return rounded
+def by_rows(lengths: Ints, rows: int) -> Batches:
+    """What `Stream.batch(rows=)` makes."""
+    return Batches(lengths, np.append(np.arange(0, lengths.size, rows), lengths.size))
 
 
-def padded_steps(lengths: Ints, rows: int, multiple_of: int = 1) -> int:
-    """The steps of all padded batches of `rows` rows, padding included."""
-    width = widths(lengths, rows, multiple_of)
-    missing = width.size * rows - lengths.size
-    return int(width.sum()) * rows - (missing * int(width[-1]) if missing else 0)
+def by_tokens(lengths: Ints, tokens: int) -> Batches:
+    """What `Stream.batch(tokens=)` makes, whose windows also end between row groups."""
+    budget = Budget(tokens, column="", bucket=True)
+    ordered, ends = [lengths[:0]], [np.zeros(1, np.int64)]
+    for first in range(0, lengths.size, WINDOW_ROWS):
+        window = lengths[first : first + WINDOW_ROWS]
+        order, cuts = budget.cut(window, None)
+        ordered.append(window[order])
+        ends.append(first + cuts[1:])
+    return Batches(np.concatenate(ordered), np.concatenate(ends))
 
 
-def padding_share(lengths: Ints, rows: int, multiple_of: int = 1) -> float:
-    """The share of the padded batches that is padding; 0 where nothing is padded."""
-    steps = padded_steps(lengths, rows, multiple_of)
-    return 1 - int(lengths.sum()) / steps if steps else 0.0
+def evenly(lengths: Ints, number: int) -> Batches:
+    """So many batches of rows as they come."""
+    return Batches(lengths, np.linspace(0, lengths.size, number + 1).astype(np.int64))
 
 
-def grouped(lengths: Ints, window: int) -> Ints:
-    """Lengths sorted inside each window of `window` rows."""
-    whole = lengths.size // window * window
-    windows = np.sort(lengths[:whole].reshape(-1, window), axis=1)
-    return np.concatenate([windows.reshape(-1), np.sort(lengths[whole:])])
+def tokens_for(lengths: Ints, rows: int) -> int:
+    """The power of two by which `Stream.batch(tokens=)` makes batches of about `rows` rows."""
+    return int(2 ** round(np.log2(rows * mean_cost(lengths))))
+
+
+def mean_cost(lengths: Ints) -> float:
+    """The mean steps of a row, of which an empty one has one: so `tokens=` counts."""
+    return float(np.maximum(lengths, 1).mean())
 
 
 def cut(lengths: Ints, maxlen: int) -> Cut:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.cli.lengths import WINDOW_BATCHES, grouped, padding_share, quantile
+from ragmask.cli.lengths import by_rows, by_tokens, quantile, tokens_for
 from ragmask.devices import Ints
 from ragmask.errors import InvalidInputError, MissingExtraError, StreamError
 
@@ -82,17 +82,17 @@ def _draw_lengths(axes: Any, name: str, lengths: Ints) -> None:
 
 
 def _draw_padding(axes: Any, lengths: Ints, sizes: Sequence[int]) -> None:
-    whole = np.sort(lengths)
-    orders: dict[str, Callable[[int], Ints]] = {
-        "in file order": lambda rows: lengths,
-        f"sorted in windows of {WINDOW_BATCHES} batches": lambda rows: grouped(
-            lengths, max(1, rows * WINDOW_BATCHES)
-        ),
-        "all rows sorted": lambda rows: whole,
-    }
-    for (label, order), colour in zip(orders.items(), _LINES, strict=True):
-        shares = [100 * padding_share(order(rows), max(1, rows)) for rows in sizes]
-        axes.plot(sizes, shares, "o-", color=colour, label=label, clip_on=False, zorder=3)
+    if lengths.size:
+        made = {
+            "batch(rows=), in file order": [by_rows(lengths, rows) for rows in sizes],
+            "batch(tokens=), by length": [
+                by_tokens(lengths, tokens_for(lengths, rows)) for rows in sizes
+            ],
+        }
+        for (label, each), colour in zip(made.items(), _LINES, strict=True):
+            rows = [lengths.size / batches.number for batches in each]
+            shares = [100 * batches.padding_share() for batches in each]
+            axes.plot(rows, shares, "o-", color=colour, label=label, clip_on=False, zorder=3)
     axes.set_title("what padding would waste", loc="left")
     axes.set_xlabel("rows of a batch")
     axes.set_ylabel("padding, % of the padded array")

@@ -14,6 +14,8 @@ from numba import types
 from numba.core import caching, config
 from numba.extending import intrinsic, overload
 
+_SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", 0))
+
 
 def njit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel on its first call, and keep the machine code on disk between processes.
@@ -39,6 +41,27 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
         function, nogil=True, error_model="numpy", forceinline=True, fastmath={"contract"}
     )
     return compiled
+
+
+class _NothingForNone:
+    """Lets a kernel on the GPU be launched with None, which is a pointer to nothing to it."""
+
+    def prepare_args(self, kind: Any, value: Any, **_: Any) -> Any:
+        return (types.CPointer(types.uint8), 0) if value is None else (kind, value)
+
+
+def cuda_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel for the GPU on its first launch: `kernel[blocks, threads, stream](...)`."""
+    from numba import cuda
+
+    return cuda.jit(function, **({} if _SIMULATED else {"extensions": [_NothingForNone()]}))
+
+
+def cuda_device(function: Callable[..., Any]) -> Any:
+    """Compile a function into the CUDA kernels that call it, a user's own among them."""
+    from numba import cuda
+
+    return cuda.jit(function, device=True, **({} if _SIMULATED else {"forceinline": True}))
 
 
 def by_precision(single: Callable[..., Any], double: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -86,11 +109,87 @@ def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
     return types.void(array, types.intp), codegen
 
 
+def _load_16_bytes(typing_context: Any, array: Any, index: Any) -> Any:
+    """The 16 bytes at `array[index]`, as two numbers. Their address is a multiple of 16."""
+    pair = types.UniTuple(types.uint64, 2)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address_of_16_bytes(context, builder, signature, args)
+        both = builder.load(address, align=16)
+        numbers = [builder.extract_element(both, ir.IntType(32)(place)) for place in (0, 1)]
+        return context.make_tuple(builder, pair, numbers)
+
+    return pair(array, types.intp), codegen
+
+
+def _store_16_bytes(typing_context: Any, array: Any, index: Any, pair: Any) -> Any:
+    """Put two numbers at `array[index]`, whose address is a multiple of 16."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address_of_16_bytes(context, builder, signature, args)
+        both = ir.Constant(address.type.pointee, ir.Undefined)
+        for place in (0, 1):
+            number = builder.extract_value(args[2], place)
+            both = builder.insert_element(both, number, ir.IntType(32)(place))
+        builder.store(both, address, align=16)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.UniTuple(types.uint64, 2)), codegen
+
+
+def _address_of_16_bytes(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    base = context.make_array(signature.args[0])(context, builder, args[0]).data
+    pair = ir.VectorType(ir.IntType(64), 2).as_pointer()
+    return builder.bitcast(builder.gep(base, [args[1]]), pair)
+
+
+def _load_uncompiled(array: Any, index: Any) -> Any:
+    return tuple(array[index : index + 16 // array.itemsize].view(np.uint64))
+
+
+def _store_uncompiled(array: Any, index: Any, pair: Any) -> None:
+    array[index : index + 16 // array.itemsize].view(np.uint64)[:] = pair
+
+
 bits_to_float32: Any = intrinsic(_bits_to_float32)
 # a hint, which code that runs uncompiled does without
 prefetch: Any = (
     (lambda array, index: None) if getattr(config, "DISABLE_JIT", 0) else intrinsic(_prefetch)
 )
+load_16_bytes: Any = _load_uncompiled if _SIMULATED else intrinsic(_load_16_bytes)
+store_16_bytes: Any = _store_uncompiled if _SIMULATED else intrinsic(_store_16_bytes)
+
+
+def computed_in(x: Any) -> Any:
+    """The type in which the numbers of an array are computed: float32 for float16, else its own."""
+    return np.float32 if x.dtype == np.float16 else x.dtype.type
+
+
+def bytes_of_item(x: Any) -> int:
+    """The bytes of an array's item, known when the kernel is compiled."""
+    size: int = x.itemsize
+    return size
+
+
+@overload(computed_in)
+def _computed_in(x: Any) -> Any:
+    name = str(getattr(x, "dtype", x))  # of an array, or of a number
+    dtype = np.dtype("float32" if name == "float16" else name).type
+
+    def number_type(x: Any) -> Any:
+        return dtype
+
+    return number_type
+
+
+@overload(bytes_of_item)
+def _bytes_of_item(x: Any) -> Any:
+    size = np.dtype(str(x.dtype)).itemsize
+
+    def item_size(x: Any) -> int:
+        return size
+
+    return item_size
 
 
 @cache
