@@ -83,10 +83,11 @@ def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:
         return _storage_here(_as_pyarrow(filesystem)), path
     if "://" not in path:
         return _storage_here(pafs.LocalFileSystem()), str(Path(path).expanduser())
-    # a glob is no URI: let pyarrow see the part before it
-    base, rest = _before_magic(path)
+    # a glob is no URI: let pyarrow see the part before it, and the options behind it
+    base, mark, options = path.partition("?")
+    base, rest = _before_magic(base)
     try:
-        found, root = pafs.FileSystem.from_uri(base)
+        found, root = _from_uri(base + mark + options)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise StreamError(f"{path}: {error}") from error
     except ImportError as error:
@@ -96,10 +97,24 @@ def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:
     return _storage_here(found), "/".join([root.rstrip("/"), rest]) if rest else root
 
 
+def _from_uri(uri: str) -> tuple[Any, str]:
+    """A file system of pyarrow's own, or else one of fsspec's."""
+    try:
+        found, root = pafs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid:
+        from fsspec.core import url_to_fs
+
+        other, root = url_to_fs(uri)
+        return _as_pyarrow(other), str(root)
+    return found, str(root)
+
+
 def _as_pyarrow(filesystem: Any) -> Any:
     if isinstance(filesystem, pafs.FileSystem):
         return filesystem
     if hasattr(filesystem, "protocol") and hasattr(filesystem, "open"):  # fsspec
+        if getattr(filesystem, "_pid", os.getpid()) != os.getpid():
+            filesystem = pickle.loads(pickle.dumps(filesystem))  # made before a fork
         return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
     raise UnsupportedTypeError(
         "filesystem must be a pyarrow.fs.FileSystem or an fsspec file system; "
@@ -174,7 +189,9 @@ def _before_magic(path: str) -> tuple[str, str]:
 
 
 def _relative(path: str, folder: str) -> str:
-    return PurePosixPath(path).relative_to(PurePosixPath(folder)).as_posix()
+    # a file system below a folder of another lists "/" without the slash
+    inner = PurePosixPath(path.lstrip("/"))
+    return inner.relative_to(PurePosixPath(folder.lstrip("/"))).as_posix()
 
 
 def _is_hidden(path: str) -> bool:

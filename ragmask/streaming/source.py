@@ -344,7 +344,8 @@ def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
     try:
         binds(schema.names)
     except pa.ArrowException as error:
+        why = str(error).splitlines()[0]
         raise InvalidInputError(
-            f"the filter {expression} does not fit the columns {', '.join(schema.names)}: {error}"
+            f"the filter {expression} does not fit the columns {', '.join(schema.names)}: {why}"
         ) from error
     return expression, tuple(name for name in schema.names if needs(name))
