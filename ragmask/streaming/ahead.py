@@ -20,15 +20,22 @@ AHEAD = _DECODERS + 1
 
 
 def run_ahead(
-    run: Callable[[Task], Done], tasks: Iterable[Task], ahead: int = AHEAD
+    run: Callable[[Task], Done],
+    tasks: Iterable[Task],
+    ahead: int = AHEAD,
+    stop: Callable[[], None] = lambda: None,
 ) -> Generator[Done, None, None]:
     """What `run` makes of each task, in order, at most `ahead` of them done or begun.
 
-    An error comes out where its result would have. Closing ends the threads. With `ahead` 0,
-    everything runs on the caller's thread.
+    An error comes out where its result would have. Closing ends the threads; `stop` is called
+    before they are waited for, and makes a `run` under way give up. With `ahead` 0, everything
+    runs on the caller's thread.
     """
     if ahead == 0:
-        yield from map(run, tasks)
+        try:
+            yield from map(run, tasks)
+        finally:
+            stop()
         return
     process = os.getpid()
     pool = ThreadPoolExecutor(min(_DECODERS, ahead, get_num_threads()), "ragmask-decode")
@@ -36,8 +43,7 @@ def run_ahead(
     coming = iter(tasks)
     try:
         while True:
-            if os.getpid() != process:  # a fork copies this loop, and not its threads
-                raise StreamError("this loop began before a fork: begin a new one in the child")
+            check_process(process)
             # the one about to be handed over is not ahead any more
             waiting.extend(
                 pool.submit(run, task) for task in islice(coming, ahead + 1 - len(waiting))
@@ -46,4 +52,11 @@ def run_ahead(
                 return
             yield waiting.popleft().result()
     finally:
+        stop()
         pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
+
+
+def check_process(process: int) -> None:
+    """Raise StreamError in any other process: a fork copies a loop, and not its threads."""
+    if os.getpid() != process:
+        raise StreamError("this loop began before a fork: begin a new one in the child")

@@ -151,7 +151,7 @@ class Epoch:
             columns = reader.read(self.order.spans(window)).columns
             return window, lengths_of(column, columns[column])
 
-        with closing(reader), closing(run_ahead(read, windows)) as done:
+        with closing(run_ahead(read, windows, stop=reader.close)) as done:
             yield from done
 
     def even(self) -> Even:
@@ -228,12 +228,8 @@ class Epoch:
             decoded = reader.read(self.order.spans(window))
             return arrangement.arrange(decoded.columns, decoded.row_ids, self.key(window))
 
-        decoded = run_ahead(read, windows, self.settings.prefetch)
-        try:
+        with closing(run_ahead(read, windows, self.settings.prefetch, reader.close)) as decoded:
             yield from decoded
-        finally:
-            reader.close()
-            decoded.close()
 
 
 def _beyond(done: int, items: int) -> InvalidInputError:

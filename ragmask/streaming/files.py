@@ -2,22 +2,26 @@
 
 import os
 import pickle
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 from pyarrow import fs as pafs
 
 from ragmask.errors import InvalidInputError, MissingExtraError, StreamError, UnsupportedTypeError
+from ragmask.streaming.retry import Retry
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 _SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 _MAGIC = "*?["
+_QUERY = re.compile(r"\?\w+=")  # in a URI; any other question mark is a glob's
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def _storage_here(filesystem: Any) -> Storage:
     return Storage(filesystem, os.getpid())
 
 
-def find_files(paths: Paths, filesystem: Any = None) -> tuple[Storage, tuple[Found, ...]]:
+def find_files(paths: Paths, filesystem: Any, retry: Retry) -> tuple[Storage, tuple[Found, ...]]:
     """The files that paths, folders and globs name, each folder's and glob's in sorted order."""
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not given:
@@ -72,7 +76,7 @@ def find_files(paths: Paths, filesystem: Any = None) -> tuple[Storage, tuple[Fou
         if storage is not None and not on.filesystem.equals(storage.filesystem):
             raise StreamError(f"{one}: all paths of a stream must be on one file system")
         storage = storage or on
-        found += _find(storage, path)
+        found += _find(storage, path, retry)
     assert storage is not None
     return storage, tuple(found)
 
@@ -80,14 +84,17 @@ def find_files(paths: Paths, filesystem: Any = None) -> tuple[Storage, tuple[Fou
 def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:
     """The file system a path is on, and the path there."""
     if filesystem is not None:
-        return _storage_here(_as_pyarrow(filesystem)), path
+        # fsspec knows paths under several names, and lists them under one
+        strip = getattr(filesystem, "_strip_protocol", str)
+        return _storage_here(_as_pyarrow(filesystem)), strip(path)
     if "://" not in path:
-        return _storage_here(pafs.LocalFileSystem()), str(Path(path).expanduser())
+        return _storage_here(pafs.LocalFileSystem()), _expanded(path)
     # a glob is no URI: let pyarrow see the part before it, and the options behind it
-    base, mark, options = path.partition("?")
-    base, rest = _before_magic(base)
+    query = _QUERY.search(path)
+    end = query.start() if query else len(path)
+    base, rest = _before_magic(path[:end])
     try:
-        found, root = _from_uri(base + mark + options)
+        found, root = _from_uri(base + path[end:])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise StreamError(f"{path}: {error}") from error
     except ImportError as error:
@@ -122,19 +129,32 @@ def _as_pyarrow(filesystem: Any) -> Any:
     )
 
 
-def _find(storage: Storage, path: str) -> list[Found]:
+def _expanded(path: str) -> str:
     try:
-        info = storage.filesystem.get_file_info(path)
-        if info.type == pafs.FileType.Directory:
-            return _in_folder(storage, path)
-        if info.type == pafs.FileType.File:
-            return [Found(path)]
-        if any(character in path for character in _MAGIC):
-            return _matching(storage, path)
-    except (OSError, pa.ArrowException) as error:
-        if isinstance(error, StreamError):
-            raise
+        return str(Path(path).expanduser())
+    except RuntimeError:  # a name that begins with ~, and is no user's
+        return str(Path(path))
+
+
+def _find(storage: Storage, path: str, retry: Retry) -> list[Found]:
+    try:
+        if storage.is_local:
+            return _look(storage, path)
+        return retry.run(lambda: _look(storage, path), path)
+    except StreamError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise StreamError(f"{path} cannot be listed: {error}") from error
+
+
+def _look(storage: Storage, path: str) -> list[Found]:
+    info = storage.filesystem.get_file_info(path)
+    if info.type == pafs.FileType.Directory:
+        return _in_folder(storage, path)
+    if info.type == pafs.FileType.File:
+        return [Found(path)]
+    if any(character in path for character in _MAGIC):
+        return _matching(storage, path)
     raise StreamError(f"{path}: there is no such file or folder")
 
 
@@ -169,11 +189,15 @@ def _list(storage: Storage, folder: str, recursive: bool) -> list[str]:
 
 
 def _matches(parts: list[str], pattern: list[str]) -> bool:
-    """Whether a path matches a glob, part by part; ** is any number of folders."""
+    """Whether a path matches a glob, part by part; ** is any number of folders.
+
+    As in a shell, only a pattern that begins with a dot matches a name that does.
+    """
     if not pattern:
         return not parts
     if pattern[0] == "**":
-        return any(_matches(parts[skip:], pattern[1:]) for skip in range(len(parts) + 1))
+        skipped = parts and not parts[0].startswith(".") and _matches(parts[1:], pattern)
+        return bool(skipped) or _matches(parts, pattern[1:])
     if not parts or (parts[0].startswith(".") and not pattern[0].startswith(".")):
         return False
     return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
@@ -200,9 +224,10 @@ def _is_hidden(path: str) -> bool:
 
 def _keys(path: str) -> tuple[tuple[str, str | None], ...]:
     """The keys and values of hive folders, as `year=2024/lang=de/part.parquet`."""
-    names = [part.partition("=")[0] for part in path.split("/")[:-1] if "=" in part]
-    if not names:
-        return ()
-    schema = pa.schema([(name, pa.string()) for name in dict.fromkeys(names)])
-    values = pads.get_partition_keys(pads.HivePartitioning(schema).parse(path))
-    return tuple((name, values.get(name)) for name in schema.names)
+    keys: dict[str, str | None] = {}
+    for part in path.split("/")[:-1]:
+        name, equals, value = part.partition("=")
+        if name and equals:
+            text = None if value == _NO_VALUE else unquote(value, errors="strict")
+            keys.setdefault(unquote(name, errors="strict"), text)
+    return tuple(keys.items())

@@ -45,7 +45,11 @@ class Reader:
     def read(self, spans: list[Span]) -> Decoded:
         """The rows of a window, in file order and one piece: a copy only where it has to join."""
         groups = self._source.groups
-        runs = groupby(sorted(spans), key=lambda span: groups[span.group].file.path)
+
+        def found(span: Span) -> Any:
+            return groups[span.group].file.path, groups[span.group].keys
+
+        runs = groupby(sorted(spans), key=found)
         parts = [self._read_run(list(run)) for _, run in runs]
         if len(parts) == 1:
             return parts[0]
@@ -121,7 +125,8 @@ class Reader:
             return opened.read_row_groups(
                 indices, columns=self._source.in_files(self._columns), use_threads=False
             )
-        return pa.Table.from_batches([opened.get_batch(index) for index in indices])
+        table = pa.Table.from_batches([opened.get_batch(index) for index in indices])
+        return table.select(self._source.in_files(self._columns))
 
     def _opened(self, file: File) -> Any:
         """A local file, opened once a thread."""

@@ -1,19 +1,33 @@
 """Reads from afar: tried again where they fail, and given up on where they stall."""
 
+import atexit
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from ragmask.errors import StreamError
+from ragmask.errors import InvalidInputError, RagmaskError, StreamError
 from ragmask.layout import check_count
 
 Result = TypeVar("Result")
 
+_NAME = "ragmask-read"
 _FIRST_WAIT = 0.1  # seconds; each further one is twice as long
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_LONGEST_WAIT = 10.0
+_MOST_AT_EXIT = 5.0
+# another try cannot change these; anything else may be the network's, whatever a client calls it
+_FINAL = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    MemoryError,
+    RagmaskError,
+)
 
 
 @dataclass(frozen=True)
@@ -25,23 +39,29 @@ class Retry:
 
     def __post_init__(self) -> None:
         check_count("retries", self.retries)
+        seconds = self.timeout
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0:
+            raise InvalidInputError(f"timeout must be a number of seconds above 0; got {seconds!r}")
 
-    def run(self, read: Callable[[], Result], what: object, stop: threading.Event) -> Result:
+    def run(
+        self, read: Callable[[], Result], what: object, stop: threading.Event | None = None
+    ) -> Result:
         """What `read` gives. Raises StreamError, naming `what`, once no try is left.
 
         An error that another try cannot change is raised at once, as it is.
         """
+        stop = stop or threading.Event()
         for attempt in range(self.retries + 1):
             try:
                 return _within(self.timeout, read, stop)
-            except (OSError, EOFError) as error:
-                if isinstance(error, _FINAL | StreamError):
-                    raise
+            except _FINAL:
+                raise
+            except Exception as error:
                 if attempt == self.retries:
                     raise StreamError(
                         f"{what} cannot be read, after {attempt + 1} tries: {error}"
                     ) from error
-            if stop.wait(_FIRST_WAIT * 2**attempt):
+            if stop.wait(min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT)):
                 raise StreamError(f"{what}: the stream was closed")
         raise AssertionError
 
@@ -52,6 +72,7 @@ def _within(seconds: float, read: Callable[[], Result], stop: threading.Event) -
     A read that hangs cannot be stopped, only left: it runs on a thread of its own, which ends
     when the read does, or with the process.
     """
+    _leave_none_behind()
     answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
     def answer() -> None:
@@ -60,7 +81,7 @@ def _within(seconds: float, read: Callable[[], Result], stop: threading.Event) -
         except BaseException as error:
             answers.put((False, error))
 
-    threading.Thread(target=answer, name="ragmask-read", daemon=True).start()
+    threading.Thread(target=answer, name=_NAME, daemon=True).start()
     end = time.monotonic() + seconds
     while True:
         try:
@@ -74,3 +95,19 @@ def _within(seconds: float, read: Callable[[], Result], stop: threading.Event) -
             if done:
                 return result  # type: ignore[no-any-return]
             raise result
+
+
+@cache
+def _leave_none_behind() -> None:
+    """Let reads that were given up on end before the interpreter does, if they are not long.
+
+    One that comes back into an interpreter that is being torn down would crash it.
+    """
+
+    def wait() -> None:
+        end = time.monotonic() + _MOST_AT_EXIT
+        for thread in threading.enumerate():
+            if thread.name == _NAME:
+                thread.join(max(0.0, end - time.monotonic()))
+
+    atexit.register(wait)

@@ -7,11 +7,14 @@ of an Arrow IPC file.
 import difflib
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import compress, product
+from operator import and_
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -25,6 +28,8 @@ from ragmask.streaming.retry import Retry
 
 _PARQUET_MAGIC, _ARROW_MAGIC = b"PAR1", b"ARROW1"
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
+_MOST_FLOATS = 3  # columns of a filter, up to which statistics are looked at
+_WHOLE = re.compile(r"-?[0-9]{1,18}")  # what int64 holds for certain
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Source:
         if nulls not in ("empty", "error"):
             raise InvalidInputError(f'nulls must be "empty" or "error"; got {nulls!r}')
         retry = retry or Retry()
-        storage, found = find_files(paths, filesystem)
+        storage, found = find_files(paths, filesystem, retry)
         first = read_footer(storage, found[0].path, memory_map, retry)
         keys = _key_schema(found, first)
         names = [*first.schema.names, *keys.names]
@@ -168,15 +173,38 @@ class Source:
         """The row groups that may hold rows the filter keeps; None where it cannot be told."""
         if self.filter is None or file.format != "parquet":
             return None
+        types = [self.full_schema.field(name).type for name in self.filter_columns]
+        if any(map(pa.types.is_struct, types)):
+            return None
         keys = self.key_values(found.keys)
-        fragment = pads.ParquetFileFormat().make_fragment(
-            file.path,
-            self.storage.here().filesystem,
-            partition_expression=_equal(keys) if keys else None,
-        )
+        in_file = [name for name in self.filter_columns if name not in keys]
+        fields = [file.schema.field(name) for name in in_file]
+        nans = [
+            (field.name, pa.scalar(float("nan"), field.type))
+            for field in fields
+            if pa.types.is_floating(field.type)
+        ]
+        if len(nans) > _MOST_FLOATS:
+            return None
+        storage = self.storage.here()
+
+        def read() -> set[int]:
+            left = set()
+            # statistics pass over NaNs: a row group is ruled out where NaNs would be too
+            for chosen in product([False, True], repeat=len(nans)):
+                fragment = pads.ParquetFileFormat().make_fragment(
+                    file.path,
+                    storage.filesystem,
+                    partition_expression=_equal(keys | dict(compress(nans, chosen))),
+                )
+                subset = fragment.subset(self.filter, schema=self.full_schema)
+                left |= {group.id for group in subset.row_groups}
+            return left
+
         try:
-            subset = fragment.subset(self.filter, schema=self.full_schema)
-            return {group.id for group in subset.row_groups}
+            return read() if storage.is_local else self.retry.run(read, file.path)
+        except StreamError:
+            raise
         except (OSError, pa.ArrowException) as error:
             raise StreamError(f"{file.path} cannot be filtered: {error}") from error
 
@@ -300,22 +328,19 @@ def _key_schema(found: tuple[Found, ...], first: File) -> Any:
             texts.setdefault(name, set()).add(text)
     fields = []
     for name, values in texts.items():
-        whole = all(text is None or text.lstrip("-").isdecimal() for text in values)
+        whole = all(text is None or _WHOLE.fullmatch(text) for text in values)
         if name not in first.schema.names:
             fields.append(pa.field(name, pa.int64() if whole else pa.string()))
     return pa.schema(fields)
 
 
-def _equal(keys: dict[str, Any]) -> Any:
-    """An expression that says what all rows of a folder have in common."""
+def _equal(values: dict[str, Any]) -> Any:
+    """An expression that says what some rows have in common; None where that is nothing."""
     parts = [
         pads.field(name) == value if value.is_valid else pads.field(name).is_null()
-        for name, value in keys.items()
+        for name, value in values.items()
     ]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole & part
-    return whole
+    return reduce(and_, parts) if parts else None
 
 
 def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
@@ -326,6 +351,9 @@ def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
         expression = pq.filters_to_expression(given)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"the filter {given!r} cannot be read: {error}") from error
+
+    if "FieldPath(" in str(expression):
+        raise InvalidInputError(f"the filter {expression} must give columns by name")
 
     def binds(names: list[str]) -> bool:
         part = pa.schema([schema.field(name) for name in names])

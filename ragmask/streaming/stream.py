@@ -1,9 +1,9 @@
 """Stream: a data set as batches, decoded ahead in the background, in bounded memory."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 from ragmask.arrow import Nulls
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import check_count
+from ragmask.streaming.ahead import check_process
 from ragmask.streaming.arrange import PACKED, Budget, Packing, Rows, padded_steps
 from ragmask.streaming.batch import Batch, delivered
 from ragmask.streaming.columns import is_list
@@ -373,7 +374,7 @@ class Stream:
 
     def _batches(self, start: State) -> Iterator[Batch]:
         """The batches from `start` to the end of its epoch."""
-        progress = self._progress
+        progress, process = self._progress, os.getpid()
         with closing(self._epoch(start).deliver(start)) as deliveries:
             for part, state, repeated in deliveries:
                 batch = Batch(part.columns)
@@ -387,9 +388,10 @@ class Stream:
                     )
                 progress.last = state
                 yield delivered(batch, state, part.row_ids, repeated)
+                check_process(process)
         progress.epoch, progress.start, progress.last = start.epoch + 1, None, None
 
-    def to_parquet(self, path: str | PathLike[str], *, progress: Advance | None = None) -> int:
+    def to_parquet(self, path: str | os.PathLike[str], *, progress: Advance | None = None) -> int:
         """Write the batches, or the rows as they lie, to a Parquet file; returns its rows.
 
         The file appears under its name when it is whole, and not at all after an error. Row
