@@ -7,9 +7,11 @@ PEERS = (
     "duckdb",
     "jax",
     "keras",
+    "moto",
     "onnx",
     "onnxruntime",
     "polars",
+    "s3fs",
     "torch",
     "torchdata",
 )

@@ -1,6 +1,9 @@
 """Streams under torch's DataLoader, and torchdata's StatefulDataLoader."""
 
+import datetime
 import json
+import os
+import pickle
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +21,10 @@ ROWS = 230
 WAYS = [(0, None)] + [
     (workers, method) for method in ("fork", "spawn", "forkserver") for workers in (1, 2)
 ]
-# Python warns of a fork beside threads
+# Python and JAX, which other tests import, warn of a fork beside threads
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:os.fork.* was called:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # torchdata's
 ]
 
@@ -38,6 +42,25 @@ def path(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "rows.parquet"
     pq.write_table(table, path, row_group_size=19)
     return path
+
+
+@pytest.fixture(scope="module")
+def skewed(tmp_path_factory):
+    """The first of two workers has ten times as many batches as the second."""
+    lengths = [30] * 40 + [1] * (ROWS - 40)
+    table = pa.table({"ids": [[row] * length for row, length in enumerate(lengths)]})
+    path = tmp_path_factory.mktemp("data") / "skewed.parquet"
+    pq.write_table(table, path, row_group_size=20)
+    return path
+
+
+def skewed_dataset(path):
+    return StreamDataset(rm.stream(path).batch(tokens=60, column="ids"))
+
+
+def states_of(batches):
+    """The last state seen from each worker."""
+    return list({batch.state["rank"]: batch.state for batch in batches}.values())
 
 
 def dataset_of(path, rank=0, world_size=1, even=False, **batch):
@@ -82,9 +105,8 @@ def test_every_row_comes_once_and_its_state_resumes(path, workers, method):
     # the start of a process takes a second, but for a fork
     some = len(batches) // 2
     for seen in [some] if method in ("spawn", "forkserver") else [1, 2, some, len(batches)]:
-        states = {batch.state["rank"]: batch.state for batch in batches[:seen]}
         again = dataset_of(path)
-        again.load_state_dict(json.loads(json.dumps(list(states.values()))))
+        again.load_state_dict(json.loads(json.dumps(states_of(batches[:seen]))))
         rest = list(loader_of(again, workers, method))
         # batches of several workers come in turns, which begin anew
         assert sorted(rows_of(rest)) == sorted(rows_of(batches[seen:]))
@@ -96,11 +118,60 @@ def test_every_row_comes_once_and_its_state_resumes(path, workers, method):
 @pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2), (2, 1), (1, 2)])
 def test_what_is_left_goes_to_another_number_of_workers(path, before, after, seen):
     batches = list(loader_of(dataset_of(path), before, "fork" if before else None))
-    states = {batch.state["rank"]: batch.state for batch in batches[:seen]}
     dataset = dataset_of(path)
-    dataset.load_state_dict(list(states.values()))
+    dataset.load_state_dict(states_of(batches[:seen]))
     rest = list(loader_of(dataset, after, "fork" if after else None))
     assert sorted(rows_of(batches[:seen]) + rows_of(rest)) == list(range(ROWS))
+
+
+@pytest.mark.parametrize("after", [0, 2, 3])
+@pytest.mark.parametrize("seen", [1, 5, 20])
+def test_what_was_resumed_resumes_again(skewed, seen, after):
+    first = list(loader_of(skewed_dataset(skewed), 2, "fork"))[:10]
+    dataset = skewed_dataset(skewed)
+    dataset.load_state_dict(states_of(first))
+    # the second worker came to its end before, and is not seen again
+    second = list(loader_of(dataset, 2, "fork"))[:seen]
+    assert {batch.state["rank"] for batch in second} == {0}
+    dataset = skewed_dataset(skewed)
+    dataset.load_state_dict(states_of(second))
+    rest = list(loader_of(dataset, after, "fork" if after else None))
+    assert sorted(rows_of([*first, *second, *rest])) == list(range(ROWS))
+
+
+def test_a_state_loaded_into_workers_that_persist_is_refused(path):
+    dataset = dataset_of(path)
+    loader = loader_of(dataset, 2, "fork", persistent_workers=True)
+    batches = list(loader)
+    dataset.load_state_dict(states_of(batches[:3]))
+    with pytest.raises(rm.StreamError, match="make a new DataLoader"):
+        list(loader)
+    assert sorted(rows_of(loader_of(dataset, 2, "fork"))) == sorted(rows_of(batches[3:]))
+
+
+def test_the_state_of_the_main_process_follows_what_is_loaded_and_set(path):
+    dataset = dataset_of(path)
+    batches = list(dataset)
+    assert dataset.state_dict()["epoch"] == 1
+    dataset.load_state_dict(batches[2].state)
+    assert dataset.state_dict() == batches[2].state | {"began": dataset.state_dict()["began"]}
+    assert rows_of(dataset) == rows_of(batches[3:])
+    dataset.set_epoch(5)
+    assert (dataset.state_dict()["epoch"], dataset.state_dict()["place"]) == (5, [0, 0, 0])
+
+
+def test_a_loop_open_at_a_fork_ends_in_the_child(path):
+    batches = iter(dataset_of(path))
+    next(batches)
+    child = os.fork()
+    if child == 0:
+        try:
+            next(batches)
+        except rm.StreamError:
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert len(list(batches)) > 0
 
 
 @pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
@@ -117,9 +188,8 @@ def test_epochs_differ_and_a_loaded_one_is_gone_on_with_once(path, workers, pers
     assert all(sorted(order) == list(range(ROWS)) for order in orders)
 
     # stopped in the second epoch: the first worker has begun it, and others may not have
-    states = {batch.state["rank"]: batch.state for batch in [*epochs[0], epochs[1][0]]}
     again = dataset_of(path)
-    again.load_state_dict(list(states.values()))
+    again.load_state_dict(states_of([*epochs[0], epochs[1][0]]))
     loader = loader_of(again, workers, "fork" if workers else None, **options)
     again.set_epoch(1)
     assert sorted(rows_of(list(loader))) == sorted(rows_of(epochs[1][1:]))
@@ -154,6 +224,13 @@ def test_a_rank_of_which_nothing_was_seen_is_missed(path):
         next(iter(dataset))
 
 
+def test_ranks_in_different_epochs_are_not_of_one_moment(path):
+    first, second = list(dataset_of(path, 0, 2)), dataset_of(path, 1, 2)
+    second.set_epoch(1)
+    with pytest.raises(rm.InvalidInputError, match="rank 0 stands in epoch 0 and rank 1 in epoch"):
+        dataset_of(path).load_state_dict([first[0].state, next(iter(second)).state])
+
+
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("every", [1, 3])
 def test_the_stateful_loader_goes_on(path, workers, every):
@@ -179,16 +256,81 @@ def test_the_stateful_loader_goes_on(path, workers, every):
         assert [rows_of([batch]) for batch in second] == whole[seen:]
 
 
+def stateful_loader(dataset, workers):
+    return loader_of(dataset, workers, "fork" if workers else None, StatefulDataLoader)
+
+
+@pytest.mark.parametrize("seen", [4, 5, 12, -1])
+def test_a_worker_done_before_others_stays_done_in_the_stateful_loader(skewed, seen):
+    whole = [rows_of([batch]) for batch in stateful_loader(skewed_dataset(skewed), 2)]
+    first = stateful_loader(skewed_dataset(skewed), 2)
+    batches = iter(first)
+    for _ in whole[:seen]:
+        batch = next(batches)
+    second = stateful_loader(skewed_dataset(skewed), 2)
+    second.load_state_dict(first.state_dict())
+    rest = list(second)
+    assert [rows_of([batch]) for batch in rest] == whole[seen:]
+    assert batch.state["rank"] == 0
+
+    # each worker was given its own state, and batches after that know of no other
+    dataset = skewed_dataset(skewed)
+    dataset.load_state_dict(rest[0].state)
+    with pytest.raises(rm.InvalidInputError, match="without rank 1: pass the states of all 2"):
+        next(iter(dataset))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_stateful_loader_goes_on_to_the_next_epoch(path, workers):
+    dataset = dataset_of(path)
+    dataset.set_epoch(4)
+    first = stateful_loader(dataset, workers)
+    list(first)
+    dataset = dataset_of(path)
+    second = stateful_loader(dataset, workers)
+    second.load_state_dict(first.state_dict())
+    for epoch in (5, 6):
+        dataset.set_epoch(epoch)
+        batches = list(second)
+        assert {batch.state["epoch"] for batch in batches} == {epoch}
+        assert sorted(rows_of(batches)) == list(range(ROWS))
+
+
+def test_columns_that_torch_does_not_have_pass_through(tmp_path):
+    days = [datetime.datetime(2020, 1, day) for day in range(1, 29)]
+    names = [f"{day:%A}" for day in days]
+    table = pa.table({"day": days, "name": names, "count": [None, *range(27)], "ids": [[1]] * 28})
+    pq.write_table(table, tmp_path / "days.parquet")
+    dataset = StreamDataset(rm.stream(tmp_path / "days.parquet").batch(rows=2))
+    batches = list(loader_of(dataset, 1, "fork"))
+    assert [day for batch in batches for day in batch["day"].to_pylist()] == days
+    assert [name for batch in batches for name in batch["name"].to_pylist()] == names
+    assert batches[0]["count"].tolist() == [None, 0]
+    # a slice is sent without the rows around it
+    assert all(batch["name"].get_total_buffer_size() < 100 for batch in batches)
+
+
+def test_pinned_batches_keep_their_state(path, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *device: tensor.clone())
+    batch = next(iter(dataset_of(path)))
+    pinned = torch.utils.data._utils.pin_memory.pin_memory(batch)
+    assert isinstance(pinned, TensorBatch)
+    assert pinned["label"].tolist() == batch["label"].tolist()
+    for other in (pinned, pickle.loads(pickle.dumps(batch))):
+        assert (other.state, other.num_rows) == (batch.state, batch.num_rows)
+        assert other.row_ids.tolist() == batch.row_ids.tolist()
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_batches_are_converted_where_they_are_read(path, method):
     stream = rm.stream(path).batch(rows=50)
     loader = loader_of(StreamDataset(stream, convert=padded), 1, method)
     for batch in loader:
         assert set(batch) == {"ids", "mask"}
+        assert batch["mask"].shape == batch["ids"].shape
         assert (
-            batch["mask"].sum()
-            == (batch["ids"].shape[1] * len(batch.row_ids)) - (~batch["mask"]).sum()
-        )
+            batch["ids"][batch["mask"]].numpy() == np.repeat(batch.row_ids, batch["mask"].sum(1))
+        ).all()
         assert batch.state["workers"] == 1
 
 
@@ -198,7 +340,7 @@ def test_a_conversion_to_something_else_is_refused(path):
         next(iter(dataset))
     with pytest.raises(rm.UnsupportedTypeError, match="takes a Stream; got str"):
         StreamDataset("rows.parquet")
-    for state in ([], {}, [{"rank": 0}], [3]):
+    for state in ([], {}, [{"rank": 0}], [3], {"epoch": None, "rank": 0}, {"epoch": 0}):
         with pytest.raises(rm.InvalidInputError, match="load_state_dict takes the states"):
             dataset.load_state_dict(state)
 
