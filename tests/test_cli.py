@@ -1,6 +1,7 @@
 """The command line: its numbers against plain loops, its output as a person gets it."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.filesize import decimal
 from typer.testing import CliRunner
 
 import ragmask as rm
@@ -20,16 +22,18 @@ from ragmask.cli.app import app
 from ragmask.cli.demo import draw_row
 from ragmask.cli.inspect import bar, batch_sizes
 from ragmask.cli.lengths import (
+    Batches,
+    by_rows,
+    by_tokens,
     cut,
-    grouped,
+    evenly,
     histogram,
-    padded_steps,
-    padding_share,
     quantile,
-    widths,
+    tokens_for,
 )
 from ragmask.cli.measure import measure_array
 from ragmask.data import JAPANESE_VOWELS
+from ragmask.streaming.plan import Window
 from tests.interpreters import run_python
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=60).map(lambda rows: np.array(rows, np.int64))
@@ -96,23 +100,50 @@ def batches_of(lengths, rows):
 
 @given(LENGTHS, st.integers(1, 70), st.integers(1, 9))
 def test_padding_against_plain_loops(lengths, rows, multiple_of):
-    expected_widths, steps = [], 0
+    shapes, steps = [], 0
     for batch in batches_of(lengths.tolist(), rows):
         width = max(batch)
         while width % multiple_of:
             width += 1
-        expected_widths.append(width)
+        shapes.append([len(batch), width])
         steps += width * len(batch)
-    assert widths(lengths, rows, multiple_of).tolist() == expected_widths
-    assert padded_steps(lengths, rows, multiple_of) == steps
+    made = by_rows(lengths, rows)
+    assert made.shapes(multiple_of).tolist() == shapes
+    assert made.padded_steps(multiple_of) == steps
     share = 1 - sum(lengths.tolist()) / steps if steps else 0
-    assert padding_share(lengths, rows, multiple_of) == pytest.approx(share)
+    assert made.padding_share(multiple_of) == pytest.approx(share)
 
 
-@given(LENGTHS, st.integers(1, 70))
-def test_grouped_sorts_each_window(lengths, window):
-    expected = [length for part in batches_of(lengths.tolist(), window) for length in sorted(part)]
-    assert grouped(lengths, window).tolist() == expected
+@given(LENGTHS, st.integers(1, 500), st.integers(1, 70))
+def test_batches_by_tokens_keep_the_limit_and_every_row(lengths, tokens, window):
+    firsts = range(0, len(lengths), window)
+    windows = [Window(first, min(first + window, len(lengths))) for first in firsts]
+    made = by_tokens(lengths, windows, tokens)
+    for one in windows:
+        inside = slice(one.first, one.last)
+        assert made.lengths[inside].tolist() == sorted(lengths[inside].tolist())
+        assert one.first in made.ends
+    assert all(rows * width <= tokens or rows == 1 for rows, width in made.shapes().tolist())
+    assert made.ends[-1] == len(lengths)
+
+
+@given(SOME_LENGTHS, st.integers(1, 60))
+def test_batches_evenly_are_so_many_and_differ_by_one_row(lengths, number):
+    number = min(number, len(lengths))
+    made = evenly(lengths, number)
+    rows = made.shapes()[:, 0]
+    assert (made.number, rows.sum()) == (number, len(lengths))
+    assert rows.max() - rows.min() <= 1
+
+
+def test_tokens_count_an_empty_row_as_a_step():
+    assert tokens_for(np.zeros(10, np.int64), 64) == 64
+    assert tokens_for(np.array([31, 33]), 64) == 2048
+
+
+def test_truncated_keeps_the_batches():
+    made = Batches(np.array([1, 5, 9]), np.array([0, 2, 3])).truncated(4)
+    assert made.shapes().tolist() == [[2, 4], [1, 4]]
 
 
 @given(SOME_LENGTHS, st.floats(0, 1))
@@ -174,43 +205,61 @@ def test_batch_sizes_fit_the_rows():
 # -- advice -------------------------------------------------------------------------------
 
 
+def advise_in_one_window(lengths):
+    return advise(lengths, [Window(0, lengths.size)])
+
+
 def test_equal_rows_need_no_advice():
-    advice = advise(np.full(1000, 16))
-    assert (advice.window, advice.maxlen, advice.multiple_of) == (None, None, None)
+    advice = advise_in_one_window(np.full(1000, 16))
+    assert (advice.tokens, advice.maxlen, advice.multiple_of) == (None, None, None)
     assert "no padding" in advice.reasons[-1][1]
 
 
 def test_sorted_rows_are_left_in_file_order():
-    advice = advise(np.sort(np.random.default_rng(0).integers(1, 100, 20_000)))
-    assert advice.window is None
+    lengths = np.sort(np.random.default_rng(0).integers(1, 100, 20_000))
+    advice = advise_in_one_window(lengths)
+    assert (advice.rows, advice.tokens) == (256, None)
     assert advice.reasons[1][0] == "file order"
 
 
-def test_a_long_tail_is_sorted_cut_and_rounded():
+def test_a_long_tail_is_batched_by_length_and_cut():
     lengths = np.random.default_rng(0).lognormal(3, 1.2, 50_000).astype(np.int64)
-    advice = advise(lengths)
-    assert advice.window == 16 * advice.rows
+    advice = advise_in_one_window(lengths)
+    assert (advice.rows, advice.tokens) == (None, 16_384)
     assert advice.maxlen is not None
     assert np.mean(lengths > advice.maxlen) < 0.01
-    assert advice.multiple_of == 8
+    assert advice.multiple_of is None  # the batches' rows would differ all the same
+
+
+def test_widths_are_rounded_where_that_leaves_fewer_shapes():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(100, 4000, 20_000)
+    advice = advise_in_one_window(np.sort(lengths))
+    assert (advice.rows, advice.tokens, advice.multiple_of) == (8, None, 64)
+    advice = advise_in_one_window(lengths)
+    assert (advice.rows, advice.tokens, advice.multiple_of) == (None, 16_384, 64)
 
 
 @given(SOME_LENGTHS.filter(lambda lengths: lengths.any()))
 def test_any_lengths_can_be_advised(lengths):
-    advice = advise(lengths)
-    assert advice.rows >= 8
+    advice = advise_in_one_window(lengths)
+    assert (advice.rows is None) != (advice.tokens is None)
+    assert (advice.rows or advice.tokens) >= 8
     assert all(setting and reason for setting, reason in advice.reasons)
 
 
 @pytest.mark.parametrize(
-    "advice", [Advice(64), Advice(64, maxlen=8), Advice(32, 128, maxlen=20, multiple_of=8)]
+    "advice", [Advice(64), Advice(64, maxlen=8), Advice(tokens=512, maxlen=20, multiple_of=8)]
 )
 def test_the_code_that_is_advised_runs(advice):
     text = code(advice, "path", "frames", 'batch["frames"]')
-    names = {"rm": rm, "np": np, "path": JAPANESE_VOWELS}
-    exec(text, names)
-    assert isinstance(names["padded"], rm.Padded)
-    assert names["padded"].shape[1] <= (29 if advice.maxlen is None else 24)
+    for_training = text.replace("# for training: ", "")
+    assert (text != for_training) == (advice.tokens is not None)
+    for one in (text, for_training):
+        names = {"rm": rm, "path": JAPANESE_VOWELS}
+        exec(one, names)
+        assert isinstance(names["padded"], rm.Padded)
+        assert names["padded"].shape[1] <= (29 if advice.maxlen is None else 24)
 
 
 # -- measuring ----------------------------------------------------------------------------
@@ -274,8 +323,54 @@ def test_inspect_prints_the_waste_of_real_batches():
         for batch in rm.stream(JAPANESE_VOWELS, columns=["frames"]).batch(rows=rows):
             steps += batch["frames"].n_steps
             padded += batch["frames"].to_padded().mask.size
-        line = next(line for line in shown.splitlines() if line.strip().startswith(f"{rows} rows"))
-        assert line.split()[2] == percent(1 - steps / padded)
+        line = next(line for line in shown.splitlines() if line.strip().startswith(f"{rows}  "))
+        _, before, tokens, after = line.split()
+        assert before == percent(1 - steps / padded)
+        assert after == measured_padding(JAPANESE_VOWELS, "frames", int(tokens.replace(",", "")))
+
+
+def measured_padding(path, column, tokens):
+    report = rm.stream(path, [column]).batch(tokens=tokens, column=column).measure_padding()
+    return percent(1 - report.real / report.padded)
+
+
+def test_the_padding_that_inspect_promises_is_what_the_stream_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lengths = np.random.default_rng(0).lognormal(1, 1, 150_000).astype(np.int64)
+    values, offsets = np.zeros(lengths.sum(), np.int8), np.append(0, lengths.cumsum())
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+    pq.write_table(pa.table({"ids": lists}), "long.parquet", row_group_size=60_000)
+    shown = " ".join(run("inspect", "long.parquet").stdout.split())
+    tokens = int(re.search(r"batch\(tokens=(\d+), column=\"ids\"\)", shown)[1])
+    promised = re.search(r"take padding from \S+ to ([^\s,]+),", shown)[1]
+    assert promised == measured_padding("long.parquet", "ids", tokens)
+
+
+def code_shown(*arguments):
+    """The advised code, as it is printed at the end."""
+    shown = run("inspect", *arguments).stdout
+    return "\n".join(line[2:] for line in shown[shown.rindex("  stream = ") :].splitlines())
+
+
+def test_what_inspect_prints_runs(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [["word"] * length for length in rng.integers(0, 60, 500)]
+    for key in ("year=2023", "year=2024"):
+        (tmp_path / key).mkdir()
+        pq.write_table(pa.table({"words": rows}), tmp_path / key / "part.parquet")
+    uri = tmp_path.as_uri()
+    for path in (tmp_path, uri, f"{uri}/**/*.parquet"):
+        shown = run("inspect", path).stdout
+        assert shown.startswith("2 files  1,000 rows, ")
+        assert "year   int64" in shown
+        text = code_shown(path)
+        assert 'column="words"' in text
+        names = {"rm": rm}
+        exec(text, names)
+        assert isinstance(names["padded"], rm.Padded)
+    alone = tmp_path / "year=2023" / "part.parquet"
+    size = decimal(alone.stat().st_size)
+    assert run("inspect", alone.as_uri()).stdout.splitlines()[0].endswith(f"500 rows, {size}")
 
 
 def test_inspect_every_kind_of_list(small):

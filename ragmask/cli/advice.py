@@ -1,6 +1,7 @@
 """Batch settings that fit the lengths of a column, each with its reason. Pure functions."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,7 @@ from ragmask.cli.lengths import (
     tokens_for,
 )
 from ragmask.devices import Ints
+from ragmask.streaming.plan import Window
 
 # Enough work for a batch to be worth its overhead, and small beside any memory.
 _STEPS_A_BATCH = 16_384
@@ -36,8 +38,8 @@ class Advice:
     """(setting, why), in the order they should be read."""
 
 
-def advise(lengths: Ints) -> Advice:
-    """Settings for these rows. At least one row must have a step."""
+def advise(lengths: Ints, windows: Sequence[Window]) -> Advice:
+    """Settings for these rows, streamed in these windows. At least one row must have a step."""
     advice = Advice()
     rows = _rows_of_a_batch(lengths)
     if int(lengths.min()) == int(lengths.max()):
@@ -45,7 +47,7 @@ def advise(lengths: Ints) -> Advice:
         why = f"every row has {int(lengths[0]):,} steps: there is no padding"
         advice.reasons.append(("nothing else", why))
         return advice
-    batches = _advise_order(advice, rows, lengths)
+    batches = _advise_order(advice, rows, lengths, windows)
     batches = _advise_maxlen(advice, batches)
     _advise_multiple(advice, batches)
     return advice
@@ -65,10 +67,10 @@ def _advise_rows(advice: Advice, rows: int, lengths: Ints) -> None:
     advice.reasons.append((f"rows={rows}", why))
 
 
-def _advise_order(advice: Advice, rows: int, lengths: Ints) -> Batches:
+def _advise_order(advice: Advice, rows: int, lengths: Ints, windows: Sequence[Window]) -> Batches:
     """Batches by length, where that pays, and else in file order."""
     tokens = tokens_for(lengths, rows)
-    bucketed = by_tokens(lengths, tokens)
+    bucketed = by_tokens(lengths, windows, tokens)
     as_many = evenly(lengths, bucketed.number)
     after = percent(bucketed.padding_share())
     # by the size of the arrays: shares near 100% hardly differ where sizes differ manifold

@@ -17,11 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ragmask import arrow
-from ragmask.cli.advice import advise, code, percent, quoted
+from ragmask.cli.advice import Advice, advise, code, percent, quoted
 from ragmask.cli.lengths import QUANTILES, by_rows, by_tokens, histogram, quantile, tokens_for
 from ragmask.cli.measure import Measured, measure, ragged_columns
 from ragmask.cli.progress import progress_bar
 from ragmask.devices import Ints
+from ragmask.streaming.epoch import WINDOW_ROWS
+from ragmask.streaming.plan import Order, Window
 from ragmask.streaming.source import Source
 
 _BATCH_ROWS = (32, 64, 128, 256, 512, 1024)
@@ -44,13 +46,16 @@ def run(
         task = progress.add_task("measuring rows", total=source.num_rows)
         measured = measure(source, lambda rows: progress.advance(task, rows))
 
+    order = Order([group.rows for group in source.groups])
+    windows = order.windows(0, order.rows, WINDOW_ROWS)  # as batch(tokens=) reads them
+
     _print_files(source, console)
     for name in names:
         console.print()
         type_ = source.schema.field(name).type
-        _print_column(name, type_, measured[name], paths, console)
+        _print_column(name, type_, measured[name], windows, paths, console)
     if plot is not None:
-        draw({name: measured[name].lengths for name in names}, batch_sizes, plot)
+        draw({name: measured[name].lengths for name in names}, windows, batch_sizes, plot)
         console.print(f"\ndrawn: {escape(str(plot))}", soft_wrap=True)
 
 
@@ -74,7 +79,12 @@ def _print_files(source: Source, console: Console) -> None:
 
 
 def _print_column(
-    name: str, type_: Any, column: Measured, paths: Sequence[str], console: Console
+    name: str,
+    type_: Any,
+    column: Measured,
+    windows: Sequence[Window],
+    paths: Sequence[str],
+    console: Console,
 ) -> None:
     lengths = column.lengths
     steps = int(lengths.sum())
@@ -92,9 +102,12 @@ def _print_column(
     console.print()
     _print_histogram(lengths, console)
     console.print()
-    console.print(_padding_table(lengths))
+    console.print(_padding_table(lengths, windows))
     console.print()
-    _print_advice(name, type_, lengths, paths, console)
+    advice = advise(lengths, windows)
+    _print_advice(advice, console)
+    console.print()
+    _print_code(code(advice, _as_code(paths), name, _rows_of(name, type_)), console)
 
 
 def _exceptions(column: Measured) -> str:
@@ -147,23 +160,19 @@ def bar(share: float, width: int, ascii_only: bool = False) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-def _padding_table(lengths: Ints) -> Table:
+def _padding_table(lengths: Ints, windows: Sequence[Window]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-    for header in ("batch(rows=)", "in file order", "batch(tokens=)", "by length"):
+    for header in ("batch(rows=)", "padding, file order", "batch(tokens=)", "padding, by length"):
         table.add_column(header, justify="right", header_style="dim")
     for rows in batch_sizes(lengths.size):
         tokens = tokens_for(lengths, rows)
-        shares = [
-            one.padding_share() for one in (by_rows(lengths, rows), by_tokens(lengths, tokens))
-        ]
-        table.add_row(f"{rows:,}", percent(shares[0]), f"{tokens:,}", percent(shares[1]))
+        before = percent(by_rows(lengths, rows).padding_share())
+        after = percent(by_tokens(lengths, windows, tokens).padding_share())
+        table.add_row(f"{rows:,}", before, f"{tokens:,}", after)
     return table
 
 
-def _print_advice(
-    name: str, type_: Any, lengths: Ints, paths: Sequence[str], console: Console
-) -> None:
-    advice = advise(lengths)
+def _print_advice(advice: Advice, console: Console) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     table.add_column(style="green", no_wrap=True)
     table.add_column()
@@ -171,9 +180,9 @@ def _print_advice(
         table.add_row(setting, reason)
     console.print("[bold]advice[/bold]")
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
-    console.print()
 
-    text = code(advice, _as_code(paths), name, _rows_of(name, type_))
+
+def _print_code(text: str, console: Console) -> None:
     if " encode(" in text:
         text = "# encode is yours: it makes a Ragged of ids from the lists\n" + text
     highlighted = Syntax("", "python", theme="ansi_dark").highlight(text)

@@ -3,13 +3,14 @@
 `lengths` is always int64 (rows,), in the order of the rows.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ragmask.devices import Ints
 from ragmask.streaming.arrange import Budget
-from ragmask.streaming.epoch import WINDOW_ROWS
+from ragmask.streaming.plan import Window
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75}
 QUANTILES |= {"95%": 0.95, "99%": 0.99, "max": 1.0}
@@ -92,15 +93,15 @@ def by_rows(lengths: Ints, rows: int) -> Batches:
     return Batches(lengths, np.append(np.arange(0, lengths.size, rows), lengths.size))
 
 
-def by_tokens(lengths: Ints, tokens: int) -> Batches:
-    """What `Stream.batch(tokens=)` makes, whose windows also end between row groups."""
+def by_tokens(lengths: Ints, windows: Sequence[Window], tokens: int) -> Batches:
+    """What `Stream.batch(tokens=)` makes of these windows."""
     budget = Budget(tokens, column="", bucket=True)
     ordered, ends = [lengths[:0]], [np.zeros(1, np.int64)]
-    for first in range(0, lengths.size, WINDOW_ROWS):
-        window = lengths[first : first + WINDOW_ROWS]
-        order, cuts = budget.cut(window, None)
-        ordered.append(window[order])
-        ends.append(first + cuts[1:])
+    for window in windows:
+        rows = lengths[window.first : window.last]
+        order, cuts = budget.cut(rows, None)
+        ordered.append(rows[order])
+        ends.append(window.first + cuts[1:])
     return Batches(np.concatenate(ordered), np.concatenate(ends))
 
 

@@ -60,7 +60,7 @@ def measure(source: Source, advance: Callable[[int], None]) -> dict[str, Measure
             raise StreamError(f"{group} cannot be measured: {error}") from error
 
     parts: dict[str, list[Measured]] = {name: [] for name in source.columns}
-    with closing(run_ahead(read, source.groups)) as done:
+    with closing(run_ahead(read, source.groups, stop=reader.close)) as done:
         for rows, columns in done:
             for name, part in columns.items():
                 parts[name].append(part)

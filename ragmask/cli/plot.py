@@ -9,8 +9,9 @@ import numpy as np
 from ragmask.cli.lengths import by_rows, by_tokens, quantile, tokens_for
 from ragmask.devices import Ints
 from ragmask.errors import InvalidInputError, MissingExtraError, StreamError
+from ragmask.streaming.plan import Window
 
-_BARS, _LINES = "#4c78a8", ("#d1615d", "#e49444", "#5a9e6f")
+_BARS, _LINES = "#4c78a8", ("#d1615d", "#5a9e6f")
 
 
 def need_matplotlib() -> None:
@@ -24,7 +25,10 @@ def need_matplotlib() -> None:
 
 
 def draw(
-    columns: Mapping[str, Ints], batch_sizes: Callable[[int], Sequence[int]], path: Path
+    columns: Mapping[str, Ints],
+    windows: Sequence[Window],
+    batch_sizes: Callable[[int], Sequence[int]],
+    path: Path,
 ) -> None:
     """Draw a row of two panels for each column of lengths into a picture."""
     need_matplotlib()
@@ -34,7 +38,7 @@ def draw(
     panels = figure.subplots(len(columns), 2, squeeze=False)
     for (name, lengths), (left, right) in zip(columns.items(), panels, strict=True):
         _draw_lengths(left, name, lengths)
-        _draw_padding(right, lengths, batch_sizes(lengths.size))
+        _draw_padding(right, lengths, windows, batch_sizes(lengths.size))
     try:
         figure.savefig(path)
     except OSError as error:
@@ -81,28 +85,30 @@ def _draw_lengths(axes: Any, name: str, lengths: Ints) -> None:
         axes.set_xlabel(f"steps a row (the last bar: all from {end:,} to {longest:,})")
 
 
-def _draw_padding(axes: Any, lengths: Ints, sizes: Sequence[int]) -> None:
-    if lengths.size:
-        made = {
-            "batch(rows=), in file order": [by_rows(lengths, rows) for rows in sizes],
-            "batch(tokens=), by length": [
-                by_tokens(lengths, tokens_for(lengths, rows)) for rows in sizes
-            ],
-        }
-        for (label, each), colour in zip(made.items(), _LINES, strict=True):
-            rows = [lengths.size / batches.number for batches in each]
-            shares = [100 * batches.padding_share() for batches in each]
-            axes.plot(rows, shares, "o-", color=colour, label=label, clip_on=False, zorder=3)
+def _draw_padding(
+    axes: Any, lengths: Ints, windows: Sequence[Window], sizes: Sequence[int]
+) -> None:
     axes.set_title("what padding would waste", loc="left")
-    axes.set_xlabel("rows of a batch")
+    axes.set_xlabel("rows of a batch, on average")
     axes.set_ylabel("padding, % of the padded array")
-    if max(sizes) > 0:
-        axes.set_xscale("log", base=2)
+    _tidy(axes)
+    if lengths.size == 0:
+        return
+    made = {
+        "in file order: batch(rows=)": [by_rows(lengths, rows) for rows in sizes],
+        "by length: batch(tokens=)": [
+            by_tokens(lengths, windows, tokens_for(lengths, rows)) for rows in sizes
+        ],
+    }
+    for (label, each), colour in zip(made.items(), _LINES, strict=True):
+        rows = [lengths.size / batches.number for batches in each]
+        shares = [100 * batches.padding_share() for batches in each]
+        axes.plot(rows, shares, "o-", color=colour, label=label, clip_on=False, zorder=3)
+    axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{rows:,}" for rows in sizes])
     axes.minorticks_off()
     axes.set_ylim(0, max(5.0, axes.get_ylim()[1]))
     axes.legend(frameon=False)
-    _tidy(axes)
 
 
 def _tidy(axes: Any) -> None:
