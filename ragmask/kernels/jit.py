@@ -165,6 +165,11 @@ def computed_in(x: Any) -> Any:
     return np.float32 if x.dtype == np.float16 else x.dtype.type
 
 
+def shuffled_in(value: Any) -> Any:
+    """The type in which a number is handed from lane to lane: numba-cuda shuffles no uint64."""
+    return value.dtype.type
+
+
 def bytes_of_item(x: Any) -> int:
     """The bytes of an array's item, known when the kernel is compiled."""
     size: int = x.itemsize
@@ -177,6 +182,16 @@ def _computed_in(x: Any) -> Any:
     dtype = np.dtype("float32" if name == "float16" else name).type
 
     def number_type(x: Any) -> Any:
+        return dtype
+
+    return number_type
+
+
+@overload(shuffled_in)
+def _shuffled_in(value: Any) -> Any:
+    dtype = np.dtype("int64" if str(value) == "uint64" else str(value)).type
+
+    def number_type(value: Any) -> Any:
         return dtype
 
     return number_type

@@ -1,0 +1,77 @@
+"""Rows of a table, looked up by id."""
+
+from typing import Any
+
+from numba import cuda
+
+from ragmask.kernels.cuda.move import LONG_BYTES, address, team_of
+from ragmask.kernels.cuda.teams import WARPS, i8, u4, u8
+from ragmask.kernels.jit import (
+    bytes_of_item,
+    cuda_device,
+    cuda_kernel,
+    load_16_bytes,
+    store_16_bytes,
+)
+
+
+@cuda_kernel
+def embedding(
+    ids: Any,
+    starts: Any,
+    lengths: Any,
+    mask: Any,
+    table: Any,
+    words: int,
+    out_starts: Any,
+    out: Any,
+) -> None:
+    """Copy `table[ids[step]]` to each step of `out`; a masked step gets zeros.
+
+    ids int64 (n,), each within the table unless its step is masked; starts, lengths, out_starts
+    int64 (rows,); mask bool (n,) or None; table (vocabulary · words,) and out (steps · words,)
+    as flat unsigned words, so that one compiled kernel serves every dtype and width.
+    """
+    block_row = i8(cuda.blockIdx.x) * WARPS
+    for turn in range(WARPS):
+        if block_row + turn < lengths.size:
+            row = u8(block_row + turn)
+            alone = lengths[row] * words * bytes_of_item(table) <= LONG_BYTES
+            if turn == cuda.threadIdx.x >> 5 or not alone:
+                place = starts[row], lengths[row], out_starts[row]
+                embedding_row(ids, place, mask, table, words, out, team_of(alone))
+
+
+@cuda_device
+def embedding_row(
+    ids: Any, place: Any, mask: Any, table: Any, words: int, out: Any, team: Any
+) -> None:
+    """Look up one row's steps. Any number of threads run it: team is (thread, threads).
+
+    place (start, length, out_start). A thread copies 16 bytes where steps and addresses are
+    multiples of that, else a word; neighbouring threads copy neighbouring ones.
+    """
+    start, length, to = place
+    thread, threads = team
+    size = 16 // bytes_of_item(out)
+    wide = (address(table, 0) | address(out, 0) | words * bytes_of_item(out)) & 15 == 0
+    pieces = words // size if wide else words
+    across = min(pieces, threads)
+    step, first_piece = i8(u4(thread) // u4(across)), i8(u4(thread) % u4(across))
+    down = i8(u4(threads) // u4(across))
+    if step >= down:
+        step = length
+    while step < length:
+        keep = mask is None or mask[u8(start + step)]
+        source = ids[u8(start + step)] * pieces if keep else i8(0)
+        target, piece = (to + step) * pieces, first_piece
+        while piece < pieces:
+            if wide:
+                nothing = u8(0), u8(0)
+                both = load_16_bytes(table, (source + piece) * size) if keep else nothing
+                store_16_bytes(out, (target + piece) * size, both)
+            else:
+                nothing = out.dtype.type(0)
+                out[u8(target + piece)] = table[u8(source + piece)] if keep else nothing
+            piece += across
+        step += down

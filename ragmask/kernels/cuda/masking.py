@@ -1,0 +1,105 @@
+"""Which steps count: marking those of one value, and counting those kept."""
+
+from typing import Any
+
+from numba import cuda
+
+from ragmask.kernels.cuda.move import address, words_before
+from ragmask.kernels.cuda.teams import ALL, WARPS, i8, is_short, lane_places, u4, u8
+from ragmask.kernels.jit import computed_in, cuda_device, cuda_kernel, load_16_bytes
+
+
+@cuda_kernel
+def masking(
+    x: Any,
+    starts: Any,
+    lengths: Any,
+    mask: Any,
+    value: Any,
+    out_starts: Any,
+    out: Any,
+    out_mask: Any,
+) -> None:
+    """Copy steps, and mask those all of whose features equal `value`; masked steps become 0.
+
+    x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or None; value of
+    x's dtype; out (steps, features); out_mask bool (steps,).
+    """
+    warp = cuda.threadIdx.x >> 5
+    block_row = i8(cuda.blockIdx.x) * WARPS
+    for turn in range(WARPS):
+        if block_row + turn < lengths.size:
+            row = u8(block_row + turn)
+            alone = is_short(i8(0), lengths[row], x.shape[1])
+            if turn == warp or not alone:
+                place = starts[row], lengths[row], out_starts[row]
+                team = (0, 1) if alone else (warp, WARPS)
+                masking_row(x, place, mask, value, out, out_mask, team)
+
+
+@cuda_device
+def masking_row(
+    x: Any, place: Any, mask: Any, value: Any, out: Any, out_mask: Any, team: Any
+) -> None:
+    """One row: for a warp, (0, 1) as its team, or a block, (warp, warps).
+
+    place (start, length, out_start). The lanes of a step vote, then copy it, or write zeros.
+    """
+    number = computed_in(x)
+    start, length, out_start = place
+    warp, warps = team
+    features = x.shape[1]
+    across, down, lane_feature, lane_step = lane_places(features)
+    first_lane = u8((cuda.threadIdx.x & 31) - lane_feature)
+    lanes = u8(ALL) >> u8(32 - across)
+
+    base = warp * down
+    while base < length:
+        step = base + lane_step
+        inside = lane_step < down and step < length
+        at, to = u8(start + step), u8(out_start + step)
+        differs = False
+        feature = lane_feature if inside else features
+        while feature < features:
+            differs = differs or number(x[at, u8(feature)]) != number(value)
+            feature += across
+        keep = (u8(u4(cuda.ballot_sync(ALL, differs))) >> first_lane) & lanes != u8(0)
+        if inside:
+            if mask is not None:
+                keep = keep and mask[at]
+            feature = lane_feature
+            while feature < features:
+                out[to, u8(feature)] = x[at, u8(feature)] if keep else x.dtype.type(0)
+                feature += across
+            if lane_feature == 0:
+                out_mask[to] = keep
+        base += warps * down
+
+
+@cuda_kernel
+def count_kept(mask: Any, starts: Any, lengths: Any, out: Any) -> None:
+    """How many steps of each row are kept: mask bool (n,), out int64 (rows,)."""
+    row = i8(cuda.blockIdx.x) * WARPS + (cuda.threadIdx.x >> 5)
+    if row < lengths.size:
+        kept = count_kept_row(mask, starts[u8(row)], lengths[u8(row)])
+        if cuda.threadIdx.x & 31 == 0:
+            out[u8(row)] = kept
+
+
+@cuda_device
+def count_kept_row(mask: Any, start: int, length: int) -> int:
+    """How many of a row's steps are kept: one warp runs it, and every lane gets the result."""
+    lane = cuda.threadIdx.x & 31
+    head = words_before(address(mask, start), length, 1)
+    wide = (length - head) >> 4
+    kept = i8(0)
+    for step in range(lane, head, 32):
+        kept += i8(mask[u8(start + step)])
+    for chunk in range(lane, wide, 32):
+        low, high = load_16_bytes(mask, start + head + chunk * 16)
+        kept += i8(cuda.popc(low)) + i8(cuda.popc(high))
+    for step in range(head + wide * 16 + lane, length, 32):
+        kept += i8(mask[u8(start + step)])
+    for distance in (16, 8, 4, 2, 1):
+        kept += cuda.shfl_xor_sync(ALL, kept, distance)
+    return kept

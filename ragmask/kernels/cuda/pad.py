@@ -1,0 +1,141 @@
+"""Rows of a view, copied into a padded array, laid end to end or packed step by step.
+
+Values enter as flat unsigned words, `words` of them a step, so that one compiled kernel
+serves every dtype and item shape of the same word size.
+"""
+
+from typing import Any
+
+from numba import cuda
+
+from ragmask.kernels.cuda.move import LONG_BYTES, copy, fill, fill_words, team_of
+from ragmask.kernels.cuda.teams import WARPS, i8, u4, u8
+from ragmask.kernels.jit import bytes_of_item, cuda_device, cuda_kernel
+
+
+@cuda_kernel
+def pad(
+    values: Any,
+    starts: Any,
+    lengths: Any,
+    mask: Any,
+    pattern: Any,
+    words: int,
+    width: int,
+    pre: bool,
+    out_values: Any,
+    out_mask: Any,
+) -> None:
+    """Pad rows to `width` steps, before (`pre`) or after them, and write their mask.
+
+    values (n · words,), starts and lengths int64 (rows,), mask bool (n,) or None,
+    pattern (1,) or (words,), out_values (rows · width · words,), out_mask (rows · width,) or None.
+    No row may be longer than `width`.
+    """
+    alone = width * words * bytes_of_item(values) <= LONG_BYTES
+    block_row = i8(cuda.blockIdx.x) * WARPS
+    for turn in range(WARPS):
+        if block_row + turn < lengths.size and (turn == cuda.threadIdx.x >> 5 or not alone):
+            row = u8(block_row + turn)
+            place = starts[row], lengths[row], (block_row + turn) * width
+            shape, team = (words, width, pre), team_of(alone)
+            pad_row(values, place, mask, pattern, shape, out_values, out_mask, team)
+
+
+@cuda_device
+def pad_row(
+    values: Any,
+    place: Any,
+    mask: Any,
+    pattern: Any,
+    shape: Any,
+    out_values: Any,
+    out_mask: Any,
+    team: Any,
+) -> None:
+    """Pad one row. Any number of threads run it: team is (thread, threads).
+
+    place (start, length, step of out where the padded row begins); shape (words, width, pre).
+    """
+    start, length, to = place
+    words, width, pre = shape
+    thread, threads = team
+    before = width - length if pre else i8(0)
+    after = width - length - before
+    row, end = to + before, to + before + length
+
+    fill_words(pattern, before * words, out_values, to * words, thread, threads)
+    copy(values, start * words, length * words, out_values, row * words, thread, threads)
+    fill_words(pattern, after * words, out_values, end * words, thread, threads)
+    if out_mask is not None:
+        fill(False, before, out_mask, to, thread, threads)
+        if mask is None:
+            fill(True, length, out_mask, row, thread, threads)
+        else:
+            copy(mask, start, length, out_mask, row, thread, threads)
+        fill(False, after, out_mask, end, thread, threads)
+
+
+@cuda_kernel
+def compact(values: Any, starts: Any, lengths: Any, words: int, out_starts: Any, out: Any) -> None:
+    """Copy each row to where `out_starts` says: end to end, or to a place among other rows.
+
+    values (n · words,); starts, lengths, out_starts int64 (rows,); out (steps · words,).
+    """
+    block_row = i8(cuda.blockIdx.x) * WARPS
+    for turn in range(WARPS):
+        if block_row + turn < lengths.size:
+            row = u8(block_row + turn)
+            alone = lengths[row] * words * bytes_of_item(values) <= LONG_BYTES
+            if turn == cuda.threadIdx.x >> 5 or not alone:
+                place = starts[row], lengths[row], out_starts[row]
+                compact_row(values, place, words, out, team_of(alone))
+
+
+@cuda_device
+def compact_row(values: Any, place: Any, words: int, out: Any, team: Any) -> None:
+    """Copy one row. Any number of threads run it: team is (thread, threads).
+
+    place (start, length, out_start).
+    """
+    start, length, to = place
+    copy(values, start * words, length * words, out, to * words, team[0], team[1])
+
+
+@cuda_kernel
+def pack(values: Any, starts: Any, lengths: Any, words: int, step_starts: Any, out: Any) -> None:
+    """Copy step s of each row to place `step_starts[s] + row`: the steps of one time lie together.
+
+    values (n · words,); starts, lengths int64 (rows,), the longest row first;
+    step_starts int64 (longest,); out (steps · words,).
+    """
+    block_row = i8(cuda.blockIdx.x) * WARPS
+    for turn in range(WARPS):
+        if block_row + turn < lengths.size:
+            row = u8(block_row + turn)
+            alone = lengths[row] * words * bytes_of_item(values) <= LONG_BYTES
+            if turn == cuda.threadIdx.x >> 5 or not alone:
+                place = starts[row], lengths[row], block_row + turn
+                pack_row(values, place, words, step_starts, out, team_of(alone))
+
+
+@cuda_device
+def pack_row(values: Any, place: Any, words: int, step_starts: Any, out: Any, team: Any) -> None:
+    """Pack one row. Any number of threads run it: team is (thread, threads).
+
+    place (start, length, row). Neighbouring threads copy the neighbouring words of a step.
+    """
+    start, length, row = place
+    thread, threads = team
+    across = min(words, threads)
+    step, first_word = i8(u4(thread) // u4(across)), i8(u4(thread) % u4(across))
+    down = i8(u4(threads) // u4(across))
+    if step >= down:
+        step = length
+    while step < length:
+        source, to = (start + step) * words, (step_starts[u8(step)] + row) * words
+        word = first_word
+        while word < words:
+            out[u8(to + word)] = values[u8(source + word)]
+            word += across
+        step += down

@@ -1,0 +1,130 @@
+"""Softmax over the steps of each row, for each feature."""
+
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from ragmask.kernels.cuda.move import fill
+from ragmask.kernels.cuda.teams import (
+    STEPS,
+    THREADS,
+    WARPS,
+    i8,
+    is_short,
+    kept_span,
+    lane_places,
+    larger,
+    team_maximum,
+    team_sum,
+    u8,
+)
+from ragmask.kernels.jit import computed_in, cuda_device, cuda_kernel
+from ragmask.kernels.math import exp
+
+SOFTMAX_MEMORY = (STEPS + 1) * THREADS  # numbers of shared memory: what is staged, and a reduction
+_STAGED = STEPS * THREADS
+
+
+@cuda_kernel
+def softmax(
+    x: Any, features: int, starts: Any, lengths: Any, mask: Any, out_starts: Any, out: Any
+) -> None:
+    """Softmax over the kept steps of a row; masked steps get 0.
+
+    x (n · features,) and out (steps · features,), float16, float32 or float64, of at least 1
+    feature; starts, lengths, out_starts int64 (rows,); mask bool (n,) or None. Float16 is
+    computed in float32.
+    """
+    memory = cuda.shared.array(SOFTMAX_MEMORY, computed_in(x))
+    spans = cuda.shared.array((WARPS, 2), np.int64)
+    warp = cuda.threadIdx.x >> 5
+    block_row = i8(cuda.blockIdx.x) * WARPS
+    if block_row + warp < lengths.size:
+        row = u8(block_row + warp)
+        first, last, _ = kept_span(mask, starts[row], lengths[row])
+        if cuda.threadIdx.x & 31 == 0:
+            spans[u8(warp), u8(0)], spans[u8(warp), u8(1)] = first, last
+    cuda.syncthreads()
+
+    for turn in range(WARPS):
+        if block_row + turn < lengths.size:
+            row = u8(block_row + turn)
+            span = spans[u8(turn), u8(0)], spans[u8(turn), u8(1)]
+            alone = is_short(span[0], span[1], features)
+            if turn == warp or not alone:
+                place = starts[row], lengths[row], out_starts[row]
+                team = (0, 1) if alone else (warp, WARPS)
+                softmax_row(x, features, place, span, mask, out, memory, team)
+
+
+@cuda_device
+def softmax_row(
+    x: Any, features: int, place: Any, span: Any, mask: Any, out: Any, memory: Any, team: Any
+) -> None:
+    """One row's softmax: for a warp, (0, 1) as its team, or a block, (warp, WARPS), of THREADS.
+
+    place (start, length, out_start); span (first, last) from `kept_span`; memory shared,
+    (SOFTMAX_MEMORY,) of the type that x is computed in. A warp has room to stage a row for which
+    `is_short` holds, a block 4 times as much; the steps beyond are read three times.
+    """
+    number = computed_in(x)
+    start, length, out_start = place
+    first, last = span
+    warp, warps = team
+    thread = cuda.threadIdx.x
+    across, down, lane_feature, lane_step = lane_places(features)
+    sums = memory[_STAGED:]
+
+    teammate = (thread & 31) + 32 * warp
+    nothing = out.dtype.type(0)
+    fill(nothing, first * features, out, out_start * features, teammate, 32 * warps)
+    after = length - last
+    fill(nothing, after * features, out, (out_start + last) * features, teammate, 32 * warps)
+
+    for feature in range(lane_feature, features + lane_feature, across):
+        begin = first + warp * down + lane_step
+        if lane_step >= down or feature >= features:
+            begin = last
+
+        top, step, slot = number(-np.inf), begin, thread
+        while step < last:
+            value = kept_value(x, features, start + step, feature, mask)
+            if slot < _STAGED:
+                memory[u8(slot)] = value
+            top = larger(top, value)
+            step, slot = step + warps * down, slot + THREADS
+        top = team_maximum(top, across, down, sums, warp, warps)
+        if top == number(-np.inf):  # nothing, or nothing but -inf: the sum is to be 0
+            top = number(0)
+
+        total, step, slot = number(0), begin, thread
+        while step < last:
+            if slot < _STAGED:
+                power = exp(memory[u8(slot)] - top)
+                memory[u8(slot)] = power
+            else:
+                power = exp(kept_value(x, features, start + step, feature, mask) - top)
+            total += power
+            step, slot = step + warps * down, slot + THREADS
+        total = team_sum(total, across, down, sums, warp, warps)
+        scale = number(1) / total if total != number(0) else number(0)
+
+        step, slot = begin, thread
+        while step < last:
+            if slot < _STAGED:
+                power = memory[u8(slot)]
+            else:
+                power = exp(kept_value(x, features, start + step, feature, mask) - top)
+            keep = mask is None or mask[u8(start + step)]
+            out[u8((out_start + step) * features + feature)] = power * scale if keep else number(0)
+            step, slot = step + warps * down, slot + THREADS
+
+
+@cuda_device
+def kept_value(x: Any, features: int, at: int, feature: int, mask: Any) -> Any:
+    """A number of a step, or -inf where the step is masked."""
+    number = computed_in(x)
+    if mask is None or mask[u8(at)]:
+        return number(x[u8(at * features + feature)])
+    return number(-np.inf)

@@ -1,0 +1,119 @@
+"""Compiles every CUDA kernel to machine code, with neither a GPU nor a driver, and looks at it.
+
+`python tests/cuda/compile_ptx.py` fails where a kernel spills registers, uses local memory, or
+computes in double precision what is not float64. It prints a Markdown table of what each kernel
+takes, and how much of a multiprocessor that leaves busy. ptxas comes with nvidia-cuda-nvcc.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+# compute capability: registers, shared memory in bytes, and warps of a multiprocessor
+MACHINES = {
+    (7, 5): (65536, 65536, 32),
+    (8, 0): (65536, 167936, 64),
+    (9, 0): (65536, 233472, 64),
+    (10, 0): (65536, 233472, 64),
+    (12, 0): (65536, 102400, 48),
+}
+RESERVED = 1024  # bytes of shared memory, of every block
+
+
+def signatures():
+    """(kernel's name, what of, its signature, whether it may compute in float64)."""
+    from numba import types as t
+
+    numbers, flags, none, long = t.int64[::1], t.boolean[::1], t.none, t.int64
+    place = numbers, numbers
+    for mask in (none, flags):
+        masked = ", masked" if mask is flags else ""
+        for dtype in (t.float32, t.float16, t.float64):
+            what, double = f"{dtype}{masked}", dtype is t.float64
+            flat, steps = dtype[::1], dtype[:, ::1]
+            soft = t.void(flat, long, *place, mask, numbers, flat)
+            yield "softmax", what, soft, double
+            yield "pool", what, t.void(steps, *place, mask, long, steps), double
+            masks = t.void(steps, *place, mask, dtype, numbers, steps, flags)
+            yield "masking", what, masks, double
+        for word in (t.uint8, t.uint16, t.uint32, t.uint64):
+            what, flat = f"{word}{masked}", word[::1]
+            look_up = t.void(numbers, *place, mask, flat, long, numbers, flat)
+            yield "embedding", what, look_up, False
+            padded = t.void(flat, *place, mask, flat, long, long, t.boolean, flat, flags)
+            yield "pad", what, padded, False
+            if mask is none:
+                yield "compact", what, t.void(flat, *place, long, numbers, flat), False
+                yield "pack", what, t.void(flat, *place, long, numbers, flat), False
+    yield "count_kept", "", t.void(flags, *place, numbers), False
+
+
+def assembler():
+    """ptxas, beside the other packages of this environment."""
+    for folder in find_spec("nvidia").submodule_search_locations:
+        for path in sorted(Path(folder).rglob("bin/ptxas*")):
+            return path
+    sys.exit('no ptxas in this environment: pip install "nvidia-cuda-nvcc==13.0.*"')
+
+
+def compile_ptx(kernel, signature, capability):
+    """A kernel's PTX. Its device functions ask the current device what it can do."""
+    from numba import cuda
+    from numba.cuda import dispatcher
+
+    machine = SimpleNamespace(compute_capability=capability)
+    dispatcher.get_current_device = lambda: machine
+    function = kernel.py_func
+    ptx, _ = cuda.compile(function, signature, device=False, abi="numba", cc=capability)
+    return ptx
+
+
+def assemble(ptx, capability, double):
+    """(registers, bytes of shared memory), or an error of ptxas."""
+    options = ["--warn-on-spills", "--warn-on-local-memory-usage", "--warning-as-error"]
+    options += [] if double else ["--warn-on-double-precision-use"]
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
+        source.write_text(ptx)
+        architecture = "-arch=sm_{}{}".format(*capability)
+        command = [assembler(), "-v", architecture, *options, source, "-o", result]
+        process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        raise SystemExit(process.stderr)
+    registers = int(re.search(r"Used (\d+) registers", process.stderr)[1])
+    shared = re.search(r"(\d+) bytes smem", process.stderr)
+    return registers, int(shared[1]) if shared else 0
+
+
+def occupancy(registers, shared, capability, threads):
+    """The share of a multiprocessor's warps that are there at once."""
+    all_registers, all_shared, all_warps = MACHINES[capability]
+    warps = threads // 32
+    by_registers = all_registers // (-(-registers * 32 // 256) * 256) // warps
+    blocks = min(by_registers, all_shared // (shared + RESERVED), all_warps // warps)
+    return blocks * warps / all_warps
+
+
+def main():
+    from ragmask.kernels import cuda as kernels
+
+    print(
+        "| kernel | of | " + " | ".join("sm_{}{}".format(*machine) for machine in MACHINES) + " |"
+    )
+    print("|---|---|" + "---|" * len(MACHINES))
+    for name, what, signature, double in signatures():
+        cells = []
+        for capability in MACHINES:
+            ptx = compile_ptx(getattr(kernels, name), signature, capability)
+            registers, shared = assemble(ptx, capability, double)
+            busy = occupancy(registers, shared, capability, kernels.THREADS)
+            cells.append(f"{registers} reg., {shared} B, {busy:.0%}")
+        print(f"| {name} | {what} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The work of one row, called from a kernel of one's own."""
+
+import numpy as np
+from numba import cuda
+
+import ragmask as rm
+from ragmask.kernels import cuda as kernels
+from ragmask.kernels.cuda import SOFTMAX_MEMORY
+from ragmask.kernels.jit import cuda_kernel
+from tests.cuda import running
+
+LENGTHS = np.array([3, 0, 40, 70])
+STARTS = np.cumsum(LENGTHS) - LENGTHS
+
+
+@cuda_kernel
+def scores_and_counts(x, features, starts, lengths, mask, counts, out):
+    """Blocks take rows in turn: each one's softmax, and how many of its steps are kept."""
+    memory = cuda.shared.array(SOFTMAX_MEMORY, np.float32)
+    warp = cuda.threadIdx.x >> 5
+    for row in range(cuda.blockIdx.x, lengths.size, cuda.gridDim.x):
+        first, last, _ = kernels.kept_span(mask, starts[row], lengths[row])
+        place, span = (starts[row], lengths[row], starts[row]), (first, last)
+        kernels.softmax_row(x, features, place, span, mask, out, memory, (warp, kernels.WARPS))
+        kept = kernels.count_kept_row(mask, starts[row], lengths[row])
+        if cuda.threadIdx.x == 0:
+            counts[row] = kept
+
+
+def test_a_kernel_of_ones_own_calls_row_functions():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((LENGTHS.sum(), 40)).astype(np.float32)
+    mask = random.random(len(x)) < 0.8
+    out, counts = np.empty_like(x), np.empty_like(LENGTHS)
+    flat = x.reshape(-1), 40, STARTS, LENGTHS, mask, counts, out.reshape(-1)
+    running.run(scores_and_counts, len(LENGTHS), *flat)
+    expected = rm.temporal_softmax(rm.Ragged(x, STARTS, LENGTHS, mask))
+    np.testing.assert_allclose(out, expected.values, 4e-6, 4e-6)
+    assert counts.tolist() == [row.sum() for row in np.split(mask, STARTS[1:])]

@@ -1,0 +1,39 @@
+"""The CUDA kernels, in numba-cuda's simulator: in a process of its own, which that takes."""
+
+import os
+import subprocess
+import sys
+
+from tests.interpreters import ROOT, run_python
+
+NOTHING_FOR_NONE = """
+import numba
+from numba.cuda import dispatcher
+from ragmask.kernels import cuda
+
+(extension,) = cuda.softmax.targetoptions["extensions"]
+arguments = []
+kernel = object.__new__(dispatcher._Kernel)
+kernel.extensions = [extension]
+kernel._prepare_args(numba.typeof(None), None, 0, [], arguments)
+kernel._prepare_args(numba.int64, 7, 0, [], arguments)
+print(arguments[0], arguments[1].value)
+"""
+
+
+def test_the_cuda_kernels_in_the_simulator():
+    # numpy warns of overflows and NaNs that kernels are meant to make
+    command = [sys.executable, "-m", "pytest", "tests/cuda", "-q", "-W", "ignore::RuntimeWarning"]
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    process = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout
+
+
+def test_a_kernel_may_be_launched_without_a_mask():
+    """On the GPU, None becomes a null pointer. The simulator takes it as it is."""
+    assert run_python(NOTHING_FOR_NONE) == "0 7"
+
+
+def test_importing_the_kernels_needs_no_driver():
+    code = "from ragmask.kernels import cuda; cuda.launch(cuda.pad, 0); print(*cuda.__all__)"
+    assert "softmax_row" in run_python(code).split()
