@@ -544,7 +544,6 @@ def test_offsets_that_wrap_around_are_refused():
         rm.Ragged.from_arrow(lists_of(pa.array([1, 2, 3]), offsets, pa.large_list))
 
 
-
 @pytest.mark.parametrize(
     ("starts", "sizes", "message"),
     [

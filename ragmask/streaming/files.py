@@ -174,7 +174,7 @@ def _matching(storage: Storage, pattern: str) -> list[Found]:
     parts = rest.split("/")
     paths = [
         path
-        for path in _list(storage, folder or ".", recursive=len(parts) > 1)
+        for path in _list(storage, folder or ".", recursive=len(parts) > 1 or rest == "**")
         if _matches(_relative(path, folder).split("/"), parts)
     ]
     if not paths:

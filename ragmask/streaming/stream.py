@@ -138,10 +138,10 @@ class Stream:
     exhausted, the next epoch's turn has come. `state_dict()`, and each batch's `state`, say
     where to go on.
 
-    **Memory.** At its peak a stream holds `prefetch + 2` windows, and what two row groups need
-    to be decoded: their compressed bytes and one column's pages. A window is one row group in
-    file order, and else as many whole row groups as make up `window_rows`, but at least one.
-    The number and size of files do not matter.
+    **Memory.** At its peak a stream holds `prefetch + 2` windows, and what two of them need to
+    be decoded: their compressed bytes, one column's pages, and for lists 4 to 8 bytes a value.
+    A window is one row group in file order, and else as many whole row groups as make up
+    `window_rows`, but at least one. The number and size of files do not matter.
     """
 
     _source: Source
