@@ -19,11 +19,17 @@ import numpy.typing as npt
 
 from ragmask import arrow
 from ragmask.devices import Array, Ints, index_array, number_dtype, read_only
-from ragmask.errors import InvalidInputError, MissingExtraError, UnsupportedTypeError
+from ragmask.errors import (
+    InvalidInputError,
+    MissingExtraError,
+    StreamError,
+    UnsupportedTypeError,
+)
 from ragmask.layout import Side, check_count, offsets_of, total_steps
 from ragmask.padding import check_size, pack_rows, padded_width
 from ragmask.ragged import Ragged
 from ragmask.streaming.batch import Batch
+from ragmask.streaming.columns import own
 from ragmask.streaming.stream import Stream
 
 try:
@@ -48,6 +54,8 @@ __all__ = [
 
 # which numpy dtype comes closest to the ones that torch has not
 _TORCH_KNOWS = {"M": "int64", "m": "int64", "f": "float64", "c": "complex128"}
+# what a state says at the start of an epoch, or of what was dealt out anew
+_START: dict[str, Any] = {"place": [0, 0, 0], "even": None}
 
 
 def to_jagged(ragged: Ragged) -> torch.Tensor:
@@ -257,7 +265,8 @@ def to_tensors(batch: Batch) -> dict[str, Any]:
     {'label': tensor([3, 4])}
 
     Left as they are: a Ragged with a mask, which a jagged tensor cannot have (pad it, for the
-    mask too), columns with nulls, and those of dtypes that torch does not have.
+    mask too), or of a dtype that torch does not have, and columns with nulls. Times, which torch
+    does not have either, become pyarrow arrays.
     """
     return {name: _tensor_of(column) for name, column in batch.items()}
 
@@ -269,6 +278,9 @@ def _tensor_of(column: Any) -> Any:
         if type(column) is np.ndarray:
             _torch_dtype(column.dtype)
             return torch.tensor(column)
+    if type(column) is np.ndarray and column.dtype.kind in "mM":
+        # left a numpy array, a DataLoader would try to make a tensor of it
+        return arrow.write_scalars(column)
     return column
 
 
@@ -298,7 +310,10 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
     `shard(even=True)` all of them deliver the same number of batches.
 
     Call `set_epoch` before each epoch, as for torch's DistributedSampler: workers end with their
-    epoch and cannot count. Without workers, epochs advance by themselves.
+    epoch and cannot count, and deliver the same one again. Without workers, epochs advance by
+    themselves.
+
+    torchdata's StatefulDataLoader needs no list of states: its `state_dict` holds its workers'.
     """
 
     def __init__(
@@ -309,68 +324,87 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         self.stream = stream
         self.convert = convert or to_tensors
         begun = stream._progress.start
-        # shared: workers that persist are to see it change
-        self._epoch = torch.tensor(stream._progress.epoch)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         self._loaded = [begun.to_dict()] if begun else []
-        self._share: Stream | None = None
+        self._loads = 0
+        # the epoch, and how often a state was loaded: shared, for workers that persist
+        self._shared = torch.tensor([stream._progress.epoch, self._loads])
+        self._shared.share_memory_()  # type: ignore[no-untyped-call]
+        self._state: dict[str, Any] | None = None  # where this process stands, once it iterates
 
     def set_epoch(self, epoch: int) -> None:
         """Iterate this epoch next: from a loaded state, where it is of it, else from its start."""
-        self._epoch.fill_(check_count("epoch", epoch))
+        self._shared[0] = check_count("epoch", epoch)
+        self._state = None
+        if self._loaded and self._loaded[0]["epoch"] != epoch:
+            self._loaded = []
 
     def load_state_dict(self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
         """Go on from the last state seen from each worker, with as many workers or others.
 
-        A worker of which nothing was seen has delivered nothing. Where there are several ranks
-        and their number or the workers' changes, pass the states of all of them.
+        A worker of which nothing was seen still stands where it began. Where there are several
+        ranks and their number or the workers' changes, pass the states of all of them.
+
+        The next loop goes on from there. With workers, so does each one after it, until
+        `set_epoch` names another epoch. Workers that persist cannot go back: once they have
+        begun, make a new DataLoader.
 
         What does not fit raises InvalidInputError, when the dataset is iterated.
         """
         states = [state] if isinstance(state, Mapping) else list(state)
-        if not states or not all(isinstance(one, Mapping) and "epoch" in one for one in states):
+        if not states or not all(map(_is_state, states)):
             raise InvalidInputError(
                 f"load_state_dict takes the states of batches, a list of them; got {state!r}"
             )
-        self._loaded = _all_workers([dict(one) for one in states])
-        self._epoch.fill_(max(int(one["epoch"]) for one in states))
+        self._state = None
+        if torch.utils.data.get_worker_info() is None:
+            self._loaded = _all_workers(states)
+            self._loads += 1
+            self._shared[:] = torch.tensor([self._loaded[0]["epoch"], self._loads])
+        else:  # torchdata hands each worker its own state, and the epoch is not its to change
+            self._loaded = [dict(one) for one in states]
 
     def state_dict(self) -> dict[str, Any]:
         """Where this process stands; torchdata's StatefulDataLoader asks each worker for it."""
-        share = self._share or self._own_share()
-        return {**share.state_dict(), "workers": _worker()[1]}
+        return dict(self._state or self._begin()[1])
 
     def __iter__(self) -> Iterator[TensorBatch]:
-        self._share = self._own_share()
+        share, self._state = self._begin()
         self._loaded = []
-        return self._deliver(self._share, int(self._epoch))
+        return self._deliver(share, self._state)
 
-    def _own_share(self) -> Stream:
-        """The share of this worker, standing where it is to begin."""
+    def _begin(self) -> tuple[Stream, dict[str, Any]]:
+        """The share of this worker, and its state before the first batch."""
         worker, workers = _worker()
         shard = self.stream._settings.shard
         rank, world_size = shard.rank * workers + worker, shard.world_size * workers
         share = self.stream.shard(rank, world_size, even=shard.even)
-        share.set_epoch(int(self._epoch))
-        if self._loaded and self._loaded[0]["epoch"] == int(self._epoch):
+        share.set_epoch(int(self._shared[0]))
+        if self._loaded:
             share.load_state_dict(self._loaded)
-        return share
+        began = _began(self._loaded, rank - worker, workers, world_size)
+        return share, {**share.state_dict(), "workers": workers, "began": began}
 
-    def _deliver(self, share: Stream, epoch: int) -> Iterator[TensorBatch]:
-        _, workers = _worker()
+    def _deliver(self, share: Stream, start: dict[str, Any]) -> Iterator[TensorBatch]:
+        if int(self._shared[1]) != self._loads:
+            raise StreamError(
+                "load_state_dict was called after this worker had begun, and workers that "
+                "persist do not hear of it: make a new DataLoader"
+            )
         for batch in share:
             converted = self.convert(batch)
             if not isinstance(converted, Mapping):
                 raise UnsupportedTypeError(
                     f"convert must return a mapping; got {type(converted).__name__}"
                 )
-            tensors = TensorBatch(converted)
-            tensors.state = {**(batch.state or {}), "workers": workers}
+            tensors = TensorBatch({name: own(column) for name, column in converted.items()})
+            self._state = tensors.state = {**start, **(batch.state or {})}
             tensors.row_ids, tensors.num_rows = batch.row_ids, batch.num_rows
             tensors.repeated = batch.repeated
             yield tensors
+        # a worker stays at its end: others may not have come to theirs
         if torch.utils.data.get_worker_info() is None:
-            self._epoch.fill_(epoch + 1)
+            self._state = None
+            self._shared[0] = start["epoch"] + 1
 
 
 def _worker() -> tuple[int, int]:
@@ -379,22 +413,51 @@ def _worker() -> tuple[int, int]:
     return (info.id, info.num_workers) if info else (0, 1)
 
 
-def _all_workers(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The states of every worker of every rank of which something was seen.
+def _began(
+    loaded: Sequence[Mapping[str, Any]], first: int, workers: int, world_size: int
+) -> list[dict[str, Any] | None]:
+    """Where each worker of a rank begins; None where only that worker knows."""
+    if not loaded or loaded[0]["world_size"] != world_size:  # else rows are dealt out anew
+        return [_START] * workers
+    starts = {one["rank"]: {name: one[name] for name in _START} for one in loaded}
+    return [starts.get(rank) for rank in range(first, first + workers)]
 
-    A worker seen last in an earlier epoch, or not at all, stands at the newest one's start: no
-    epoch begins before all workers are done with the one before.
-    """
-    epoch = max(state["epoch"] for state in states)
-    now = {state.get("rank"): state for state in states if state["epoch"] == epoch}
-    some = next(iter(now.values()))
+
+def _is_state(state: Any) -> bool:
+    if not isinstance(state, Mapping):
+        return False
+    numbers = state.get("epoch"), state.get("rank"), state.get("workers", 1)
+    return all(isinstance(number, int) for number in numbers) and numbers[2] > 0
+
+
+def _all_workers(states: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The states of every worker of every rank of which something was seen."""
+    ranks: dict[int, list[Mapping[str, Any]]] = {}
     for state in states:
-        workers = state.get("workers", 1)
-        first = state.get("rank", 0) // workers * workers
-        for rank in range(first, first + workers):
-            start = {"rank": rank, "place": [0, 0, 0], "even": None}
-            now.setdefault(rank, {**some, **start})
-    return list(now.values())
+        ranks.setdefault(state["rank"] // state.get("workers", 1), []).append(state)
+    epochs = {rank: max(state["epoch"] for state in seen) for rank, seen in ranks.items()}
+    first = next(iter(epochs))
+    for rank, epoch in epochs.items():
+        if epoch != epochs[first]:
+            raise InvalidInputError(
+                f"rank {first} stands in epoch {epochs[first]} and rank {rank} in epoch {epoch}: "
+                "the states must be of one moment"
+            )
+    return [state for seen in ranks.values() for state in _with_unseen(seen, epochs[first])]
+
+
+def _with_unseen(states: Sequence[Mapping[str, Any]], epoch: int) -> list[dict[str, Any]]:
+    """The states of a rank's workers; one that was not seen in this epoch is where it began it.
+
+    No epoch begins before all workers of a rank are done with the one before.
+    """
+    seen = [dict(state) for state in states if state["epoch"] == epoch]
+    workers, some = seen[0].get("workers", 1), seen[0]
+    first = some["rank"] // workers * workers
+    unseen = set(range(first, first + workers)) - {state["rank"] for state in seen}
+    began = some.get("began") or [_START] * workers
+    starts = {rank: began[rank - first] for rank in sorted(unseen)}
+    return seen + [{**some, **start, "rank": rank} for rank, start in starts.items() if start]
 
 
 # -- memory and dtypes --------------------------------------------------------------------
