@@ -105,7 +105,7 @@ def test_every_row_comes_once_and_its_state_resumes(path, workers, method):
 
     # but for a fork, the start of a process takes seconds
     some = len(batches) // 2
-    few = [some] * (method == "spawn" and workers == 2)
+    few = [some] * (method == "spawn" and workers == 1)
     for seen in few if method in ("spawn", "forkserver") else [1, 2, some, len(batches)]:
         again = dataset_of(path)
         again.load_state_dict(json.loads(json.dumps(states_of(batches[:seen]))))
