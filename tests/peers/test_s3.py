@@ -153,13 +153,13 @@ os.wait()
 
 
 class Proxy(ThreadingHTTPServer):
-    """Hands requests on to the server; every n-th GET of an object meets a fault."""
+    """Hands requests on to the server; every n-th GET of `what` meets a fault."""
 
     daemon_threads = True
 
-    def __init__(self, server, fault, every):
+    def __init__(self, server, fault, every, what=".parquet"):
         super().__init__(("127.0.0.1", 0), _Hand)
-        self.target, self.fault, self.every = server, fault, every
+        self.target, self.fault, self.every, self.what = server, fault, every, what
         self.gets = self.faults = 0
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -184,11 +184,11 @@ class _Hand(BaseHTTPRequestHandler):
 
     def hand_on(self):
         proxy = self.server
-        wanted = self.command == "GET" and ".parquet" in self.path
+        wanted = self.command == "GET" and proxy.what in self.path
         fault = proxy.fault if wanted and proxy.is_next_a_fault() else None
         if fault == "stall":
             time.sleep(3)
-        if fault in ("500", "503"):
+        if fault in ("403", "500", "503"):
             self.send_response(int(fault))
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -226,6 +226,26 @@ def test_faults_on_the_way_are_tried_again(server, client, fault):
         stream = rm.stream("bucket/rows", filesystem=client(proxy.address), retries=8, timeout=0.7)
         assert sorted(rows_of(stream.shuffle(0, 20).batch(rows=7))) == list(range(ROWS))
         assert proxy.faults
+        proxy.shutdown()
+
+
+@CLIENTS
+@pytest.mark.parametrize("fault", ["503", "cut", "stall"])
+def test_listings_that_fail_are_tried_again(server, client, fault):
+    with Proxy(server, fault, every=5, what="list-type") as proxy:
+        for _ in range(3):
+            client_here = client(proxy.address)
+            stream = rm.stream("bucket/rows/*/*", filesystem=client_here, retries=8, timeout=0.7)
+            assert len(stream) == ROWS
+        assert proxy.faults
+        proxy.shutdown()
+
+
+@CLIENTS
+def test_a_server_that_lets_nobody_in_is_named_with_the_file(server, client):
+    with Proxy(server, "403", every=1) as proxy:
+        with pytest.raises(rm.StreamError, match=r"year=2023/part.parquet cannot be read"):
+            rm.stream("bucket/rows", filesystem=client(proxy.address), retries=1)
         proxy.shutdown()
 
 
