@@ -121,6 +121,12 @@ def test_a_uri_may_hold_a_glob_and_options_behind_it(tmp_path):
         rm.stream("gopher://somewhere/else")
 
 
+def test_an_error_keeps_the_keys_of_a_uri_to_itself():
+    with pytest.raises((rm.StreamError, rm.MissingExtraError), match="gopher://…@some") as caught:
+        rm.stream("gopher://name:secret@somewhere/else")
+    assert "secret" not in str(caught.value)
+
+
 # -- folders that are columns -------------------------------------------------------------
 
 PARTITIONS = {

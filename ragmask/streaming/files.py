@@ -96,12 +96,18 @@ def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:
     try:
         found, root = _from_uri(base + path[end:])
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise StreamError(f"{path}: {error}") from error
+        raise StreamError(_without_secrets(f"{path}: {error}")) from None
     except ImportError as error:
         raise MissingExtraError(
-            f'{path}: {error}; pip install "ragmask[remote]" brings fsspec and s3fs'
+            f"{_without_secrets(path)}: {error}; "
+            'pip install "ragmask[remote]" brings fsspec and s3fs'
         ) from error
     return _storage_here(found), "/".join([root.rstrip("/"), rest]) if rest else root
+
+
+def _without_secrets(text: str) -> str:
+    """The text without the keys that a URI may hold before its server's name."""
+    return re.sub(r"://[^/@\s]*@", "://…@", text)
 
 
 def _from_uri(uri: str) -> tuple[Any, str]:
