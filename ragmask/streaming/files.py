@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -21,6 +21,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 _SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 _MAGIC = "*?["
 _QUERY = re.compile(r"\?\w+=")  # in a URI; any other question mark is a glob's
+_IN_URIS = ":/?#[]@!$&'()*+,;=%"  # and letters, digits and -._~
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -107,14 +108,16 @@ def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:
 
 def _without_secrets(text: str) -> str:
     """The text without the keys that a URI may hold before its server's name."""
-    return re.sub(r"://[^/@\s]*@", "://…@", text)
+    return re.sub(r"://[^@\s]*@", "://…@", text)  # a key may have slashes
 
 
 def _from_uri(uri: str) -> tuple[Any, str]:
     """A file system of pyarrow's own, or else one of fsspec's."""
     try:
-        found, root = pafs.FileSystem.from_uri(uri)
+        found, root = pafs.FileSystem.from_uri(quote(uri, _IN_URIS))
     except pa.ArrowInvalid:
+        if uri.startswith("s3://") and "@" in uri:
+            raise  # s3fs would take the keys for the bucket, and its errors tell them
         from fsspec.core import url_to_fs
 
         other, root = url_to_fs(uri)
@@ -191,7 +194,9 @@ def _matching(storage: Storage, pattern: str) -> list[Found]:
 def _list(storage: Storage, folder: str, recursive: bool) -> list[str]:
     selector = pafs.FileSelector(folder, recursive=recursive, allow_not_found=True)
     infos = storage.filesystem.get_file_info(selector)
-    return sorted(info.path for info in infos if info.type == pafs.FileType.File)
+    # an empty object that marks a folder of S3 is a file to s3fs
+    paths = (info.path for info in infos if info.type == pafs.FileType.File)
+    return sorted(path for path in paths if not path.endswith("/"))
 
 
 def _matches(parts: list[str], pattern: list[str]) -> bool:

@@ -15,6 +15,7 @@ from ragmask.errors import RagmaskError, StreamError
 from ragmask.ragged import Ragged
 from ragmask.streaming.columns import Column, join_columns
 from ragmask.streaming.plan import Span
+from ragmask.streaming.retry import GivenUpError
 from ragmask.streaming.source import File, Group, Source, open_arrow
 
 
@@ -60,6 +61,8 @@ class Reader:
         """The rows of some row groups of one file."""
         try:
             return self._decode(spans)
+        except GivenUpError:
+            raise
         except RagmaskError:
             if len(spans) > 1:  # the error is to name one row group
                 for span in spans:
@@ -103,11 +106,7 @@ class Reader:
             if self._storage.is_local:
                 table = self._read_file(self._opened(file), file, groups)
             else:
-                table = source.retry.run(
-                    lambda: self._read_file(self._open_afar(file), file, groups),
-                    groups[0],
-                    self._stop,
-                )
+                table = self._read_afar(file, groups)
             for name, value in source.key_values(groups[0].keys).items():
                 field = pa.field(name, value.type)
                 table = table.append_column(field, pa.repeat(value, table.num_rows))
@@ -118,6 +117,14 @@ class Reader:
             raise
         except (OSError, pa.ArrowException) as error:
             raise StreamError(f"{groups[0]} cannot be read: {error}") from error
+
+    def _read_afar(self, file: File, groups: list[Group]) -> Any:
+        more = f" and {len(groups) - 1} more" if len(groups) > 1 else ""
+        return self._source.retry.run(
+            lambda: self._read_file(self._open_afar(file), file, groups),
+            f"{groups[0]}{more}",
+            self._stop,
+        )
 
     def _read_file(self, opened: Any, file: File, groups: list[Group]) -> Any:
         indices = [group.index for group in groups]

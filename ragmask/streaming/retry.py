@@ -30,6 +30,10 @@ _FINAL = (
 )
 
 
+class GivenUpError(StreamError):
+    """A read that every try has been spent on, or that nobody waits for any more."""
+
+
 @dataclass(frozen=True)
 class Retry:
     """How often to try again, and how many seconds one try may take."""
@@ -46,24 +50,27 @@ class Retry:
     def run(
         self, read: Callable[[], Result], what: object, stop: threading.Event | None = None
     ) -> Result:
-        """What `read` gives. Raises StreamError, naming `what`, once no try is left.
+        """What `read` gives. Raises GivenUpError, naming `what`, once no try is left.
 
         An error that another try cannot change is raised at once, as it is.
         """
         stop = stop or threading.Event()
+        wait = _FIRST_WAIT
         for attempt in range(self.retries + 1):
+            if attempt:
+                stop.wait(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+            if stop.is_set():
+                break
             try:
                 return _within(self.timeout, read, stop)
             except _FINAL:
                 raise
             except Exception as error:
                 if attempt == self.retries:
-                    raise StreamError(
-                        f"{what} cannot be read, after {attempt + 1} tries: {error}"
-                    ) from error
-            if stop.wait(min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT)):
-                raise StreamError(f"{what}: the stream was closed")
-        raise AssertionError
+                    tries = "1 try" if attempt == 0 else f"{attempt + 1} tries"
+                    raise GivenUpError(f"{what} cannot be read, after {tries}: {error}") from error
+        raise GivenUpError(f"{what}: the stream was closed")
 
 
 def _within(seconds: float, read: Callable[[], Result], stop: threading.Event) -> Result:

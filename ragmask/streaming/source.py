@@ -132,11 +132,12 @@ class Source:
     def files(self) -> tuple[File, ...]:
         """Every file's footer."""
         stop = threading.Event()
+        storage = self.storage.here()
 
         def read(found: Found) -> File:
             if found.path == self.first.path:
                 return self.first
-            return read_footer(self.storage.here(), found.path, self.memory_map, self.retry, stop)
+            return read_footer(storage, found.path, self.memory_map, self.retry, stop)
 
         if self.storage.is_local or len(self.found) < 3:
             files = [read(found) for found in self.found]

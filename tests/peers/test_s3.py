@@ -118,6 +118,15 @@ def test_a_uri_names_the_server(server, rest):
     assert rows_of(stream.batch(rows=7)) == list(range(ROWS))
 
 
+@pytest.mark.parametrize("keys", ["key:secret", "key:sec/ret", "key:sec+ret/%"])
+def test_an_error_does_not_tell_the_keys(server, keys):
+    options = f"endpoint_override={server.replace(':', '%3A')}&scheme=http&region=us-east-1"
+    with pytest.raises(rm.StreamError) as caught:
+        rm.stream(f"s3://{keys}@bucket/none/a b/*?{options}", retries=0)
+    assert "key" not in str(caught.value)
+    assert "sec" not in str(caught.value)
+
+
 @CLIENTS
 @pytest.mark.parametrize("path", ["nowhere/rows", "bucket/none", "bucket/none*"])
 def test_what_is_not_there_is_named(server, client, path):
