@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragmask.errors import (
+        DeviceError,
         InvalidInputError,
         MissingExtraError,
         RagmaskError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "DeviceError": "ragmask.errors",
     "InvalidInputError": "ragmask.errors",
     "MissingExtraError": "ragmask.errors",
     "RagmaskError": "ragmask.errors",
@@ -72,6 +74,7 @@ _HOME = {
 
 __all__ = [
     "Batch",
+    "DeviceError",
     "InvalidInputError",
     "LSTMResult",
     "LSTMWeights",

@@ -13,6 +13,10 @@ class UnsupportedTypeError(RagmaskError, TypeError):
     """A type or dtype that ragmask does not take; the message says what it does take."""
 
 
+class DeviceError(UnsupportedTypeError, RuntimeError):
+    """An array on another device than the rest, or no device at all; says which call moves it."""
+
+
 class RowIndexError(RagmaskError, IndexError):
     """A row number outside the batch."""
 

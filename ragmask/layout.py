@@ -1,41 +1,61 @@
-"""`starts` and `lengths`: the checks they must pass, and the views that touch nothing else."""
+"""`starts` and `lengths`: the checks they must pass, and the views that touch nothing else.
+
+Those on a device are for device_rows.py.
+"""
 
 from typing import Literal
 
 import numpy as np
 
+from ragmask import device_rows
+from ragmask.device_array import DeviceArray
 from ragmask.devices import Ints, read_only
 from ragmask.errors import InvalidInputError
 
 Side = Literal["pre", "post"]
 
 
-def check_rows(n: int, starts: Ints, lengths: Ints) -> None:
+def check_rows(n: int, starts: Ints, lengths: Ints) -> device_rows.Facts | None:
     """Raise, naming the first bad row, unless every row lies inside `n` steps.
 
-    A kernel does not check bounds: this is what stands between it and foreign memory.
+    A kernel does not check bounds: this is what stands between it and foreign memory. Gives what
+    a device told of its rows, which is not to be asked for twice.
     """
     if starts.shape != lengths.shape:
         raise InvalidInputError(
             f"starts and lengths must be equally long; got {starts.size} and {lengths.size}"
         )
+    if isinstance(starts, DeviceArray):
+        facts = device_rows.look(n, starts, lengths)
+        if facts.first_bad >= 0:
+            start, length = (device_rows.number_at(a, facts.first_bad) for a in (starts, lengths))
+            raise _outside(n, facts.first_bad, start, length)
+        if facts.longest * lengths.size >= 2**63:
+            raise InvalidInputError("these rows could have more than 2**63 steps between them")
+        return facts
     # n - starts cannot overflow where starts >= 0, and starts + lengths could
     bad = (starts < 0) | (lengths < 0) | (lengths > n - starts)
     if bad.any():
         row = int(bad.argmax())
-        start, length = int(starts[row]), int(lengths[row])
-        fault = (
-            f"its start {start} is negative"
-            if start < 0
-            else f"its length {length} is negative"
-            if length < 0
-            else f"it covers steps {start} to {start + length}, and there are {n}"
-        )
-        raise InvalidInputError(f"row {row} does not lie inside the values: {fault}")
+        raise _outside(n, row, int(starts[row]), int(lengths[row]))
+    return None
 
 
-def check_offsets(n: int, offsets: Ints) -> None:
+def _outside(n: int, row: int, start: int, length: int) -> InvalidInputError:
+    fault = (
+        f"its start {start} is negative"
+        if start < 0
+        else f"its length {length} is negative"
+        if length < 0
+        else f"it covers steps {start} to {start + length}, and there are {n}"
+    )
+    return InvalidInputError(f"row {row} does not lie inside the values: {fault}")
+
+
+def check_offsets(n: int, offsets: Ints) -> device_rows.Facts | None:
     """Raise, naming the first bad row, unless `offsets` rise from 0 or more to `n` or less."""
+    if isinstance(offsets, DeviceArray) and offsets.size:
+        return check_rows(n, offsets[:-1], device_rows.differences(offsets))
     if offsets.size == 0:
         raise InvalidInputError("offsets need one more entry than there are rows; got none at all")
     if offsets[0] < 0:
@@ -52,6 +72,13 @@ def check_offsets(n: int, offsets: Ints) -> None:
             f"offsets run past the values in row {max(row, 0)}: "
             f"they end at {offsets[-1]}, and there are {n} steps"
         )
+    return None
+
+
+def lengths_of(offsets: Ints) -> Ints:
+    if isinstance(offsets, DeviceArray):
+        return device_rows.differences(offsets)
+    return read_only(np.diff(offsets))
 
 
 def check_side(name: str, side: str) -> None:
@@ -70,6 +97,9 @@ def check_count(name: str, count: object, least: int = 0) -> int:
 
 def truncate(starts: Ints, lengths: Ints, maxlen: int, side: Side) -> tuple[Ints, Ints]:
     """Rows of at most `maxlen` steps; `side` is the end that is cut off."""
+    if isinstance(starts, DeviceArray):
+        most = min(maxlen, np.iinfo(np.int64).max)
+        return device_rows.cut(starts, lengths, 0, most, from_end=side == "pre")
     kept = np.minimum(lengths, min(maxlen, np.iinfo(np.int64).max))
     return read_only(starts + (lengths - kept) if side == "pre" else starts), read_only(kept)
 
@@ -83,6 +113,8 @@ def total_steps(lengths: Ints) -> int:
 
 def offsets_of(lengths: Ints) -> Ints:
     """Where rows begin and end once they are laid end to end, (rows + 1,)."""
+    if isinstance(lengths, DeviceArray):
+        return device_rows.offsets_of(lengths)
     total_steps(lengths)
     offsets = np.zeros(lengths.size + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -91,6 +123,8 @@ def offsets_of(lengths: Ints) -> Ints:
 
 def row_and_step(lengths: Ints, at: int) -> tuple[int, int]:
     """Which step of which row is number `at` when rows lie end to end."""
+    if isinstance(lengths, DeviceArray):  # on the way to an error
+        lengths = lengths.to_host()
     offsets = offsets_of(lengths)
     row = int(np.searchsorted(offsets, at, side="right")) - 1
     return row, at - int(offsets[row])
@@ -101,10 +135,24 @@ def is_end_to_end(starts: Ints, lengths: Ints) -> bool:
     return bool(np.array_equal(starts[1:], starts[:-1] + lengths[:-1]))
 
 
+def extent(starts: Ints, lengths: Ints) -> tuple[int | None, int]:
+    """Where rows that lie end to end begin, None where they do not; and the steps of all rows."""
+    if isinstance(starts, DeviceArray):
+        facts = device_rows.look(np.iinfo(np.int64).max, starts, lengths)
+        return facts.first_start if facts.is_end_to_end else None, facts.steps
+    begin = int(starts[0]) if starts.size else 0
+    return begin if is_end_to_end(starts, lengths) else None, total_steps(lengths)
+
+
 def same_lengths(first: Ints, second: Ints, what: str) -> None:
     """Raise, naming the row, where two batches differ in their number of rows or a length."""
     if first.size != second.size:
         raise InvalidInputError(f"{what} have {first.size} and {second.size} rows")
+    if isinstance(first, DeviceArray):
+        row = device_rows.first_difference(first, second)
+        if row >= 0:
+            raise InvalidInputError(f"{what} differ in row {row}")
+        return
     differs = first != second
     if differs.any():
         row = int(differs.argmax())

@@ -6,8 +6,10 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ragmask import elementwise
-from ragmask.devices import Array, Bools, check_mask
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.device_array import DeviceArray, same_device
+from ragmask.device_rows import contiguous
+from ragmask.devices import Array, Bools, check_mask, native
+from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 from ragmask.padding import dense_array
 from ragmask.show import count, item_name, with_rows
 
@@ -38,6 +40,7 @@ class Padded(NDArrayOperatorsMixin):
     def __init__(self, values: Any, mask: Any = None) -> None:
         self._values = dense_array(values)
         self._mask = None if mask is None else check_mask(mask, self._values.shape[:2])
+        same_device(values=self._values, mask=self._mask)
 
     @classmethod
     def _trusted(cls, values: Array, mask: Bools | None) -> "Padded":
@@ -47,13 +50,27 @@ class Padded(NDArrayOperatorsMixin):
 
     @property
     def values(self) -> Array:
-        """(rows, width, *item)."""
-        return self._values
+        """(rows, width, *item). On a device, an array of the library its memory came from."""
+        return native(self._values)  # type: ignore[no-any-return]
 
     @property
     def mask(self) -> Bools | None:
         """bool (rows, width), True = keep; None where every step counts."""
-        return self._mask
+        return None if self._mask is None else native(self._mask)
+
+    @property
+    def device(self) -> str:
+        """Where it lives: "cpu", or "cuda:0"."""
+        return self._values.place if isinstance(self._values, DeviceArray) else "cpu"
+
+    def to_host(self) -> "Padded":
+        """A copy in the host's memory; itself where it is there."""
+        if self.device == "cpu":
+            return self
+        values = contiguous(self._values).to_host()
+        return Padded._trusted(
+            values, None if self._mask is None else contiguous(self._mask).to_host()
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,6 +95,12 @@ class Padded(NDArrayOperatorsMixin):
         raise UnsupportedTypeError("a Padded has values and a mask: take .values, and mind .mask")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        for given in inputs:
+            if isinstance(given, Padded) and given.device != "cpu":
+                raise DeviceError(
+                    f"numpy does not reach {given.device}: compute with the library whose array "
+                    ".values is"
+                )
         return elementwise.apply(Padded, ufunc, method, inputs, options)
 
     def _dense(self) -> tuple[Array, Bools | None]:
@@ -94,6 +117,9 @@ class Padded(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         rows, width = self.shape[:2]
+        if self.device != "cpu":
+            what = f"{count(rows, 'row')} of {count(width, 'step')}"
+            return f"Padded({what}, {item_name(self.item_shape, self.dtype)}, on {self.device})"
         kept = rows * width if self._mask is None else int(self._mask.sum())
         head = f"Padded({count(rows, 'row')} of {count(width, 'step')}, "
         head += f"{item_name(self.item_shape, self.dtype)}, "

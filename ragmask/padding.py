@@ -8,31 +8,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ragmask import device_rows
+from ragmask.device_array import DeviceArray, same_device
 from ragmask.devices import (
     Array,
     Bools,
     Ints,
     as_words,
+    beside,
     check_mask,
     check_no_overlap,
+    empty,
     index_array,
     number_dtype,
     out_array,
     read_only,
+    run,
+    to_array,
     to_numpy,
     values_array,
     word_of,
 )
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 from ragmask.layout import (
     Side,
     check_count,
+    check_rows,
     check_side,
-    is_end_to_end,
+    extent,
     offsets_of,
     truncate,
 )
-from ragmask.threads import run_rows
 
 _NS_PER_BYTE = 0.03  # one core writing to memory that is there already
 _NS_PER_ROW = 30.0
@@ -46,6 +52,7 @@ def to_padded(
     starts: Ints,
     lengths: Ints,
     mask: Bools | None,
+    longest: int,
     maxlen: int | None,
     padding: Side,
     truncating: Side,
@@ -57,7 +64,7 @@ def to_padded(
     """(rows, width, *item) values and (rows, width) mask of checked rows."""
     check_side("padding", padding)
     check_side("truncating", truncating)
-    width = padded_width(lengths, maxlen, multiple_of)
+    width = padded_width(longest, maxlen, multiple_of)
     if maxlen is not None:
         starts, lengths = truncate(starts, lengths, int(maxlen), truncating)
 
@@ -78,9 +85,9 @@ def to_padded(
     return out_values, out_mask
 
 
-def padded_width(lengths: Ints, maxlen: int | None, multiple_of: int | None) -> int:
-    """How many steps wide a padded array of these rows is."""
-    width = int(lengths.max(initial=0)) if maxlen is None else check_count("maxlen", maxlen)
+def padded_width(longest: int, maxlen: int | None, multiple_of: int | None) -> int:
+    """How many steps wide a padded array of rows is of which the longest is so long."""
+    width = longest if maxlen is None else check_count("maxlen", maxlen)
     multiple = 1 if multiple_of is None else check_count("multiple_of", multiple_of, 1)
     return -(-width // multiple) * multiple
 
@@ -95,16 +102,15 @@ def compact(
     values: Array, starts: Ints, lengths: Ints, mask: Bools | None
 ) -> tuple[Array, Ints, Bools | None]:
     """Values, starts and mask of the rows laid end to end; a copy only where they are not yet."""
-    if is_end_to_end(starts, lengths):
-        begin = int(starts[0]) if starts.size else 0
-        end = begin + int(lengths.sum())
-        part = None if mask is None else mask[begin:end]
-        return values[begin:end], read_only(starts - begin), part
+    begin, steps = extent(starts, lengths)
     offsets = read_only(offsets_of(lengths))
-    out = np.empty((int(offsets[-1]), *values.shape[1:]), values.dtype)
+    if begin is not None:
+        part = None if mask is None else mask[begin : begin + steps]
+        return values[begin : begin + steps], offsets[:-1], part
+    out = empty((steps, *values.shape[1:]), values.dtype, values)
     copy_rows(values, starts, lengths, offsets[:-1], out)
     if mask is not None:
-        kept = np.empty(len(out), np.bool_)
+        kept = empty(out.shape[:1], np.bool_, out)
         copy_rows(mask, starts, lengths, offsets[:-1], kept)
         mask = read_only(kept)
     return read_only(out), offsets[:-1], mask
@@ -112,16 +118,14 @@ def compact(
 
 def copy_rows(values: Array, starts: Ints, lengths: Ints, out_starts: Ints, out: Array) -> None:
     """Copy checked rows to places in `out`, an array of the same dtype and item shape."""
-    from ragmask.kernels import cpu
-
     if out.size == 0:
         return
     item_bytes = out.nbytes // len(out)
     word = word_of(item_bytes, values, out)
-    run_rows(
-        cpu.compact,
-        lengths.size,
-        _NS_PER_ROW + _NS_PER_BYTE * 2 * item_bytes * lengths,
+    run(
+        "compact",
+        lengths,
+        (_NS_PER_ROW, _NS_PER_BYTE * 2 * item_bytes),
         as_words(values, word),
         starts,
         lengths,
@@ -133,16 +137,14 @@ def copy_rows(values: Array, starts: Ints, lengths: Ints, out_starts: Ints, out:
 
 def pack_rows(values: Array, starts: Ints, lengths: Ints, step_starts: Ints, out: Array) -> None:
     """Copy checked rows, the longest first, step by step: step s of row i to step_starts[s] + i."""
-    from ragmask.kernels import cpu
-
     if out.size == 0:
         return
     item_bytes = out.nbytes // len(out)
     word = word_of(item_bytes, values, out)
-    run_rows(
-        cpu.pack,
-        lengths.size,
-        _NS_PER_ROW + _NS_PER_BYTE * 2 * item_bytes * lengths,
+    run(
+        "pack",
+        lengths,
+        (_NS_PER_ROW, _NS_PER_BYTE * 2 * item_bytes),
         as_words(values, word),
         starts,
         lengths,
@@ -168,6 +170,8 @@ def from_padded(
         raise InvalidInputError(f"{' and '.join(said)} both say what is padding: pass one of them")
     dense = dense_array(values)
     rows, width = dense.shape[:2]
+    if isinstance(dense, DeviceArray):
+        return _from_padded_on_device(dense, mask, lengths, value)
     if lengths is not None:
         kept = index_array(lengths, "lengths")
         if kept.size != rows:
@@ -196,14 +200,42 @@ def from_padded(
     return steps, starts, read_only(np.full(rows, width, np.int64)), None
 
 
+def _from_padded_on_device(
+    dense: Any, mask: Any, lengths: Any, value: Any
+) -> tuple[Any, Any, Any, Any]:
+    if value is not None:
+        raise DeviceError(
+            "value= is for arrays on the host: pass mask= here, computed by the array's own "
+            "library as values != value"
+        )
+    rows, width = dense.shape[:2]
+    if mask is None and lengths is None:
+        return *end_to_end(dense, None)[:2], device_rows.progression(width, 0, rows, dense), None
+    if lengths is not None:
+        kept: Any = index_array(lengths, "lengths")
+        same_device(values=dense, lengths=kept)
+        if kept.size != rows:
+            raise InvalidInputError(f"{kept.size} lengths were given for {rows} rows")
+        check_rows(width, device_rows.progression(0, 0, rows, dense), kept)
+        return *end_to_end(dense, None)[:2], kept, None
+    present = check_mask(mask, (rows, width))
+    same_device(values=dense, mask=present)
+    steps, starts, line = end_to_end(dense, present)
+    whole = device_rows.progression(width, 0, rows, dense)
+    first, kept, has_holes = device_rows.spans(line, starts, whole)
+    return steps, first, kept, line if has_holes else None
+
+
 def dense_array(values: Any) -> Array:
     """(rows, width, *item) numbers, each row contiguous; the rows may be spaced wider."""
-    dense = to_numpy(values, "values")
+    dense = to_array(values, "values", spaced=True)
     if dense.ndim < 2:
         raise InvalidInputError(
             f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
         )
     values_array(dense[:0])  # for its look at the dtype
+    if isinstance(dense, DeviceArray):
+        return dense
     plain = dense.dtype.isnative and dense.flags.aligned
     if len(dense) and not (plain and dense[0].flags.c_contiguous):
         dense = values_array(dense)
@@ -217,6 +249,8 @@ def end_to_end(dense: Array, mask: Bools | None) -> tuple[Array, Ints, Bools | N
     """
     (rows, width), item_shape = dense.shape[:2], dense.shape[2:]
     item_bytes = math.prod(item_shape) * dense.itemsize
+    if isinstance(dense, DeviceArray):
+        return _end_to_end_on_device(dense, mask)
     spacing = dense.strides[0] // item_bytes if item_bytes and rows > 1 else width
     is_even = dense.strides[0] == spacing * item_bytes and spacing > width > 0
     if is_even and (mask is None or mask.strides == (spacing, 1)):
@@ -231,6 +265,23 @@ def end_to_end(dense: Array, mask: Bools | None) -> tuple[Array, Ints, Bools | N
         mask = None if mask is None else np.ascontiguousarray(mask).reshape(-1)
     starts = np.arange(rows, dtype=np.int64) * spacing
     return read_only(line), read_only(starts), None if mask is None else read_only(mask)
+
+
+def _end_to_end_on_device(dense: DeviceArray, mask: Any) -> tuple[Any, Any, Any]:
+    (rows, width), item_shape = dense.shape[:2], dense.shape[2:]
+    item_bytes = math.prod(item_shape) * dense.itemsize
+    spacing = dense.spacing // item_bytes if item_bytes else width
+    if mask is not None and mask.spacing != spacing:
+        dense, mask = device_rows.contiguous(dense), device_rows.contiguous(mask)
+        spacing = width
+    starts = device_rows.progression(0, spacing, rows, dense)
+    n = (rows - 1) * spacing + width if rows else 0
+    line = DeviceArray(
+        dense.pointer, (n, *item_shape), dense.dtype, dense.owner, dense.library, dense.device
+    )
+    if mask is not None:
+        mask = DeviceArray(mask.pointer, (n,), np.bool_, mask.owner, mask.library, mask.device)
+    return line, starts, mask
 
 
 def pad_sequences(
@@ -372,24 +423,23 @@ def _run_pad(
     out_mask: Bools | None,
 ) -> None:
     """Run the kernel on words: items of any dtype and shape are moved by their size in bytes."""
-    from ragmask.kernels import cpu
-
     rows, width = out_values.shape[:2]
     if pattern.nbytes == 0:  # steps without features: only the mask has anything to write
-        pattern, values = np.zeros(1, np.uint8), np.zeros(len(values), np.uint8)
-        out_values = np.empty((rows, width), np.uint8)
+        pattern = np.zeros(1, np.uint8)
+        out_values = empty((rows, width), np.uint8, values)
+        values = empty((len(values),), np.uint8, values)
     word = word_of(pattern.nbytes, values, out_values)
     item = as_words(pattern, word)
     uniform = bool((item == item[0]).all())
-    run_rows(
-        cpu.pad,
-        rows,
-        _NS_PER_ROW + _NS_PER_BYTE * width * (pattern.nbytes + 1),
+    run(
+        "pad",
+        lengths,
+        (_NS_PER_ROW + _NS_PER_BYTE * width * (pattern.nbytes + 1), 0.0),
         as_words(read_only(values), word),
         starts,
         lengths,
         mask,
-        read_only(item[:1] if uniform else item),
+        beside(read_only(item[:1] if uniform else item), values),
         item.size,
         width,
         pre,
@@ -433,7 +483,7 @@ def _output(
     """Where to write: fresh arrays, the caller's of that shape, or the front of flat buffers."""
     check_size(shape, values.itemsize)
     if out is None:
-        return np.empty(shape, values.dtype), np.empty(shape[:2], np.bool_)
+        return empty(shape, values.dtype, values), empty(shape[:2], np.bool_, values)
     if not isinstance(out, tuple) or len(out) != 2:
         raise UnsupportedTypeError(
             "out must be a Padded or a pair of flat buffers (values, mask); "
@@ -441,6 +491,7 @@ def _output(
         )
     out_values = out_array("values", out[0], shape, values.dtype)
     out_mask = out_array("mask", out[1], shape[:2], np.dtype(np.bool_))
+    same_device(rows=values, **{"out's values": out_values, "out's mask": out_mask})
     check_no_overlap(out_values, values, mask, out_mask)
     check_no_overlap(out_mask, values, mask)
     return out_values, out_mask

@@ -1,25 +1,28 @@
 """Ragged: rows of unequal length, as views of values laid end to end."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ragmask import arrow, elementwise, padding
+from ragmask import arrow, device_rows, elementwise, padding
+from ragmask.arrow_device import read_rows_on_device
+from ragmask.device_array import DeviceArray, Library, move_to_device, same_device
 from ragmask.devices import (
     Array,
     Bools,
     Ints,
     index_array,
     mask_array,
+    native,
     number_dtype,
     read_only,
     to_numpy,
     values_array,
 )
-from ragmask.errors import InvalidInputError, RowIndexError, UnsupportedTypeError
+from ragmask.errors import DeviceError, InvalidInputError, RowIndexError, UnsupportedTypeError
 from ragmask.layout import (
     Side,
     check_count,
@@ -27,6 +30,7 @@ from ragmask.layout import (
     check_rows,
     check_side,
     is_end_to_end,
+    lengths_of,
     offsets_of,
     same_lengths,
     total_steps,
@@ -34,6 +38,8 @@ from ragmask.layout import (
 )
 from ragmask.padded import Padded
 from ragmask.show import count, item_name, with_rows
+
+A = TypeVar("A", bound=Array)
 
 
 class Ragged(NDArrayOperatorsMixin):
@@ -92,15 +98,29 @@ class Ragged(NDArrayOperatorsMixin):
     def __init__(self, values: Any, starts: Any, lengths: Any, mask: Any = None) -> None:
         values = values_array(values)
         starts, lengths = index_array(starts, "starts"), index_array(lengths, "lengths")
-        check_rows(len(values), starts, lengths)
         mask = None if mask is None else mask_array(mask, values.shape[:1])
-        self._set(values, starts, lengths, mask)
+        same_device(values=values, starts=starts, lengths=lengths, mask=mask)
+        facts = check_rows(len(values), starts, lengths)
+        self._set(values, starts, lengths, mask)._remember(facts)
 
     def _set(self, values: Array, starts: Ints, lengths: Ints, mask: Bools | None) -> "Ragged":
         self._values, self._starts, self._lengths = values, starts, lengths
-        self._mask = read_only(mask) if mask is not None and mask.flags.writeable else mask
+        writable = isinstance(mask, np.ndarray) and mask.flags.writeable
+        self._mask = read_only(mask) if mask is not None and writable else mask
         self._is_compact = self._n_steps = self._max_length = None
         return self
+
+    def _remember(self, facts: device_rows.Facts | None) -> "Ragged":
+        """What a device told of the rows when they were checked."""
+        if facts is not None:
+            self._n_steps, self._max_length = facts.steps, facts.longest
+            covers = facts.steps == len(self._values) and facts.first_start == 0
+            self._is_compact = facts.is_end_to_end and covers
+        return self
+
+    def _look(self) -> None:
+        """Ask the device, once, how many steps there are, how long the longest row is, …"""
+        self._remember(device_rows.look(len(self._values), self._starts, self._lengths))
 
     @classmethod
     def _trusted(cls, values: Array, starts: Ints, lengths: Ints, mask: Bools | None) -> "Ragged":
@@ -119,9 +139,10 @@ class Ragged(NDArrayOperatorsMixin):
         mask bool (n,) or None. Raises InvalidInputError, naming the row, otherwise.
         """
         values, offsets = values_array(values), index_array(offsets, "offsets")
-        check_offsets(len(values), offsets)
         mask = None if mask is None else mask_array(mask, values.shape[:1])
-        return cls._trusted(values, offsets[:-1], read_only(np.diff(offsets)), mask)
+        same_device(values=values, offsets=offsets, mask=mask)
+        facts = check_offsets(len(values), offsets)
+        return cls._trusted(values, offsets[:-1], lengths_of(offsets), mask)._remember(facts)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Any], dtype: npt.DTypeLike | None = None) -> "Ragged":
@@ -169,13 +190,17 @@ class Ragged(NDArrayOperatorsMixin):
         Lists, large lists, list views, fixed-size lists and fixed-shape tensors, chunked or
         sliced. One chunk of numbers, timestamps or durations without null items is not copied;
         bools, dates, dictionaries and null items cost one copy. A null item keeps its place
-        with mask False and value 0.
+        with mask False and value 0. An array on a CUDA device (`__arrow_c_device_array__`, as
+        cuDF's) stays there: its numbers keep their memory, and what lies under a null.
 
         nulls : "empty" reads a null list as an empty row, "error" raises and names it.
 
         Raises UnsupportedTypeError for other types, with what to do; InvalidInputError for
         offsets that leave the values.
         """
+        on_device = read_rows_on_device(array, nulls)
+        if on_device is not None:
+            return cls._trusted(*on_device[0])._remember(on_device[1])
         return cls._trusted(*arrow.read_rows(array, nulls))
 
     @classmethod
@@ -209,23 +234,31 @@ class Ragged(NDArrayOperatorsMixin):
 
     @property
     def values(self) -> Array:
-        """(n, *item), read-only. A view's rows need not cover it."""
-        return self._values.view()  # whose shape may be changed in place; ours may not
+        """(n, *item), read-only. A view's rows need not cover it.
+
+        On a device, an array of the library that the memory came from.
+        """
+        return _given_out(self._values)
 
     @property
     def starts(self) -> Ints:
         """int64 (rows,): where each row begins in `values`."""
-        return self._starts.view()
+        return _given_out(self._starts)
 
     @property
     def lengths(self) -> Ints:
         """int64 (rows,): the steps of each row, masked ones included."""
-        return self._lengths.view()
+        return _given_out(self._lengths)
 
     @property
     def mask(self) -> Bools | None:
         """bool (n,) along `values`, True = keep; None where every step counts."""
-        return None if self._mask is None else self._mask.view()
+        return None if self._mask is None else _given_out(self._mask)
+
+    @property
+    def device(self) -> str:
+        """Where it lives: "cpu", or "cuda:0"."""
+        return self._values.place if isinstance(self._values, DeviceArray) else "cpu"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -239,6 +272,8 @@ class Ragged(NDArrayOperatorsMixin):
     @property
     def n_steps(self) -> int:
         """The sum of all lengths."""
+        if self._n_steps is None and isinstance(self._lengths, DeviceArray):
+            self._look()
         if self._n_steps is None:
             self._n_steps = total_steps(self._lengths)
         return self._n_steps
@@ -246,6 +281,8 @@ class Ragged(NDArrayOperatorsMixin):
     @property
     def max_length(self) -> int:
         """The longest row's length; 0 where there are no rows."""
+        if self._max_length is None and isinstance(self._lengths, DeviceArray):
+            self._look()
         if self._max_length is None:
             self._max_length = int(self._lengths.max(initial=0))
         return self._max_length
@@ -253,6 +290,8 @@ class Ragged(NDArrayOperatorsMixin):
     @property
     def is_compact(self) -> bool:
         """Whether the rows cover the values one after another, with no gap or overlap."""
+        if self._is_compact is None and isinstance(self._lengths, DeviceArray):
+            self._look()
         if self._is_compact is None:
             begins = len(self) == 0 or int(self._starts[0]) == 0
             covers = self.n_steps == len(self._values)
@@ -267,6 +306,9 @@ class Ragged(NDArrayOperatorsMixin):
         """
         if not self.is_compact:
             raise InvalidInputError("only a compact Ragged has offsets: call compact() first")
+        return _given_out(self._offsets())
+
+    def _offsets(self) -> Ints:
         return read_only(offsets_of(self._lengths))
 
     # -- views ----------------------------------------------------------------------------
@@ -293,13 +335,28 @@ class Ragged(NDArrayOperatorsMixin):
 
     def _pick(self, rows: slice | Array) -> "Ragged":
         """Several rows, whose numbers are known to be right."""
+        if isinstance(self._starts, DeviceArray):
+            return self._pick_on_device(rows)
         # contiguous: a kernel would be compiled once more for strided starts
         starts, lengths = (np.ascontiguousarray(a[rows]) for a in (self._starts, self._lengths))
         return Ragged._trusted(self._values, read_only(starts), read_only(lengths), self._mask)
 
+    def _pick_on_device(self, rows: Any) -> "Ragged":
+        starts, lengths = self._starts, self._lengths
+        if isinstance(rows, slice):
+            first, last, by = rows.indices(len(self))
+            if by == 1:
+                rows = slice(first, last)
+                return Ragged._trusted(self._values, starts[rows], lengths[rows], self._mask)
+            rows = device_rows.progression(first, by, len(range(first, last, by)), starts)
+        starts, lengths = device_rows.take(starts, rows), device_rows.take(lengths, rows)
+        return Ragged._trusted(self._values, starts, lengths, self._mask)
+
     def _row(self, row: int) -> Array:
         if not -len(self) <= row < len(self):
             raise RowIndexError(f"row {row} of a batch of {len(self)} rows")
+        if isinstance(self._starts, DeviceArray):
+            raise self._for_the_host("one row by number")
         start = int(self._starts[row])
         steps = slice(start, start + int(self._lengths[row]))
         values = self._values[steps]
@@ -313,6 +370,8 @@ class Ragged(NDArrayOperatorsMixin):
             raise UnsupportedTypeError(
                 f"rows are picked by an integer, a slice or an array; got {type(rows).__name__}"
             )
+        if isinstance(self._starts, DeviceArray):
+            return self._row_numbers_on_device(rows)
         picked = to_numpy(rows, "the index")
         if picked.dtype == np.bool_:
             if picked.shape != (len(self),):
@@ -325,6 +384,15 @@ class Ragged(NDArrayOperatorsMixin):
         outside = (numbers < -len(self)) | (numbers >= len(self))
         if outside.any():
             raise RowIndexError(f"row {numbers[outside.argmax()]} of a batch of {len(self)} rows")
+        return numbers
+
+    def _row_numbers_on_device(self, rows: Any) -> Array:
+        numbers = index_array(rows, "the index")
+        same_device(rows=self._starts, index=numbers)
+        at = device_rows.first_outside(numbers, None, -len(self), len(self))
+        if at >= 0:
+            number = device_rows.number_at(numbers, at)
+            raise RowIndexError(f"row {number} of a batch of {len(self)} rows")
         return numbers
 
     def truncate(self, maxlen: int, side: Side = "post") -> "Ragged":
@@ -347,12 +415,20 @@ class Ragged(NDArrayOperatorsMixin):
         [array([0.5, 1. ]), array([1.5])]
         """
         other = values_array(values)
+        same_device(rows=self._values, values=other)
         if len(other) != len(self._values):
             raise InvalidInputError(
                 f"the values must be {len(self._values)} steps, as many as `.values` has now; "
                 f"got {len(other)}"
             )
-        return Ragged._trusted(other, self._starts, self._lengths, self._mask)
+        return self._over(other)
+
+    def _over(self, values: Array) -> "Ragged":
+        """The same rows over as many values, whatever is known of them with them."""
+        rows = Ragged._trusted(values, self._starts, self._lengths, self._mask)
+        rows._is_compact, rows._n_steps = self._is_compact, self._n_steps
+        rows._max_length = self._max_length
+        return rows
 
     def compact(self) -> "Ragged":
         """The rows end to end, covering their values; masked steps and their mask stay.
@@ -406,13 +482,15 @@ class Ragged(NDArrayOperatorsMixin):
         """
         from ragmask.padding import to_padded
 
-        target = (out.values, out.mask) if isinstance(out, Padded) else out
+        target = (out._values, out._mask) if isinstance(out, Padded) else out
+        longest = self.max_length if maxlen is None else 0
         return Padded._trusted(
             *to_padded(
                 self._values,
                 self._starts,
                 self._lengths,
                 self._mask,
+                longest,
                 maxlen,
                 padding,
                 truncating,
@@ -432,12 +510,59 @@ class Ragged(NDArrayOperatorsMixin):
 
         Numbers keep the memory of the compact form. Steps of a shape become fixed-size lists.
         """
+        if self.device != "cpu":
+            raise self._for_the_host("to_arrow()")
         rows = self.compact()
         return arrow.write_rows(rows._values, rows.offsets, rows._mask)
 
     def to_rows(self) -> list[Array]:
         """Each row as an array: a view, or a numpy masked array where there is a mask."""
         return list(self)
+
+    # -- between host and device ----------------------------------------------------------
+
+    def to_device(self, library: Library = "numba", device: int = 0) -> "Ragged":
+        """A copy on a CUDA device; needs the extra `cuda` or `cuda12`. Itself where it is there.
+
+            batch = ragged.to_device()
+            vectors = rm.embedding(batch, table)      # runs there, and stays there
+            vectors.to_host()
+
+        library : "numba", "torch" or "cupy": who allocates, whose current stream the work runs on,
+            and whose arrays `.values` and the ops give back.
+        device : its number.
+
+        Only the rows' own steps are copied. Raises DeviceError where there is no GPU, or where
+        the batch lives on another one already.
+        """
+        if isinstance(self._values, DeviceArray):
+            if self._values.device != device:
+                raise DeviceError(f"the batch lives on {self.device}: call to_host() first")
+            return self
+        rows = self.compact()
+        arrays = move_to_device(
+            library, device, rows._values, rows._starts, rows._lengths, rows._mask
+        )
+        moved: Any = Ragged._trusted(*arrays)
+        moved._n_steps, moved._max_length = rows.n_steps, rows.max_length
+        moved._is_compact = True
+        return moved  # type: ignore[no-any-return]
+
+    def to_host(self) -> "Ragged":
+        """A copy in the host's memory; itself where it is there. Only the rows' own steps move."""
+        if self.device == "cpu":
+            return self
+        rows: Any = self.compact()
+        offsets = read_only(rows._offsets().to_host())
+        mask = None if rows._mask is None else rows._mask.to_host()
+        values = read_only(rows._values.to_host())
+        return Ragged._trusted(values, offsets[:-1], read_only(np.diff(offsets)), mask)
+
+    def _for_the_host(self, what: str) -> DeviceError:
+        return DeviceError(
+            f"{what} is for batches on the host, and this one lives on {self.device}: "
+            "call to_host() first"
+        )
 
     # -- Python's and numpy's protocols ---------------------------------------------------
 
@@ -451,6 +576,12 @@ class Ragged(NDArrayOperatorsMixin):
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        for given in inputs:
+            if isinstance(given, Ragged) and given.device != "cpu":
+                raise DeviceError(
+                    f"numpy does not reach {given.device}: compute with the library whose array "
+                    ".values is, and put the result back with with_values()"
+                )
         return elementwise.apply(Ragged, ufunc, method, inputs, options)
 
     def _dense(self) -> tuple[Array, Bools | None]:
@@ -465,6 +596,8 @@ class Ragged(NDArrayOperatorsMixin):
         same_lengths(self._lengths, other._lengths, what)
 
     def __reduce__(self) -> Any:
+        if self.device != "cpu":
+            raise self._for_the_host("pickling")
         rows = self.compact()
         return Ragged.from_offsets, (rows._values, rows.offsets, rows._mask)
 
@@ -472,9 +605,12 @@ class Ragged(NDArrayOperatorsMixin):
         head = f"Ragged({count(len(self), 'row')}, {count(self.n_steps, 'step')}, "
         head += item_name(self.item_shape, self.dtype)
         if len(self):
-            head += f", lengths {self._lengths.min()}–{self.max_length}"
+            shortest = "" if self.device != "cpu" else f"{self._lengths.min()}–"
+            head += f", lengths {shortest or 'to '}{self.max_length}"
         if self._mask is not None:
             head += ", masked"
+        if self.device != "cpu":
+            return f"{head}, on {self.device})"
 
         def show(row: int) -> tuple[Array, Bools | None]:
             start = int(self._starts[row])
@@ -488,6 +624,9 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
     """The rows of several batches as one compact batch: one copy, of their own steps alone."""
     if len(parts) == 1:
         return parts[0]
+    for part in parts:
+        if part.device != "cpu":
+            raise part._for_the_host("concatenating")
     compact = [part.compact() for part in parts]
     mask = None
     if any(part.mask is not None for part in compact):
@@ -529,3 +668,9 @@ def _row_array(row: Any, position: int, dtype: npt.DTypeLike | None) -> Array:
     if array.size == 0 and dtype is None and isinstance(row, list | tuple):
         return array
     return values_array(array, what)
+
+
+def _given_out(array: A) -> A:
+    """A view, whose shape may be changed in place; ours may not. Or the device's own array."""
+    given: A = native(array) if isinstance(array, DeviceArray) else array.view()
+    return given

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ragmask.device_array import Library, move_to_device
 from ragmask.devices import Array, read_only, to_numpy
 from ragmask.errors import InvalidInputError, MissingExtraError, UnsupportedTypeError
 
@@ -29,7 +30,7 @@ class LSTMWeights:
     for shapes that disagree.
     """
 
-    __slots__ = ("_arrays", "_packed")
+    __slots__ = ("_arrays", "_on_device", "_packed")
 
     def __init__(self, kernel: Any, recurrent_kernel: Any, bias: Any) -> None:
         given = {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias}
@@ -62,6 +63,7 @@ class LSTMWeights:
             name: read_only(np.array(array, widest, order="C")) for name, array in arrays.items()
         }
         self._packed: dict[np.dtype[Any], tuple[Array, Array]] = {}
+        self._on_device: dict[np.dtype[Any], list[Any]] = {}
 
     @property
     def kernel(self) -> Array:
@@ -166,11 +168,49 @@ class LSTMWeights:
             )
         return self._packed[dtype]
 
+    def packed_for_cuda(self, dtype: npt.DTypeLike) -> tuple[Array, Array, Array]:
+        """Kernel, recurrent kernel and bias, the 4 gates of a unit side by side; made anew.
+
+        (features, 4 · units), (units, 4 · units) and (4 · units,): column `4 · unit + gate`.
+        """
+        arrays = (self.kernel, self.recurrent_kernel, self.bias)
+        by_unit = [np.swapaxes(one.reshape(-1, 4, self.units), 1, 2) for one in arrays]
+        kernel, recurrent_kernel, bias = (
+            np.array(moved, dtype, order="C").reshape(one.shape)
+            for moved, one in zip(by_unit, arrays, strict=True)
+        )
+        return kernel, recurrent_kernel, bias
+
+    def to_device(self, library: Library = "numba", device: int = 0) -> "LSTMWeights":
+        """The same weights with a copy on a CUDA device, for batches that live there.
+
+        library says who allocates, as for `Ragged.to_device`.
+        """
+        moved = LSTMWeights(self.kernel, self.recurrent_kernel, self.bias)
+        for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+            packed = self.packed_for_cuda(dtype)
+            moved._on_device[dtype] = move_to_device(library, device, *packed)
+        return moved
+
+    @property
+    def device(self) -> str:
+        """Where batches must live that these weights are for: "cpu", or "cuda:0"."""
+        for kernel, *_ in self._on_device.values():
+            place: str = kernel.place
+            return place
+        return "cpu"
+
+    def on_device(self, dtype: npt.DTypeLike) -> list[Any]:
+        """Kernel, recurrent kernel and bias there, as `packed_for_cuda` makes them."""
+        return self._on_device[np.dtype(dtype)]
+
     def __reduce__(self) -> Any:
         return LSTMWeights, (self.kernel, self.recurrent_kernel, self.bias)
 
     def __repr__(self) -> str:
-        return f"LSTMWeights({self.features} features, {self.units} units, {self.kernel.dtype})"
+        where = "" if self.device == "cpu" else f", on {self.device}"
+        what = f"{self.features} features, {self.units} units, {self.kernel.dtype}"
+        return f"LSTMWeights({what}{where})"
 
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")

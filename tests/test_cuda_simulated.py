@@ -37,3 +37,21 @@ def test_a_kernel_may_be_launched_without_a_mask():
 def test_importing_the_kernels_needs_no_driver():
     code = "from ragmask.kernels import cuda; cuda.launch(cuda.pad, 0); print(*cuda.__all__)"
     assert "softmax_row" in run_python(code).split()
+
+
+def test_without_numba_cuda_the_kernels_name_the_extras():
+    """Numba's own target of old, which warns that it is deprecated, is not imported for it."""
+    code = """
+import sys
+import ragmask as rm
+
+sys.modules["numba_cuda"] = None
+try:
+    import ragmask.kernels.cuda
+except rm.MissingExtraError as error:
+    print(error)
+print(*sys.modules)
+"""
+    message, loaded = run_python(code).split("\n")
+    assert 'pip install "ragmask[cuda]", or "ragmask[cuda12]"' in message
+    assert not [name for name in loaded.split() if name.startswith("numba.cuda")]

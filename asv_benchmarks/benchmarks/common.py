@@ -6,6 +6,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +140,69 @@ def peak_bytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
+# -- devices ------------------------------------------------------------------------------
+
+DEVICES = ["cpu", "cuda"]
+
+
+@cache
+def has_gpu():
+    """Whether there are numba-cuda, a driver and a GPU."""
+    if find_spec("numba_cuda") is None:
+        return False
+    from numba import cuda
+
+    return cuda.is_available()
+
+
+def require(device):
+    """For `setup`: the error by which asv leaves a benchmark out."""
+    if device == "cuda" and not has_gpu():
+        raise NotImplementedError("needs numba-cuda, a CUDA driver and a GPU")
+
+
+def moved(batch, device):
+    """A batch, or an array, on that device."""
+    if device == "cpu" or batch is None:
+        return batch
+    if isinstance(batch, np.ndarray):
+        from numba import cuda
+
+        return cuda.to_device(batch)
+    return batch.to_device()
+
+
+def buffer(shape, dtype, device):
+    """An array for `out=`, its pages touched."""
+    return moved(np.ones(shape, dtype), device)
+
+
+def finish(device):
+    """Wait for the device: a call only hands work over to it."""
+    if device == "cuda":
+        from numba import cuda
+
+        cuda.synchronize()
+
+
+def finished(function, device):
+    """The same function, which waits for what it has begun."""
+
+    def run():
+        function()
+        finish(device)
+
+    return run
+
+
+def copying(nbytes, device):
+    """A function that copies so many bytes from one buffer to another, on that device."""
+    source, out = (buffer(nbytes, np.uint8, device) for _ in range(2))
+    if device == "cpu":
+        return lambda: np.copyto(out, source)
+    return finished(lambda: out.copy_to_device(source), device)
+
+
 # -- ops ----------------------------------------------------------------------------------
 
 
@@ -161,6 +227,18 @@ def sgemms(multiply=np.matmul, convert=lambda array: array):
         left, right = np.ones((rows, depth), np.float32), np.ones((depth, columns), np.float32)
         left, right = convert(left), convert(right)
         yield 2 * rows * depth * columns, lambda a=left, b=right: multiply(a, b)
+
+
+def sgemms_on(device):
+    """By NumPy, or on a GPU by torch, in float32 proper. For `setup`, as `require` is."""
+    if device == "cpu":
+        return sgemms()
+    if find_spec("torch") is None:
+        raise NotImplementedError("needs torch, for its products on a GPU")
+    torch = import_module("torch")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    products = sgemms(torch.mm, lambda array: torch.tensor(array, device=device))
+    return ((flops, finished(run, device)) for flops, run in products)
 
 
 def with_sgemm(function, products):

@@ -5,17 +5,24 @@ import numpy as np
 import ragmask as rm
 
 from .common import (
+    DEVICES,
+    buffer,
+    copying,
     embedding_table,
     fastest,
+    finish,
+    finished,
     log_normal_lengths,
     log_normal_to,
     lstm_flops,
     lstm_weights,
+    moved,
     op_memory,
     ragged,
     ragged_of,
     ratio,
-    sgemms,
+    require,
+    sgemms_on,
     with_sgemm,
 )
 
@@ -23,181 +30,229 @@ STEPS = (15_000, 240_000)
 
 
 class Embedding:
-    params = (STEPS, ["int32", "int64"])
-    param_names = ("steps", "ids")
+    params = (STEPS, ["int32", "int64"], DEVICES)
+    param_names = ("steps", "ids", "device")
 
-    def setup(self, steps, ids):
-        self.ids = ragged_of(log_normal_to(steps), dtype=np.dtype(ids))
-        self.table = embedding_table()
-        self.out = rm.embedding(self.ids, self.table).values.copy()
+    def setup(self, steps, ids, device):
+        require(device)
+        self.ids = moved(ragged_of(log_normal_to(steps), dtype=np.dtype(ids)), device)
+        self.table = moved(embedding_table(), device)
+        out = rm.embedding(self.ids, self.table).values
+        self.out = buffer(out.shape, out.dtype, device)
 
-    def time_fresh(self, steps, ids):
+    def time_fresh(self, steps, ids, device):
         rm.embedding(self.ids, self.table)
+        finish(device)
 
-    def time_reused(self, steps, ids):
+    def time_reused(self, steps, ids, device):
         rm.embedding(self.ids, self.table, out=self.out)
+        finish(device)
 
-    def time_mask_zero(self, steps, ids):
+    def time_mask_zero(self, steps, ids, device):
         rm.embedding(self.ids, self.table, mask_zero=True, out=self.out)
+        finish(device)
 
-    def peakmem_fresh(self, steps, ids):
+    def peakmem_fresh(self, steps, ids, device):
         rm.embedding(self.ids, self.table)
 
-    def track_reused(self, steps, ids):
-        source = self.out.copy()
-        return ratio(
-            lambda: rm.embedding(self.ids, self.table, out=self.out),
-            lambda: np.copyto(self.out, source),
-        )
+    def track_reused(self, steps, ids, device):
+        run = finished(lambda: rm.embedding(self.ids, self.table, out=self.out), device)
+        return ratio(run, copying(self.out.nbytes, device))
 
     track_reused.unit = "× the time of copying the output"
 
 
 class Masking:
-    params = (STEPS, [1, 16])
-    param_names = ("steps", "features")
+    params = (STEPS, [1, 16], DEVICES)
+    param_names = ("steps", "features", "device")
 
-    def setup(self, steps, features):
-        self.batch = ragged_of(log_normal_to(steps), (features,))
+    def setup(self, steps, features, device):
+        require(device)
+        self.batch = moved(ragged_of(log_normal_to(steps), (features,)), device)
         rm.masking(self.batch)
 
-    def time_masking(self, steps, features):
+    def time_masking(self, steps, features, device):
+        rm.masking(self.batch)
+        finish(device)
+
+    def peakmem_masking(self, steps, features, device):
         rm.masking(self.batch)
 
-    def peakmem_masking(self, steps, features):
-        rm.masking(self.batch)
-
-    def track_masking(self, steps, features):
-        return ratio(lambda: rm.masking(self.batch), self.batch.values.copy)
+    def track_masking(self, steps, features, device):
+        run = finished(lambda: rm.masking(self.batch), device)
+        return ratio(run, copying(self.batch.values.nbytes, device))
 
     track_masking.unit = "× the time of copying the values"
 
 
 class Softmax:
-    params = (STEPS, [1, 16], ["", "masked"])
-    param_names = ("steps", "features", "mask")
+    params = (STEPS, [1, 16, 128], ["", "masked"], DEVICES)
+    param_names = ("steps", "features", "mask", "device")
 
-    def setup(self, steps, features, mask):
-        self.batch = ragged_of(log_normal_to(steps), (features,))
-        self.mask = np.arange(steps) % 7 > 0 if mask else None
-        self.out = rm.temporal_softmax(self.batch, mask=self.mask).values.copy()
+    def setup(self, steps, features, mask, device):
+        require(device)
+        self.batch = moved(ragged_of(log_normal_to(steps), (features,)), device)
+        self.mask = moved(np.arange(steps) % 7 > 0 if mask else None, device)
+        out = rm.temporal_softmax(self.batch, mask=self.mask).values
+        self.out = buffer(out.shape, out.dtype, device)
 
-    def time_fresh(self, steps, features, mask):
+    def time_fresh(self, steps, features, mask, device):
         rm.temporal_softmax(self.batch, mask=self.mask)
+        finish(device)
 
-    def time_reused(self, steps, features, mask):
+    def time_reused(self, steps, features, mask, device):
         rm.temporal_softmax(self.batch, mask=self.mask, out=self.out)
+        finish(device)
 
-    def peakmem_fresh(self, steps, features, mask):
+    def peakmem_fresh(self, steps, features, mask, device):
         rm.temporal_softmax(self.batch, mask=self.mask)
 
-    def track_reused(self, steps, features, mask):
-        return ratio(
-            lambda: rm.temporal_softmax(self.batch, mask=self.mask, out=self.out),
-            lambda: np.copyto(self.out, self.batch.values),
+    def track_reused(self, steps, features, mask, device):
+        run = finished(
+            lambda: rm.temporal_softmax(self.batch, mask=self.mask, out=self.out), device
         )
+        return ratio(run, copying(self.out.nbytes, device))
 
     track_reused.unit = "× the time of copying the values"
 
 
 class Pool:
-    params = (STEPS, ["mean", "sum", "max", "first", "last"])
-    param_names = ("steps", "how")
+    params = (STEPS, ["mean", "sum", "max", "first", "last"], DEVICES)
+    param_names = ("steps", "how", "device")
 
-    def setup(self, steps, how):
-        self.batch = ragged_of(log_normal_to(steps), (64,))
+    def setup(self, steps, how, device):
+        require(device)
+        self.batch = moved(ragged_of(log_normal_to(steps), (64,)), device)
         rm.temporal_pool(self.batch, how)
 
-    def time_pool(self, steps, how):
+    def time_pool(self, steps, how, device):
+        rm.temporal_pool(self.batch, how)
+        finish(device)
+
+    def peakmem_pool(self, steps, how, device):
         rm.temporal_pool(self.batch, how)
 
-    def peakmem_pool(self, steps, how):
-        rm.temporal_pool(self.batch, how)
-
-    def track_pool(self, steps, how):
-        """The numbers of one column are as many: numpy sums them all at its best rate."""
-        values = self.batch.values
-        return ratio(lambda: rm.temporal_pool(self.batch, how), values.sum)
+    def track_pool(self, steps, how, device):
+        """NumPy sums all values as one column at its best rate; a GPU copies half of them."""
+        values, run = self.batch.values, lambda: rm.temporal_pool(self.batch, how)
+        if device == "cpu":
+            return ratio(run, values.sum)
+        return ratio(finished(run, device), copying(values.nbytes // 2, device))
 
     track_pool.unit = "× the time of summing all values"
 
 
 class SplitAndConcat:
-    params = ([256, 4_096], ["Ragged", "Padded"])
-    param_names = ("rows", "kind")
+    params = ([256, 4_096], ["Ragged", "Padded"], DEVICES)
+    param_names = ("rows", "kind", "device")
 
-    def setup(self, rows, kind):
-        batch = ragged(rows, np.float32, (16,)).truncate(32)
+    def setup(self, rows, kind, device):
+        require(device)
+        batch = moved(ragged(rows, np.float32, (16,)), device).truncate(32)
         batch = batch if kind == "Ragged" else batch.to_padded()
         self.batch = batch
         self.parts = rm.temporal_split(batch, 2)
         self.strangers = self.parts[::-1]  # do not lie one behind the other
         rm.temporal_concat(self.strangers)
 
-    def time_split(self, rows, kind):
+    def time_split(self, rows, kind, device):
         rm.temporal_split(self.batch, 2)
+        finish(device)
 
-    def time_concat_views(self, rows, kind):
+    def time_concat_views(self, rows, kind, device):
         rm.temporal_concat(self.parts)
+        finish(device)
 
-    def time_concat_copies(self, rows, kind):
+    def time_concat_copies(self, rows, kind, device):
         rm.temporal_concat(self.strangers)
+        finish(device)
 
-    def peakmem_split(self, rows, kind):
+    def peakmem_split(self, rows, kind, device):
         rm.temporal_split(self.batch, 2)
 
-    def peakmem_concat_copies(self, rows, kind):
+    def peakmem_concat_copies(self, rows, kind, device):
         rm.temporal_concat(self.strangers)
 
-    def track_split(self, rows, kind):
-        return ratio(lambda: rm.temporal_split(self.batch, 2), self.batch.values.copy)
+    def track_split(self, rows, kind, device):
+        run = finished(lambda: rm.temporal_split(self.batch, 2), device)
+        return ratio(run, copying(self.batch.values.nbytes, device))
 
     track_split.unit = "× the time of copying the values"
 
-    def track_concat_copies(self, rows, kind):
-        return ratio(lambda: rm.temporal_concat(self.strangers), self.batch.values.copy)
+    def track_concat_copies(self, rows, kind, device):
+        run = finished(lambda: rm.temporal_concat(self.strangers), device)
+        return ratio(run, copying(self.batch.values.nbytes, device))
 
     track_concat_copies.unit = "× the time of copying the values"
 
 
-class LSTM:
-    params = (
-        [(8, 64, 128), (64, 16, 32), (32, 300, 300), (256, 64, 128)],
-        ["log-normal", "equal"],
+LSTMS = (
+    [(8, 64, 128), (64, 16, 32), (32, 300, 300), (256, 64, 128)],
+    ["log-normal", "equal"],
+    DEVICES,
+)
+
+
+def lstm_batch(shape, lengths, device):
+    rows, features, _ = shape
+    lengths = (
+        np.full(rows, 128)
+        if lengths == "equal"
+        else log_normal_lengths(rows, np.random.default_rng(0))
     )
-    param_names = ("rows, features, units", "lengths")
+    return moved(ragged_of(lengths, (features,)), device)
 
-    def setup(self, shape, lengths):
-        rows, features, units = shape
-        lengths = (
-            np.full(rows, 128)
-            if lengths == "equal"
-            else log_normal_lengths(rows, np.random.default_rng(0))
-        )
-        self.batch = ragged_of(lengths, (features,))
-        self.mask = np.arange(self.batch.n_steps) % 7 > 0
-        self.weights = lstm_weights(features, units)
-        self.out = rm.lstm(self.batch, self.weights).outputs.values.copy()
+
+class LSTM:
+    params = LSTMS
+    param_names = ("rows, features, units", "lengths", "device")
+
+    def setup(self, shape, lengths, device):
+        require(device)
+        self.batch = lstm_batch(shape, lengths, device)
+        self.mask = moved(np.arange(self.batch.n_steps) % 7 > 0, device)
+        self.weights = lstm_weights(*shape[1:])
+        out = rm.lstm(self.batch, self.weights).outputs.values
+        self.out = buffer(out.shape, out.dtype, device)
         rm.lstm(self.batch, self.weights, mask=self.mask, outputs=False)
 
-    def time_outputs(self, shape, lengths):
+    def time_outputs(self, shape, lengths, device):
         rm.lstm(self.batch, self.weights)
+        finish(device)
 
-    def time_outputs_reused(self, shape, lengths):
+    def time_outputs_reused(self, shape, lengths, device):
         rm.lstm(self.batch, self.weights, out=self.out)
+        finish(device)
 
-    def time_states(self, shape, lengths):
+    def time_states(self, shape, lengths, device):
         rm.lstm(self.batch, self.weights, outputs=False)
+        finish(device)
 
-    def time_masked_states(self, shape, lengths):
+    def time_masked_states(self, shape, lengths, device):
         rm.lstm(self.batch, self.weights, mask=self.mask, outputs=False)
+        finish(device)
 
-    def peakmem_outputs(self, shape, lengths):
+    def peakmem_outputs(self, shape, lengths, device):
         rm.lstm(self.batch, self.weights)
 
-    def track_sgemm(self, shape, lengths):
-        run = lambda: rm.lstm(self.batch, self.weights, out=self.out)  # noqa: E731
-        seconds, rate = with_sgemm(run, list(sgemms()))
+
+class LSTMRate:
+    """Beside NumPy's products of matrices, or on a GPU torch's."""
+
+    params = LSTMS
+    param_names = LSTM.param_names
+
+    def setup(self, shape, lengths, device):
+        require(device)
+        self.products = list(sgemms_on(device))
+        self.batch = lstm_batch(shape, lengths, device)
+        self.weights = lstm_weights(*shape[1:])
+        out = rm.lstm(self.batch, self.weights).outputs.values
+        self.out = buffer(out.shape, out.dtype, device)
+
+    def track_sgemm(self, shape, lengths, device):
+        run = finished(lambda: rm.lstm(self.batch, self.weights, out=self.out), device)
+        seconds, rate = with_sgemm(run, self.products)
         return seconds * rate / lstm_flops(self.batch, self.weights)
 
     track_sgemm.unit = "× the time of its products at the best rate of sgemm"

@@ -158,7 +158,7 @@ def to_padded(
     """
     _check_ragged(ragged, "to_padded")
     target = ragged.dtype if dtype is None else _numpy_dtype(dtype)
-    width = padded_width(ragged.lengths, maxlen, multiple_of)
+    width = padded_width(ragged.max_length, maxlen, multiple_of)
     shape = (len(ragged), width, *ragged.item_shape)
     check_size(shape, target.itemsize)
     values = torch.empty(shape, dtype=_torch_dtype(target), device="cpu")

@@ -50,11 +50,15 @@ class _NothingForNone:
         return (types.CPointer(types.uint8), 0) if value is None else (kind, value)
 
 
-def cuda_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel for the GPU on its first launch: `kernel[blocks, threads, stream](...)`."""
+def cuda_kernel(function: Callable[..., Any], most_threads: int | None = None) -> Any:
+    """Compile a kernel for the GPU on its first launch: `kernel[blocks, threads, stream](...)`.
+
+    most_threads is the size of its blocks, where that many threads need not have all registers.
+    """
     from numba import cuda
 
-    return cuda.jit(function, **({} if _SIMULATED else {"extensions": [_NothingForNone()]}))
+    options = {"extensions": [_NothingForNone()], "launch_bounds": most_threads}
+    return cuda.jit(function, **({} if _SIMULATED else options))
 
 
 def cuda_device(function: Callable[..., Any]) -> Any:

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array, Bools, as_words, read_only, values_array, word_of
+from ragmask import device_rows
+from ragmask.device_array import DeviceArray, same_device
+from ragmask.devices import Array, as_words, read_only, run, values_array, word_of
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import row_and_step
 from ragmask.ops.steps import Steps
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
-from ragmask.threads import run_rows
 
 
 def embedding(
@@ -39,8 +40,6 @@ def embedding(
     A masked step holds zeros, and its id is not looked at. Raises InvalidInputError, naming row,
     step, id and vocabulary, for any other id outside the table, before anything is read.
     """
-    from ragmask.kernels import cpu
-
     table = values_array(table, "table")
     steps = Steps.of(ids, what="ids")
     rows = steps.rows.compact()
@@ -48,7 +47,8 @@ def embedding(
         raise UnsupportedTypeError(
             f"ids must be integers, one a step; got {rows.dtype} of shape {rows.item_shape}"
         )
-    numbers = read_only(rows.values.astype(np.int64, copy=False))
+    same_device(ids=rows._values, table=table)
+    numbers = read_only(rows._values.astype(np.int64, copy=False))
     _check_ids(rows, numbers, len(table))
 
     item_shape = table.shape[1:]
@@ -56,26 +56,33 @@ def embedding(
     item_bytes = math.prod(item_shape) * table.itemsize
     if item_bytes and rows.n_steps:
         word = word_of(item_bytes, table, output)
-        run_rows(
-            cpu.embedding,
-            len(rows),
-            10.0 + rows.lengths * (5.0 + 0.2 * item_bytes),
+        run(
+            "embedding",
+            rows._lengths,
+            (10.0, 5.0 + 0.2 * item_bytes),
             numbers,
-            rows.starts,
-            rows.lengths,
-            rows.mask,
+            rows._starts,
+            rows._lengths,
+            rows._mask,
             as_words(table, word),
             item_bytes // word.itemsize,
-            rows.starts,
+            rows._starts,
             as_words(output, word),
         )
-    mask: Bools | None = rows.mask
-    if mask_zero:
+    mask: Any = rows._mask
+    if mask_zero and isinstance(numbers, DeviceArray):
+        mask = device_rows.both(mask, numbers)
+    elif mask_zero:
         mask = numbers != 0 if mask is None else mask & (numbers != 0)
     return steps.give(output, mask)
 
 
 def _check_ids(rows: Ragged, numbers: Array, vocabulary: int) -> None:
+    if isinstance(numbers, DeviceArray):
+        at = device_rows.first_outside(numbers, rows._mask, 0, vocabulary)
+        if at >= 0:
+            raise _outside(rows, at, device_rows.number_at(numbers, at), vocabulary)
+        return
     if numbers.size == 0 or (numbers.min() >= 0 and numbers.max() < vocabulary):
         return
     bad = (numbers < 0) | (numbers >= vocabulary)
@@ -83,8 +90,12 @@ def _check_ids(rows: Ragged, numbers: Array, vocabulary: int) -> None:
         bad &= rows.mask
     if bad.any():
         at = int(bad.argmax())
-        row, step = row_and_step(rows.lengths, at)
-        raise InvalidInputError(
-            f"row {row}, step {step}: id {rows.values[at]} is outside the table, "
-            f"whose vocabulary has {vocabulary} rows"
-        )
+        raise _outside(rows, at, int(rows.values[at]), vocabulary)
+
+
+def _outside(rows: Ragged, at: int, number: int, vocabulary: int) -> InvalidInputError:
+    row, step = row_and_step(rows._lengths, at)
+    return InvalidInputError(
+        f"row {row}, step {step}: id {number} is outside the table, "
+        f"whose vocabulary has {vocabulary} rows"
+    )

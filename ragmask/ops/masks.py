@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from ragmask.devices import empty, run
 from ragmask.errors import UnsupportedTypeError
-from ragmask.ops.steps import Steps, flat_items
+from ragmask.ops.steps import Steps, flat_items, floats
 from ragmask.padded import Padded
 from ragmask.padding import item_of
 from ragmask.ragged import Ragged
-from ragmask.threads import run_rows
 
 
 def masking(x: Ragged | Padded | Any, mask_value: float = 0.0) -> Any:
@@ -24,8 +24,6 @@ def masking(x: Ragged | Padded | Any, mask_value: float = 0.0) -> Any:
     kind with the mask, and-ed with the one it has; an array becomes Padded. Masked steps hold 0.
     Raises InvalidInputError for a `mask_value` that x's dtype cannot hold.
     """
-    from ragmask.kernels import cpu
-
     steps = Steps.of(x)
     rows, dtype = steps.rows, steps.rows.dtype
     if dtype.char in "gG":
@@ -34,27 +32,25 @@ def masking(x: Ragged | Padded | Any, mask_value: float = 0.0) -> Any:
     # the kernel compares and copies; these dtypes do so as others of their size
     stand_in = {"f2": "f4", "b1": "u1", "M8": "i8", "m8": "i8"}.get(dtype.str[1:3])
     if stand_in == "f4":
-        rows = rows.compact()
-        rows = rows.with_values(rows.values.astype(np.float32))
-        value = value.astype(np.float32)
+        rows, value = floats(rows, "x"), value.astype(np.float32)
     elif stand_in is not None:
-        rows, value = rows.with_values(rows.values.view(stand_in)), value.view(stand_in)
+        rows, value = rows._over(rows._values.view(stand_in)), value.view(stand_in)
 
-    output = np.empty((rows.n_steps, *rows.item_shape), rows.dtype)
-    mask = np.empty(rows.n_steps, np.bool_)
-    flat = flat_items(rows.values)
-    run_rows(
-        cpu.masking,
-        len(rows),
-        10.0 + rows.lengths * (2.0 + flat.shape[1]),
+    output = empty((rows.n_steps, *rows.item_shape), rows.dtype, rows._values)
+    mask = empty((rows.n_steps,), np.bool_, rows._values)
+    flat = flat_items(rows._values)
+    run(
+        "masking",
+        rows._lengths,
+        (10.0, 2.0 + flat.shape[1]),
         flat,
-        rows.starts,
-        rows.lengths,
-        rows.mask,
+        rows._starts,
+        rows._lengths,
+        rows._mask,
         value[0],
         steps.out_starts,
         flat_items(output),
         mask,
     )
-    output = output.astype(dtype) if stand_in == "f4" else output.view(dtype)
+    output = output.astype(dtype, copy=False) if stand_in == "f4" else output.view(dtype)
     return steps.give(output, mask)

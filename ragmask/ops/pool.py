@@ -4,12 +4,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ragmask.devices import Array
+from ragmask.devices import Array, empty, native, read_only, run
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.ops.steps import Steps, flat_items
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
-from ragmask.threads import run_rows
 
 How = Literal["mean", "sum", "max", "first", "last"]
 _CODES = {"sum": 0, "mean": 1, "max": 2, "first": 3, "last": 4}  # as in kernels/cpu/pool.py
@@ -33,8 +32,6 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
     integers int64 (uint64). float16 is computed in float32. No kept step gives 0. Raises
     InvalidInputError for another word.
     """
-    from ragmask.kernels import cpu
-
     if not isinstance(how, str) or how not in _CODES:
         raise InvalidInputError(f"how must be one of {', '.join(map(repr, _CODES))}; got {how!r}")
     steps = Steps.of(x, mask)
@@ -42,21 +39,21 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
     computed, given_back = _dtypes(dtype, how)
     if computed != dtype:
         rows = rows.compact()
-        rows = rows.with_values(rows.values.astype(computed))
-    pooled = np.empty((len(rows), *rows.item_shape), computed)
-    flat = flat_items(rows.values)
-    run_rows(
-        cpu.pool,
-        len(rows),
-        20.0 + rows.lengths * (2.0 + 0.2 * flat.shape[1]),
+        rows = rows._over(read_only(rows._values.astype(computed)))
+    pooled = empty((len(rows), *rows.item_shape), computed, rows._values)
+    flat = flat_items(rows._values)
+    run(
+        "pool",
+        rows._lengths,
+        (20.0, 2.0 + 0.2 * flat.shape[1]),
         flat,
-        rows.starts,
-        rows.lengths,
-        rows.mask,
+        rows._starts,
+        rows._lengths,
+        rows._mask,
         _CODES[how],
         pooled.reshape(len(rows), flat.shape[1]),
     )
-    return pooled.astype(given_back, copy=False)
+    return native(pooled.astype(given_back, copy=False))  # type: ignore[no-any-return]
 
 
 def _dtypes(dtype: np.dtype[Any], how: str) -> tuple[np.dtype[Any], np.dtype[Any]]:

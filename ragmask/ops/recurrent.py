@@ -7,7 +7,8 @@ import numpy as np
 
 from ragmask import threads
 from ragmask.devices import Array, Bools, Ints, read_only, values_array
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
+from ragmask.ops.recurrent_device import lstm_on_device
 from ragmask.ops.steps import Steps, floats
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
@@ -90,6 +91,14 @@ def lstm(
             f"the weights were made for ({weights.features},)"
         )
     rows = floats(given, "x")
+    if rows.device != "cpu":
+        options = initial_state, go_backwards, zero_output_for_mask, outputs, out
+        return LSTMResult(*lstm_on_device(steps, weights, *options))
+    if weights.device != "cpu":
+        raise DeviceError(
+            f"x lives on the host, and the weights on {weights.device}: pass x.to_device(), or "
+            "the weights that to_device() was called on"
+        )
     state_shape = (len(rows), weights.units)
     h0, c0 = _states(initial_state, state_shape, rows.dtype)
     h, c = np.empty(state_shape, rows.dtype), np.empty(state_shape, rows.dtype)

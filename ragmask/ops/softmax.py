@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ragmask.devices import run
 from ragmask.ops.steps import Steps, floats
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
-from ragmask.threads import run_rows
 
 
 def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = None) -> Any:
@@ -32,8 +32,6 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
     -inf, is all 0; a NaN or +inf makes its row NaN in its feature, and no other. Shifted by the
     maximum, as usual; every sum's order depends on the kept steps alone.
     """
-    from ragmask.kernels import cpu
-
     steps = Steps.of(x, mask)
     given = steps.rows
     rows = floats(given, "x")
@@ -41,15 +39,15 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
     target = output if rows.dtype == given.dtype else np.empty(output.shape, rows.dtype)
     features = math.prod(rows.item_shape)
     if features:
-        run_rows(
-            cpu.softmax,
-            len(rows),
-            100.0 + rows.lengths * (1.0 + 1.5 * features),
-            rows.values.reshape(-1),
+        run(
+            "softmax",
+            rows._lengths,
+            (100.0, 1.0 + 1.5 * features),
+            rows._values.reshape(-1),
             features,
-            rows.starts,
-            rows.lengths,
-            rows.mask,
+            rows._starts,
+            rows._lengths,
+            rows._mask,
             steps.out_starts,
             target.reshape(-1),
         )

@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import read_only, to_numpy
+from ragmask import device_rows
+from ragmask.device_array import DeviceArray, is_on_device, same_device
+from ragmask.devices import Array, native, read_only, to_array, to_numpy
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import check_count, offsets_of
+from ragmask.ops.steps import Steps
 from ragmask.padded import Padded
 from ragmask.padding import copy_rows
 from ragmask.ragged import Ragged
@@ -29,7 +32,7 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
     if isinstance(x, Ragged):
         longest, what = x.max_length, "the longest row"
     else:
-        dense = x.values if isinstance(x, Padded) else to_numpy(x, "x")
+        dense = x._values if isinstance(x, Padded) else to_array(x, "x", spaced=True)
         if dense.ndim < 2:
             raise InvalidInputError(f"x must have rows and steps; got shape {dense.shape}")
         longest, what = dense.shape[1], "the array's width"
@@ -48,15 +51,24 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
     begins = [section * span for section in range(sections)]
     if isinstance(x, Ragged):
         return [_span(x, begin, span) for begin in begins]
-    parts = [dense[:, begin : begin + span] for begin in begins]
+    parts = [_columns(dense, begin, span) for begin in begins]
     if not isinstance(x, Padded):
-        return parts
-    masks = [None if x.mask is None else x.mask[:, begin : begin + span] for begin in begins]
+        return [native(part) for part in parts]
+    masks = [None if x._mask is None else _columns(x._mask, begin, span) for begin in begins]
     return [Padded._trusted(part, mask) for part, mask in zip(parts, masks, strict=True)]
+
+
+def _columns(dense: Array, begin: int, span: int) -> Array:
+    if isinstance(dense, DeviceArray):
+        return dense.columns(begin, begin + span)
+    return dense[:, begin : begin + span]
 
 
 def _span(rows: Ragged, begin: int, span: int) -> Ragged:
     """Each row's steps from `begin` to `begin + span`. Fresh memory is what costs here."""
+    if isinstance(rows._starts, DeviceArray):
+        cut: Any = device_rows.cut(rows._starts, rows._lengths, begin, span)
+        return Ragged._trusted(rows._values, *cut, rows._mask)
     if begin == 0:
         starts, lengths = rows.starts, np.minimum(rows.lengths, span)
     else:
@@ -88,6 +100,8 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
     parts = list(xs)
     if not parts:
         raise InvalidInputError("temporal_concat needs at least one part")
+    if any(is_on_device(part if not hasattr(part, "_values") else part._values) for part in parts):
+        return _join_on_device(parts)
     kinds = {type(part) if isinstance(part, Ragged | Padded) else np.ndarray for part in parts}
     if len(kinds) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
@@ -172,3 +186,53 @@ def _first_starts(parts: list[Ragged]) -> Any:
     for part in reversed(parts[:-1]):
         starts = np.where(part.lengths > 0, part.starts, starts)
     return read_only(starts)
+
+
+def _join_on_device(parts: list[Any]) -> Any:
+    """Parts of one kind and dtype, on one device: each row's steps are copied to their place."""
+    steps = [Steps.of(part) for part in parts]
+    first = steps[0]
+    same_device(**{f"part {i}": part.rows._values for i, part in enumerate(steps)})
+    for position, part in enumerate(steps):
+        alike = part.kind == first.kind and len(part.rows) == len(first.rows)
+        if not alike or part.rows.item_shape != first.rows.item_shape:
+            raise InvalidInputError(
+                f"part {position} has {len(part.rows)} rows of steps of shape "
+                f"{part.rows.item_shape} ({part.kind}), and part 0 {len(first.rows)} of "
+                f"{first.rows.item_shape} ({first.kind})"
+            )
+        if part.rows.dtype != first.rows.dtype:
+            raise UnsupportedTypeError(
+                f"part {position} is {part.rows.dtype} and part 0 {first.rows.dtype}: "
+                "on a device, parts have one dtype"
+            )
+    lengths: Any = first.rows._lengths
+    for part in steps[1:]:
+        lengths = device_rows.add(lengths, part.rows._lengths)
+    starts: Any = device_rows.offsets_of(lengths)[: lengths.size]
+    total = sum(part.rows.n_steps for part in steps)
+    values = lengths.empty((total, *first.rows.item_shape), first.rows.dtype)
+    has_mask = any(part.rows._mask is not None for part in steps)
+    mask = lengths.empty((total,), np.bool_) if has_mask else None
+    at = starts
+    for part in steps:
+        place = part.rows._starts, part.rows._lengths, at
+        copy_rows(part.rows._values, *place, values)
+        if mask is not None:
+            copy_rows(_mask_of(part.rows), *place, mask)
+        at = device_rows.add(at, part.rows._lengths)
+    if first.kind == "ragged":
+        return Ragged._trusted(values, starts, lengths, mask)
+    shape = len(first.rows), sum(part.width for part in steps)
+    values = values.reshape(*shape, *first.rows.item_shape)
+    if first.kind == "dense":
+        return values.native()
+    return Padded._trusted(values, None if mask is None else mask.reshape(shape))
+
+
+def _mask_of(rows: Ragged) -> Any:
+    """Its mask, or one that keeps every step."""
+    if rows._mask is not None:
+        return rows._mask
+    values: Any = rows._values
+    return device_rows.both(None, device_rows.progression(1, 0, len(values), values))

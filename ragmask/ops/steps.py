@@ -5,15 +5,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ragmask import device_rows
+from ragmask.device_array import DeviceArray, same_device
 from ragmask.devices import (
     Array,
     Bools,
     Ints,
     check_no_overlap,
+    empty,
     mask_array,
+    native,
     out_array,
     read_only,
-    to_numpy,
+    to_array,
 )
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import offsets_of, same_lengths
@@ -42,7 +46,7 @@ class Steps(NamedTuple):
             return cls(x if mask is None else _with_mask(x, mask), "ragged", 0)
         kind: Literal["padded", "dense"] = "padded" if isinstance(x, Padded) else "dense"
         if kind == "dense":
-            array = to_numpy(x, what)
+            array = to_array(x, what, spaced=True)
             if array.ndim < 2:
                 raise InvalidInputError(
                     f"{what} must be a Ragged, a Padded or an array (rows, width, …); "
@@ -50,53 +54,64 @@ class Steps(NamedTuple):
                 )
             x = Padded(array)
         if mask is not None:
-            x = Padded(x.values, _kept(mask) if isinstance(mask, Padded) else mask)
+            x = Padded(x._values, _kept(mask) if isinstance(mask, Padded) else mask)
         return cls(view_of(x), kind, x.shape[1])
 
     @property
     def out_starts(self) -> Ints:
         """Where each row's output begins when rows lie end to end."""
         if self.rows.is_compact:
-            return self.rows.starts
-        return read_only(offsets_of(self.rows.lengths)[:-1])
+            return self.rows._starts
+        return read_only(offsets_of(self.rows._lengths)[:-1])
 
     def own_mask(self) -> Bools | None:
         """The mask of the rows' own steps, end to end."""
         rows = self.rows
-        if rows.mask is None or rows.is_compact:
-            return rows.mask
-        kept = np.empty(rows.n_steps, np.bool_)
-        copy_rows(rows.mask, rows.starts, rows.lengths, self.out_starts, kept)
+        if rows._mask is None or rows.is_compact:
+            return rows._mask
+        kept = empty((rows.n_steps,), np.bool_, rows._values)
+        copy_rows(rows._mask, rows._starts, rows._lengths, self.out_starts, kept)
         return read_only(kept)
 
     def output(self, item_shape: tuple[int, ...], dtype: Any, out: Any, *also_read: Array) -> Array:
         """Where the op writes, (n_steps, *item): fresh, or the caller's `out`."""
         rows = self.rows
         if out is None:
-            return np.empty((rows.n_steps, *item_shape), dtype)
+            return empty((rows.n_steps, *item_shape), dtype, rows._values)
         if isinstance(out, Ragged):
             raise UnsupportedTypeError("out must be an array: a Ragged is immutable")
         lead = (rows.n_steps,) if self.kind == "ragged" else (len(rows), self.width)
         target = out_array("values", out, (*lead, *item_shape), np.dtype(dtype))
-        check_no_overlap(target, rows.values, rows.mask, *also_read)
+        same_device(x=rows._values, out=target)
+        check_no_overlap(target, rows._values, rows._mask, *also_read)
         return target.reshape(rows.n_steps, *item_shape)
 
     def give(self, values: Array, mask: Bools | None) -> Any:
         """Output steps, end to end, as the kind of the input. A mask makes dense Padded."""
         if self.kind == "ragged":
-            return Ragged._trusted(read_only(values), self.out_starts, self.rows.lengths, mask)
+            rows = Ragged._trusted(read_only(values), self.out_starts, self.rows._lengths, mask)
+            rows._is_compact, rows._n_steps = True, self.rows._n_steps
+            rows._max_length = self.rows._max_length
+            return rows
         lead = (len(self.rows), self.width)
         values = values.reshape(*lead, *values.shape[1:])
         if self.kind == "dense" and mask is None:
-            return values
+            return native(values)
         return Padded._trusted(values, None if mask is None else mask.reshape(lead))
 
 
 def view_of(padded: Padded) -> Ragged:
     """A Padded's rows at full width, as a view: its rows may be spaced wider than they are."""
-    steps, starts, mask = end_to_end(padded.values, padded.mask)
-    lengths = np.full(len(padded), padded.shape[1], np.int64)
-    return Ragged._trusted(steps, starts, read_only(lengths), mask)
+    steps, starts, mask = end_to_end(padded._values, padded._mask)
+    rows, width = padded.shape[:2]
+    lengths: Any
+    if isinstance(starts, DeviceArray):
+        lengths = device_rows.progression(width, 0, rows, starts)
+    else:
+        lengths = np.full(rows, width, np.int64)
+    view = Ragged._trusted(steps, starts, read_only(lengths), mask)
+    view._n_steps, view._max_length = rows * width, width if rows else 0
+    return view
 
 
 def floats(rows: Ragged, what: str) -> Ragged:
@@ -106,9 +121,9 @@ def floats(rows: Ragged, what: str) -> Ragged:
             f"{what} must be float16, float32 or float64; got {rows.dtype}: convert it first, "
             "with with_values(values.astype('float32'))"
         )
-    if rows.dtype == np.float16:
+    if rows.dtype == np.float16 and rows.device == "cpu":  # CUDA kernels read it as it is
         rows = rows.compact()
-        rows = rows.with_values(rows.values.astype(np.float32))
+        rows = rows._over(read_only(rows._values.astype(np.float32)))
     return rows
 
 
@@ -120,13 +135,18 @@ def flat_items(values: Array) -> Array:
 def _with_mask(rows: Ragged, mask: Any) -> Ragged:
     rows = rows.compact()
     if isinstance(mask, Ragged):
-        same_lengths(rows.lengths, mask.lengths, "x and its mask")
+        same_device(x=rows._values, mask=mask._values)
+        same_lengths(rows._lengths, mask._lengths, "x and its mask")
         mask = _kept(mask.compact())
-    return Ragged._trusted(
-        rows.values, rows.starts, rows.lengths, mask_array(mask, (rows.n_steps,))
-    )
+    kept = mask_array(mask, (rows.n_steps,))
+    same_device(x=rows._values, mask=kept)
+    return Ragged._trusted(rows._values, rows._starts, rows._lengths, kept)
 
 
 def _kept(mask: Ragged | Padded) -> Array:
     """The bools of a mask that may be masked itself, as `ids != 0` is where ids are."""
-    return mask.values if mask.mask is None else mask.values & mask.mask
+    if mask._mask is None:
+        return mask._values
+    if isinstance(mask._values, DeviceArray):
+        return device_rows.both(mask._mask, mask._values)
+    return mask._values & mask._mask

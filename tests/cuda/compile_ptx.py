@@ -2,14 +2,19 @@
 
 `python tests/cuda/compile_ptx.py` fails where a kernel spills registers, uses local memory, or
 computes in double precision what is not float64. It prints a Markdown table of what each kernel
-takes, and how much of a multiprocessor that leaves busy. ptxas comes with nvidia-cuda-nvcc.
+takes, and how much of a multiprocessor that leaves busy; with `--write` it puts that table into the
+kernels' README. ptxas comes with nvidia-cuda-nvcc.
 """
 
+import argparse
 import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +27,8 @@ MACHINES = {
     (12, 0): (65536, 102400, 48),
 }
 RESERVED = 1024  # bytes of shared memory, of every block
+PAGE = Path(__file__).parents[2] / "ragmask/kernels/cuda/README.md"
+BEGIN, END = "<!-- registers -->", "<!-- /registers -->"  # where the table is on that page
 
 
 def signatures():
@@ -98,21 +105,38 @@ def occupancy(registers, shared, capability, threads):
     return blocks * warps / all_warps
 
 
-def main():
+def figures_of(kernel, machines):
+    """A row of the table: what a kernel takes of these machines."""
     from ragmask.kernels import cuda as kernels
 
-    print(
-        "| kernel | of | " + " | ".join("sm_{}{}".format(*machine) for machine in MACHINES) + " |"
-    )
-    print("|---|---|" + "---|" * len(MACHINES))
-    for name, what, signature, double in signatures():
-        cells = []
-        for capability in MACHINES:
-            ptx = compile_ptx(getattr(kernels, name), signature, capability)
-            registers, shared = assemble(ptx, capability, double)
-            busy = occupancy(registers, shared, capability, kernels.THREADS)
-            cells.append(f"{registers} reg., {shared} B, {busy:.0%}")
-        print(f"| {name} | {what} | " + " | ".join(cells) + " |", flush=True)
+    name, what, signature, double = kernel
+    cells = []
+    for capability in machines:
+        ptx = compile_ptx(getattr(kernels, name), signature, capability)
+        registers, shared = assemble(ptx, capability, double)
+        busy = occupancy(registers, shared, capability, kernels.THREADS)
+        cells.append(f"{registers} reg., {shared} B, {busy:.0%}")
+    return f"| {name} | {what} | " + " | ".join(cells) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--quick", action="store_true", help="two generations of GPUs, not five")
+    only.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    options = parser.parse_args()
+    machines = [(7, 5), (9, 0)] if options.quick else list(MACHINES)
+    names = " | ".join("sm_{}{}".format(*machine) for machine in machines)
+    lines = [f"| kernel | of | {names} |", "|---|---|" + "---|" * len(machines)]
+    print(*lines, sep="\n")
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for line in pool.map(partial(figures_of, machines=machines), signatures()):
+            print(line, flush=True)
+            lines.append(line)
+    if options.write:
+        page = PAGE.read_text()
+        first, last = page.index(BEGIN) + len(BEGIN), page.index(END)
+        PAGE.write_text("\n".join([page[:first], *lines, page[last:]]))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ STARTS = np.cumsum(LENGTHS) - LENGTHS
 
 
 @cuda_kernel
-def scores_and_counts(x, features, starts, lengths, mask, counts, out):
+def scores_and_counts(x, features, starts, lengths, mask, out, counts):
     """Blocks take rows in turn: each one's softmax, and how many of its steps are kept."""
     memory = cuda.shared.array(SOFTMAX_MEMORY, np.float32)
     warp = cuda.threadIdx.x >> 5
@@ -32,7 +32,7 @@ def test_a_kernel_of_ones_own_calls_row_functions():
     x = random.standard_normal((LENGTHS.sum(), 40)).astype(np.float32)
     mask = random.random(len(x)) < 0.8
     out, counts = np.empty_like(x), np.empty_like(LENGTHS)
-    flat = x.reshape(-1), 40, STARTS, LENGTHS, mask, counts, out.reshape(-1)
+    flat = x.reshape(-1), 40, STARTS, LENGTHS, mask, out.reshape(-1), counts
     running.run(scores_and_counts, len(LENGTHS), *flat)
     expected = rm.temporal_softmax(rm.Ragged(x, STARTS, LENGTHS, mask))
     np.testing.assert_allclose(out, expected.values, 4e-6, 4e-6)

@@ -17,14 +17,52 @@ if find_spec("numba_cuda") is None:  # numba's own target of that name is the ol
     )
 
 from ragmask.kernels.cuda.embedding import embedding, embedding_row
-from ragmask.kernels.cuda.launch import launch
+from ragmask.kernels.cuda.gemm import project
+from ragmask.kernels.cuda.launch import Limits, launch, launch_blocks
+from ragmask.kernels.cuda.lstm import lstm
+from ragmask.kernels.cuda.lstm_row import lstm_row
 from ragmask.kernels.cuda.masking import count_kept, count_kept_row, masking, masking_row
 from ragmask.kernels.cuda.pad import compact, compact_row, pack, pack_row, pad, pad_row
 from ragmask.kernels.cuda.pool import pool, pool_row
+from ragmask.kernels.cuda.rows import (
+    add,
+    both,
+    by_length,
+    check_rows,
+    convert,
+    cut,
+    differences,
+    fill,
+    first_difference,
+    first_outside,
+    offsets,
+    progression,
+    spans,
+    take,
+    unpack_bits,
+    where,
+)
 from ragmask.kernels.cuda.softmax import SOFTMAX_MEMORY, softmax, softmax_row
 from ragmask.kernels.cuda.teams import THREADS, WARPS, is_short, kept_span
 
 __all__ = [
+    "Limits",
+    "add",
+    "both",
+    "by_length",
+    "check_rows",
+    "convert",
+    "cut",
+    "differences",
+    "fill",
+    "first_difference",
+    "first_outside",
+    "offsets",
+    "progression",
+    "spans",
+    "take",
+    "unpack_bits",
+    "where",
     "SOFTMAX_MEMORY",
     "THREADS",
     "WARPS",
@@ -37,6 +75,9 @@ __all__ = [
     "is_short",
     "kept_span",
     "launch",
+    "launch_blocks",
+    "lstm",
+    "lstm_row",
     "masking",
     "masking_row",
     "pack",
@@ -45,6 +86,7 @@ __all__ = [
     "pad_row",
     "pool",
     "pool_row",
+    "project",
     "softmax",
     "softmax_row",
 ]
