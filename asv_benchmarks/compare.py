@@ -1,6 +1,6 @@
 """ragmask beside what people use today, as Markdown tables.
 
-    python asv_benchmarks/compare.py [padding] [stream] [startup] [ops]
+    python asv_benchmarks/compare.py [padding] [stream] [startup] [ops] [layers]
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
 documented path, with its own defaults for threads; the ops run on two threads each.
@@ -17,6 +17,7 @@ from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
+import compare_layers
 import compare_ops
 import numpy as np
 import pyarrow.parquet as pq
@@ -53,6 +54,7 @@ PACKAGES = (
     "pyarrow",
     "keras",
     "torch",
+    "jax",
     "onnxruntime",
     "datasets",
 )
@@ -74,7 +76,7 @@ def padding():
         out[keep] = batch.values
         return out, keep
 
-    keras = installed("keras", KERAS_BACKEND="torch" if installed("torch") else "jax")
+    keras = installed("keras", KERAS_BACKEND="jax" if installed("jax") else "torch")
     keras_pad = keras and keras.utils.pad_sequences
     row = partial(against, "to_padded, fresh arrays", batch.to_padded)
     yield row("Keras pad_sequences, arrays", keras and partial(keras_pad, arrays), target=8)
@@ -264,6 +266,7 @@ TOPICS = {
     "stream": [stream],
     "startup": [startup],
     "ops": compare_ops.TABLES,
+    "layers": compare_layers.TABLES,
 }
 
 

@@ -210,9 +210,10 @@ def pool(inputs) -> Case:
 
 def lstm(inputs, units=64) -> Case:
     weights = lstm_weights(inputs.steps.shape[1], units)
+    there = weights if inputs.device == "cpu" else weights.to_device("torch")
     return Case(
         ("lstm, projection", "lstm, recurrence"),
-        partial(rm.lstm, inputs.batch, weights),
+        partial(rm.lstm, inputs.batch, there),
         {**lstm_in_torch(inputs, weights), **lstm_in_keras(inputs, weights)},
         lambda result: result.outputs.values,
         units,

@@ -56,7 +56,7 @@ TRIP_L2 = 0.15e-6  # the same from the level 2 cache
 TRIP_L1 = 0.02e-6  # and from level 1
 L2_BYTES = 50e6
 LAUNCH = 3e-6  # seconds from one kernel's end to the next one's, its first loads among them
-RESIDENT = 9  # blocks of a multiprocessor, by the registers of the largest kernels
+RESIDENT = 8  # blocks of a multiprocessor, by the registers of the largest kernels
 ISSUED = 4  # instructions that a multiprocessor issues in a cycle, each of another warp
 PRODUCT_REACHED = 0.6  # of the flops, by a product of matrices that is not cuBLAS's
 L2_RATE = 5.5e12  # bytes a second out of the level 2 cache, by all multiprocessors
@@ -152,27 +152,32 @@ class RowKernel(Kernel):
     """One that goes through rows with warps or blocks.
 
     A lane loads `lane_bytes` at a time, and has `under_way` such loads before it uses the first;
-    a warp issues `instructions` for each, counted in the machine code of sm_90.
+    those left over come one by one, or, `padded`, as one more such lot. A warp issues
+    `instructions` for each, counted in the machine code of sm_90. `parts_of` says how many blocks
+    share the same rows.
     """
 
     step_bytes: int = STEP_BYTES
     lane_bytes: int = 16
     under_way: int = 1
+    padded: bool = False
     instructions: int = 15
+    parts_of: Callable[[np.ndarray], int] = lambda lengths: 1
     is_long: Callable[[np.ndarray], np.ndarray] = lambda lengths: lengths * STEP_BYTES > LONG_BYTES
     trips_again: Callable[[np.ndarray], np.ndarray] | None = None
 
     def predictions(self, batch: Batch, machine: Machine) -> dict[str, float]:
         in_cache = self.bytes(batch) < L2_BYTES
-        trip = (TRIP_L2 if in_cache else TRIP) / self.under_way
-        trip += self.instructions * APART / machine.clock
-        long = self.is_long(batch.lengths)
+        long, parts = self.is_long(batch.lengths), self.parts_of(batch.lengths)
         loads = -(-batch.lengths * self.step_bytes // (32 * self.lane_bytes))
-        trips = -(-loads // np.where(long, WARPS, 1))
-        seconds = trips * trip
+        of_a_lane = -(-loads // (np.where(long, WARPS, 1) * parts))
+        trips, left = divmod(of_a_lane, self.under_way)
+        trips += np.minimum(left, 1) if self.padded else left
+        seconds = trips * (TRIP_L2 if in_cache else TRIP)
+        seconds += of_a_lane * self.instructions * APART / machine.clock
         if self.trips_again:
-            seconds += self.trips_again(trips) * TRIP_L1
-        blocks = seconds_of_blocks(seconds, long)
+            seconds += self.trips_again(of_a_lane) * TRIP_L1
+        blocks = np.repeat(seconds_of_blocks(seconds, long), parts)
         seats = machine.multiprocessors * RESIDENT
         issued = machine.multiprocessors * ISSUED * machine.clock
         return {
@@ -236,10 +241,25 @@ def more_steps_than_a_warp(lengths: np.ndarray) -> np.ndarray:
     return lengths > STEPS
 
 
-def not_staged(trips: np.ndarray) -> np.ndarray:
-    """softmax reads again, twice, the steps that shared memory has no room for: 4 tiles of 32."""
-    tiles = FEATURES // 32
-    return 2 * tiles * np.maximum(trips // tiles - STEPS, 0)
+def not_staged(loads: np.ndarray) -> np.ndarray:
+    """softmax reads again, twice, the steps that shared memory has no room for."""
+    return 2 * np.maximum(loads - STEPS, 0)
+
+
+def all_again(loads: np.ndarray) -> np.ndarray:
+    """masking reads a step to look at it, and again to copy it."""
+    return loads
+
+
+def by_features(lengths: np.ndarray) -> int:
+    """`launch.parts_of` for softmax, pool and masking: a block for a tile of 32 features."""
+    return FEATURES // 32
+
+
+def by_bytes(lengths: np.ndarray) -> int:
+    """`launch.parts_of` for what moves bytes: a block for 16 KiB."""
+    blocks = -(-len(lengths) // WARPS)
+    return max(int(lengths.sum()) * STEP_BYTES // (blocks * LONG_BYTES), 1)
 
 
 def all_or_none(lengths: np.ndarray) -> np.ndarray:
@@ -251,24 +271,45 @@ def never(lengths: np.ndarray) -> np.ndarray:
     return np.zeros(len(lengths), bool)
 
 
-NUMBER_BY_NUMBER = {"is_long": more_steps_than_a_warp, "lane_bytes": 4}
+NUMBER_BY_NUMBER = {
+    "is_long": more_steps_than_a_warp,
+    "lane_bytes": 4,
+    "under_way": 4,
+    "padded": True,
+    "parts_of": by_features,
+}
 ROW_KERNELS = (
-    RowKernel("pad", "4*F*S + 16*R", "(4*F + 1)*P", instructions=19, is_long=all_or_none),
-    RowKernel("compact", "4*F*S + 24*R", "4*F*S"),
-    RowKernel("pack", "4*F*S + 16*R", "4*F*S", lane_bytes=8, instructions=24),
-    RowKernel("embedding", "8*S + 4*F*D + 24*R", "4*F*S", instructions=48),
-    RowKernel("masking", "4*F*S + 24*R", "(4*F + 1)*S", "F*S", instructions=64, **NUMBER_BY_NUMBER),
+    RowKernel(
+        "pad",
+        "4*F*S + 16*R",
+        "(4*F + 1)*P",
+        under_way=4,
+        instructions=13,
+        is_long=all_or_none,
+    ),
+    RowKernel("compact", "4*F*S + 24*R", "4*F*S", under_way=4, instructions=9, parts_of=by_bytes),
+    RowKernel("pack", "4*F*S + 16*R", "4*F*S", lane_bytes=8, instructions=24, parts_of=by_bytes),
+    RowKernel("embedding", "8*S + 4*F*D + 24*R", "4*F*S", instructions=48, parts_of=by_bytes),
+    RowKernel(
+        "masking",
+        "4*F*S + 24*R",
+        "(4*F + 1)*S",
+        "F*S",
+        instructions=62,
+        trips_again=all_again,
+        **NUMBER_BY_NUMBER,
+    ),
     RowKernel("count_kept", "S + 16*R", "8*R", step_bytes=1, lane_bytes=1, is_long=never),
     RowKernel(
         "softmax",
         "4*F*S + 24*R",
         "4*F*S",
         "26*F*S",
-        instructions=110,
+        instructions=105,
         trips_again=not_staged,
         **NUMBER_BY_NUMBER,
     ),
-    RowKernel("pool", "4*F*S + 16*R", "4*F*R", "F*S", instructions=16, **NUMBER_BY_NUMBER),
+    RowKernel("pool", "4*F*S + 16*R", "4*F*R", "F*S", instructions=22, **NUMBER_BY_NUMBER),
 )
 
 
@@ -341,7 +382,7 @@ def prediction(kernel: Kernel, batch: Batch) -> tuple[str, str, str]:
     slowest = max(parts, key=parts.__getitem__)
     cause = slowest if parts[slowest] > LAUNCH else "the launch"
     predicted = show_seconds(LAUNCH + parts[slowest])
-    if not isinstance(kernel, RowKernel):
+    if not isinstance(kernel, RowKernel) or kernel.under_way >= MORE:
         return predicted, cause, "–"
     better = replace(kernel, under_way=MORE).predictions(batch, SXM)
     return predicted, cause, show_seconds(LAUNCH + max(better.values()))

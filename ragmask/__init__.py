@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ragmask import layers
     from ragmask.errors import (
         DeviceError,
         InvalidInputError,
@@ -90,6 +91,7 @@ __all__ = [
     "__version__",
     "embedding",
     "get_num_threads",
+    "layers",
     "lstm",
     "masking",
     "pad_sequences",
@@ -103,6 +105,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "layers":
+        return import_module("ragmask.layers")
     if name not in _HOME:
         raise AttributeError(f"module 'ragmask' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

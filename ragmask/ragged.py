@@ -430,6 +430,12 @@ class Ragged(NDArrayOperatorsMixin):
         rows._max_length = self._max_length
         return rows
 
+    def _masked(self, mask: Bools | None) -> "Ragged":
+        """The same rows with a mask along the values, or without one."""
+        rows = self._over(self._values)
+        rows._mask = mask
+        return rows
+
     def compact(self) -> "Ragged":
         """The rows end to end, covering their values; masked steps and their mask stay.
 

@@ -156,17 +156,28 @@ class LSTMWeights:
         """
         dtype = np.dtype(dtype)
         if dtype not in self._packed:
-            lanes = _VECTOR_BYTES // dtype.itemsize
-            blocks = -(-self.units // lanes)
-            matrix = np.concatenate([self.kernel, self.recurrent_kernel, self.bias[None]])
-            gates = np.zeros((len(matrix), 4, blocks * lanes), dtype)
-            gates[:, :, : self.units] = matrix.reshape(len(matrix), 4, self.units)
-            panels = gates.reshape(len(matrix), 4, blocks, lanes).transpose(2, 1, 0, 3)
+            panels = _panels([self.kernel, self.recurrent_kernel, self.bias[None]], dtype)
             self._packed[dtype] = (
                 read_only(np.ascontiguousarray(panels[:, :, :-1]).reshape(-1)),
                 read_only(np.ascontiguousarray(panels[:, :, -1]).reshape(-1)),
             )
         return self._packed[dtype]
+
+    def packed_for_ids(self, vectors: Array) -> tuple[Array, Array]:
+        """The recurrent kernel, and the input's part for each of these vectors; made anew.
+
+        In the kernel's order and the vectors' dtype: panels of (units, lanes), and for each vector,
+        and one of zeros behind them, a row of `vector @ kernel + bias`.
+        """
+        dtype = vectors.dtype
+        recurrent = np.ascontiguousarray(_panels([self.recurrent_kernel], dtype))
+        inputs = _panels([self.kernel, self.bias[None]], dtype)
+        inputs = np.moveaxis(inputs, 2, 0).reshape(self.features + 1, -1)
+        table = np.empty((len(vectors) + 1, inputs.shape[1]), dtype)
+        np.matmul(vectors, inputs[:-1], out=table[:-1])
+        table[:-1] += inputs[-1]
+        table[-1] = inputs[-1]
+        return read_only(recurrent.reshape(-1)), read_only(table.reshape(-1))
 
     def packed_for_cuda(self, dtype: npt.DTypeLike) -> tuple[Array, Array, Array]:
         """Kernel, recurrent kernel and bias, the 4 gates of a unit side by side; made anew.
@@ -214,6 +225,17 @@ class LSTMWeights:
 
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")
+
+
+def _panels(matrices: list[Array], dtype: np.dtype[Any]) -> Array:
+    """Matrices below each other in the kernel's order: (blocks, 4, their rows, lanes)."""
+    matrix = np.concatenate(matrices)
+    depth, units = len(matrix), matrix.shape[1] // 4
+    lanes = _VECTOR_BYTES // dtype.itemsize
+    blocks = -(-units // lanes)
+    gates = np.zeros((depth, 4, blocks * lanes), dtype)
+    gates[:, :, :units] = matrix.reshape(depth, 4, units)
+    return gates.reshape(depth, 4, blocks, lanes).transpose(2, 1, 0, 3)
 
 
 def _safetensors() -> Any:

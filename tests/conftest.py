@@ -4,6 +4,9 @@
 """
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,6 +23,38 @@ def pytest_report_header():
     if missing := missing_packages():
         return f"tests/peers is left out: {', '.join(missing)} not installed"
     return None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """What waits for the simulator comes last: it runs beside all other tests."""
+    items.sort(key=waits_for_simulation)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def simulation(request, tmp_path_factory):
+    """The tests of the CUDA kernels, in a process of their own, and the file of what it says."""
+    if not any(map(waits_for_simulation, request.session.items)):
+        yield None
+        return
+    said = tmp_path_factory.mktemp("simulation") / "said.txt"
+    # numpy warns of overflows and NaNs that kernels are meant to make
+    command = [sys.executable, "-m", "pytest", "tests/cuda", "-q", "-W", "ignore::RuntimeWarning"]
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+            cwd=Path(__file__).parents[1],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    yield process, said
+    process.kill()
+    process.wait()
+
+
+def waits_for_simulation(item):
+    return item.name == "test_the_cuda_kernels_in_the_simulator"
 
 
 @pytest.fixture

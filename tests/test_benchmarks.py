@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from asv_benchmarks.benchmarks.common import has_gpu
+from ragmask.kernels import cuda
+from ragmask.kernels.cuda.launch import parts_of
 from tests.interpreters import ROOT, run_python
 
 SCRIPTS = ROOT / "asv_benchmarks"
@@ -138,13 +140,23 @@ def test_a_block_has_its_short_rows_done_at_once_and_its_long_ones_in_turn(roofl
 
 
 def test_the_prediction_grows_with_a_long_row(roofline):
+    """Among so many others that it changes nothing about how many blocks share it."""
+    batches = [roofline.Batch("", np.array([n, *[5] * 4_000]), 9) for n in (40, 60, 100, 5_000)]
     for kernel in roofline.ROW_KERNELS:
-        times = [
-            max(kernel.predictions(roofline.Batch("", np.array([n, 5]), 9), roofline.SXM).values())
-            for n in (40, 60, 100, 5_000)
-        ]
+        times = [max(kernel.predictions(batch, roofline.SXM).values()) for batch in batches]
         assert times == sorted(times), kernel.name
         assert times[-1] > times[0]
+
+
+def test_blocks_that_share_rows_are_predicted_as_they_are_launched(roofline):
+    lengths = np.array([5, 900, 0, 70, 3])
+    words = np.zeros(lengths.sum() * roofline.STEP_BYTES // 8, np.uint64)
+    steps = words.view(np.float32).reshape(-1, roofline.FEATURES)
+    arguments = {"softmax": (steps.reshape(-1), roofline.FEATURES), "pool": (steps,)}
+    arguments["masking"] = arguments["pool"]
+    for kernel in roofline.ROW_KERNELS:
+        given = arguments.get(kernel.name, (words,))
+        assert kernel.parts_of(lengths) == parts_of(getattr(cuda, kernel.name), 2, *given)
 
 
 def test_comparing_on_a_gpu_says_in_a_line_that_it_needs_one():

@@ -1,10 +1,6 @@
 """The CUDA kernels, in numba-cuda's simulator: in a process of its own, which that takes."""
 
-import os
-import subprocess
-import sys
-
-from tests.interpreters import ROOT, run_python
+from tests.interpreters import run_python
 
 NOTHING_FOR_NONE = """
 import numba
@@ -21,12 +17,9 @@ print(arguments[0], arguments[1].value)
 """
 
 
-def test_the_cuda_kernels_in_the_simulator():
-    # numpy warns of overflows and NaNs that kernels are meant to make
-    command = [sys.executable, "-m", "pytest", "tests/cuda", "-q", "-W", "ignore::RuntimeWarning"]
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
-    process = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 0, process.stdout
+def test_the_cuda_kernels_in_the_simulator(simulation):
+    process, said = simulation
+    assert process.wait() == 0, said.read_text()
 
 
 def test_a_kernel_may_be_launched_without_a_mask():

@@ -62,7 +62,7 @@ def test_every_public_name_is_there():
     for name in rm.__all__:
         assert getattr(rm, name) is not None
         assert name in dir(rm)
-    assert set(rm._HOME) | {"__version__"} == set(rm.__all__)
+    assert set(rm._HOME) | {"__version__", "layers"} == set(rm.__all__)
 
 
 @pytest.mark.parametrize("name", sorted(rm._HOME))

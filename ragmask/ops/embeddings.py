@@ -42,14 +42,8 @@ def embedding(
     """
     table = values_array(table, "table")
     steps = Steps.of(ids, what="ids")
-    rows = steps.rows.compact()
-    if rows.item_shape or (rows.dtype.kind not in "iu" and rows.n_steps):
-        raise UnsupportedTypeError(
-            f"ids must be integers, one a step; got {rows.dtype} of shape {rows.item_shape}"
-        )
-    same_device(ids=rows._values, table=table)
-    numbers = read_only(rows._values.astype(np.int64, copy=False))
-    _check_ids(rows, numbers, len(table))
+    same_device(ids=steps.rows._values, table=table)
+    rows, numbers = checked_ids(steps, len(table))
 
     item_shape = table.shape[1:]
     output = steps.output(item_shape, table.dtype, out, table)
@@ -69,12 +63,26 @@ def embedding(
             rows._starts,
             as_words(output, word),
         )
-    mask: Any = rows._mask
-    if mask_zero and isinstance(numbers, DeviceArray):
-        mask = device_rows.both(mask, numbers)
-    elif mask_zero:
-        mask = numbers != 0 if mask is None else mask & (numbers != 0)
-    return steps.give(output, mask)
+    return steps.give(output, without_zeros(rows._mask, numbers) if mask_zero else rows._mask)
+
+
+def checked_ids(steps: Steps, vocabulary: int) -> tuple[Ragged, Array]:
+    """Rows end to end, and their ids as int64: inside the table where they are not masked."""
+    rows = steps.rows.compact()
+    if rows.item_shape or (rows.dtype.kind not in "iu" and rows.n_steps):
+        raise UnsupportedTypeError(
+            f"ids must be integers, one a step; got {rows.dtype} of shape {rows.item_shape}"
+        )
+    numbers = read_only(rows._values.astype(np.int64, copy=False))
+    _check_ids(rows, numbers, vocabulary)
+    return rows, numbers
+
+
+def without_zeros(mask: Any, numbers: Array) -> Any:
+    """The mask, and id 0 masked too."""
+    if isinstance(numbers, DeviceArray):
+        return device_rows.both(mask, numbers)
+    return numbers != 0 if mask is None else mask & (numbers != 0)
 
 
 def _check_ids(rows: Ragged, numbers: Array, vocabulary: int) -> None:

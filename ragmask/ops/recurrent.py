@@ -19,6 +19,7 @@ from ragmask.weights import LSTMWeights
 _MOST_SLOTS = 48
 _TILE_ROWS = 6  # as in kernels/cpu/lstm.py
 _NS_PER_MULTIPLY = 0.02
+_NO_IDS, _NO_MASK = read_only(np.empty(0, np.int64)), read_only(np.empty(0, np.bool_))
 
 
 class LSTMResult(NamedTuple):
@@ -76,8 +77,6 @@ def lstm(
     Rows are dealt to threads by length, and each thread keeps a few in flight at once; see
     `ragmask.kernels.cpu.lstm`. Raises InvalidInputError for features or states that do not fit.
     """
-    from ragmask.kernels import cpu
-
     if not isinstance(weights, LSTMWeights):
         raise UnsupportedTypeError(
             f"weights must be LSTMWeights; got {type(weights).__name__}: read arrays with "
@@ -100,37 +99,21 @@ def lstm(
             "the weights that to_device() was called on"
         )
     state_shape = (len(rows), weights.units)
-    h0, c0 = _states(initial_state, state_shape, rows.dtype)
-    h, c = np.empty(state_shape, rows.dtype), np.empty(state_shape, rows.dtype)
+    states = _states(initial_state, state_shape, rows.dtype)
     if outputs:
         output = steps.output((weights.units,), given.dtype, out)
     else:
         output = np.empty((0, weights.units), given.dtype)
     target = output if output.dtype == rows.dtype else np.empty(output.shape, rows.dtype)
-
-    kept = _kept_lengths(rows)
-    multiplies = (weights.features + weights.units) * 4 * weights.units
-    order, chunks = _deal(kept, kept * (_NS_PER_MULTIPLY * multiplies) + 100.0)
-    panels, bias = weights.packed(rows.dtype)
-    run_chunks(
-        cpu.lstm,
-        chunks,
-        order,
-        rows.values,
-        rows.starts,
-        rows.lengths,
-        read_only(np.empty(0, np.bool_)) if rows.mask is None else rows.mask,
-        panels,
-        bias,
-        h0,
-        c0,
-        _slots(kept, len(chunks)),
+    h, c = _compute(
+        steps,
+        rows,
+        _NO_IDS,
+        *weights.packed(rows.dtype),
+        *states,
         bool(go_backwards),
         bool(zero_output_for_mask),
-        steps.out_starts,
         target,
-        h,
-        c,
     )
     h, c = h.astype(given.dtype, copy=False), c.astype(given.dtype, copy=False)
     if not outputs:
@@ -138,6 +121,83 @@ def lstm(
     if target is not output:
         output[...] = target
     return LSTMResult(steps.give(output, steps.own_mask()), h, c)
+
+
+def lstm_of_ids(
+    ids: Steps,
+    panels: Array,
+    table: Array,
+    units: int,
+    *,
+    go_backwards: bool,
+    zero_output_for_mask: bool,
+    outputs: bool,
+) -> LSTMResult:
+    """`lstm` over the vectors of ids, whose products with the kernel lie in a table already.
+
+    ids int64, checked; panels and table as `LSTMWeights.packed_for_ids` gives them. The results
+    are those of the vectors themselves, but for rounding.
+    """
+    rows = ids.rows
+    zeros = _states(None, (len(rows), units), table.dtype)
+    nothing = read_only(np.empty((rows.n_steps, 0), table.dtype))
+    output = np.empty((rows.n_steps if outputs else 0, units), table.dtype)
+    h, c = _compute(
+        ids,
+        rows.with_values(nothing),
+        rows.values,
+        panels,
+        table,
+        *zeros,
+        go_backwards,
+        zero_output_for_mask,
+        output,
+    )
+    return LSTMResult(ids.give(output, rows.mask) if outputs else None, h, c)
+
+
+def _compute(
+    steps: Steps,
+    rows: Ragged,
+    ids: Ints,
+    panels: Array,
+    start: Array,
+    h0: Array,
+    c0: Array,
+    go_backwards: bool,
+    zero_output_for_mask: bool,
+    output: Array,
+) -> tuple[Array, Array]:
+    """Write the outputs, and give the last states."""
+    from ragmask.kernels import cpu
+
+    h, c = np.empty(h0.shape, rows.dtype), np.empty(h0.shape, rows.dtype)
+    kept = _kept_lengths(rows)
+    units = h0.shape[1]
+    multiplies = (rows.item_shape[0] + units) * 4 * units
+    order, chunks = _deal(kept, kept * (_NS_PER_MULTIPLY * multiplies) + 100.0)
+    run_chunks(
+        cpu.lstm,
+        chunks,
+        order,
+        rows.values,
+        ids,
+        rows.starts,
+        rows.lengths,
+        _NO_MASK if rows.mask is None else rows.mask,
+        panels,
+        start,
+        h0,
+        c0,
+        _slots(kept, len(chunks)),
+        go_backwards,
+        zero_output_for_mask,
+        steps.out_starts,
+        output,
+        h,
+        c,
+    )
+    return h, c
 
 
 def _states(initial: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:

@@ -132,6 +132,27 @@ def flat_items(values: Array) -> Array:
     return values.reshape(len(values), math.prod(values.shape[1:]))
 
 
+def with_mask(x: Any, mask: Any) -> Any:
+    """A batch with this mask in the place of its own, or with none."""
+    if not isinstance(x, Ragged):
+        values = x._values if isinstance(x, Padded) else x
+        if mask is None:
+            return Padded._trusted(values, None) if isinstance(x, Padded) else values
+        if isinstance(mask, Ragged):
+            raise InvalidInputError(
+                f"the mask is a Ragged of {len(mask)} rows, and the batch an array of shape "
+                f"{values.shape}"
+            )
+        return Padded(values, _kept(mask) if isinstance(mask, Padded) else mask)
+    if mask is None:
+        return x if x._mask is None else x._masked(None)
+    if isinstance(mask, Ragged) and mask._mask is None and mask.dtype == np.bool_:
+        rows_are_its = mask._starts is x._starts and mask._lengths is x._lengths
+        if rows_are_its and len(mask._values) == len(x._values):
+            return x._masked(mask._values)
+    return _with_mask(x, mask)
+
+
 def _with_mask(rows: Ragged, mask: Any) -> Ragged:
     rows = rows.compact()
     if isinstance(mask, Ragged):

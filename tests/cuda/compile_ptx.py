@@ -57,6 +57,42 @@ def signatures():
                 yield "compact", what, t.void(flat, *place, long, numbers, flat), False
                 yield "pack", what, t.void(flat, *place, long, numbers, flat), False
     yield "count_kept", "", t.void(flags, *place, numbers), False
+    for x in (t.float32, t.float16, t.float64):
+        dtype = t.float64 if x is t.float64 else t.float32
+        flat = dtype[::1]
+        product = t.void(x[::1], flat, flat, long, long, flat)
+        yield "project", str(x), product, dtype is t.float64
+    for dtype, most_units in (
+        (t.float32, (16, 32, 48, 64, 96, 128, 300, 4000)),
+        (t.float64, (300,)),
+    ):
+        for units in most_units:
+            for mask in (none, flags):
+                masked = ", masked" if mask is flags else ""
+                what = f"{dtype}, {units} units{masked}"
+                yield "lstm", what, (units, dtype, mask), dtype is t.float64
+
+
+def launched(name, signature, capability):
+    """(kernel, its signature, threads, bytes of dynamic shared memory) on such a machine."""
+    from numba import types as t
+
+    from ragmask.kernels import cuda as kernels
+    from ragmask.kernels.cuda.gemm import project_tiles
+    from ragmask.kernels.cuda.lstm import plan_of
+
+    if name == "project":
+        return project_tiles, signature, kernels.THREADS, 0
+    if name != "lstm":
+        return getattr(kernels, name), signature, kernels.THREADS, 0
+    units, dtype, mask = signature
+    room = MACHINES[capability][1] - RESERVED
+    plan = plan_of(10**6, units, dtype is t.float32, kernels.Limits(1, room))
+    numbers, flat, states = t.int64[::1], dtype[::1], dtype[:, ::1]
+    given = numbers, flat, numbers, numbers, mask, flat, states, states, t.boolean, t.boolean
+    slots = () if plan.slots is None else (t.int64,)
+    signature = t.void(*given, *slots, numbers, states, states, states, numbers)
+    return plan.kernel, signature, plan.threads, plan.shared_bytes
 
 
 def assembler():
@@ -74,8 +110,9 @@ def compile_ptx(kernel, signature, capability):
 
     machine = SimpleNamespace(compute_capability=capability)
     dispatcher.get_current_device = lambda: machine
-    function = kernel.py_func
-    ptx, _ = cuda.compile(function, signature, device=False, abi="numba", cc=capability)
+    bounds = kernel.targetoptions["launch_bounds"]
+    options = {"device": False, "abi": "numba", "cc": capability, "launch_bounds": bounds}
+    ptx, _ = cuda.compile(kernel.py_func, signature, **options)
     return ptx
 
 
@@ -107,15 +144,13 @@ def occupancy(registers, shared, capability, threads):
 
 def figures_of(kernel, machines):
     """A row of the table: what a kernel takes of these machines."""
-    from ragmask.kernels import cuda as kernels
-
-    name, what, signature, double = kernel
+    name, what, given, double = kernel
     cells = []
     for capability in machines:
-        ptx = compile_ptx(getattr(kernels, name), signature, capability)
-        registers, shared = assemble(ptx, capability, double)
-        busy = occupancy(registers, shared, capability, kernels.THREADS)
-        cells.append(f"{registers} reg., {shared} B, {busy:.0%}")
+        kernel, signature, threads, dynamic = launched(name, given, capability)
+        registers, shared = assemble(compile_ptx(kernel, signature, capability), capability, double)
+        busy = occupancy(registers, shared + dynamic, capability, threads)
+        cells.append(f"{registers} reg., {shared + dynamic} B, {busy:.0%}")
     return f"| {name} | {what} | " + " | ".join(cells) + " |"
 
 

@@ -1,5 +1,7 @@
 """Padding, laying end to end, packing, looking up and masking rows on CUDA."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 import ragmask as rm
 from ragmask.devices import as_words, word_of
 from ragmask.kernels import cuda
+from ragmask.kernels.cuda.launch import parts_of
 from ragmask.layout import offsets_of
 from tests import reference
 from tests.cuda import running
@@ -169,6 +172,31 @@ def test_long_rows_of_ids_are_the_reference(width):
     check_embedding(ids, random.standard_normal((9, width)).astype(np.float32))
 
 
+@pytest.mark.parametrize("parts", [2, 3])
+def test_blocks_that_share_rows_move_all_of_them(monkeypatch, parts):
+    """Whatever the kernel, and whether a row is for a warp or a block of each part."""
+    monkeypatch.setattr(sys.modules["ragmask.kernels.cuda.launch"], "parts_of", lambda *_: parts)
+    ragged = long_rows("float32")
+    check_compact(ragged)
+    check_pack(ragged)
+    check_pad(ragged, ragged.max_length + 1, False, pattern_of(ragged, True))
+    check_masking(
+        ragged.with_values(ragged.values.view(np.uint32).reshape(-1, 1) % 2), np.uint32(0)
+    )
+    random = np.random.default_rng(0)
+    lengths = np.array([40, 0, 90])
+    ids = rm.Ragged(random.integers(0, 9, 130), np.cumsum(lengths) - lengths, lengths)
+    check_embedding(ids, random.standard_normal((9, 52)).astype(np.float32))
+
+
+def test_a_block_for_every_16_kib_that_are_moved():
+    words = np.zeros(7 << 11, np.uint64)
+    for kernel in (cuda.compact, cuda.pack, cuda.embedding):
+        assert parts_of(kernel, 1, words) == 7
+        assert parts_of(kernel, 2, words) == 3
+        assert parts_of(kernel, 9, words) == parts_of(kernel, 9, words[:0]) == 1
+
+
 def check_masking(ragged, value):
     offsets = offsets_of(ragged.lengths)
     out = np.full((ragged.n_steps + 1, *ragged.item_shape), GARBAGE, ragged.dtype)
@@ -199,6 +227,13 @@ def test_masked_values_are_the_reference(ragged, dtype, features, share, value):
     if dtype.startswith("float"):
         values[random.random(shape) < 0.01] = np.nan
     check_masking(ragged.with_values(values), np.dtype(dtype).type(value))
+
+
+@pytest.mark.parametrize("features", [70, 150])
+def test_every_feature_of_a_step_is_looked_at(features):
+    """Each step has one that differs, and the last step none."""
+    values = np.eye(features + 1, features, dtype=np.float32)
+    check_masking(rm.Ragged(values, [0, 9], [features + 1, 12]), np.float32(0))
 
 
 @running.few_examples

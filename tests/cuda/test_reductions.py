@@ -1,5 +1,7 @@
 """The softmax and the pooling of rows on CUDA."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask.kernels import cuda
+from ragmask.kernels.cuda.launch import parts_of
 from ragmask.layout import offsets_of
 from ragmask.ops.steps import Steps
 from tests import reference
@@ -122,6 +125,24 @@ def test_where_a_row_lies_changes_no_bit(features):
         assert [step.tobytes() for step in found.values[mask]] == soft, name
         assert not found.values[~mask].any(), name
         assert pool(view, "sum").tobytes() == sums, name
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_how_many_blocks_share_rows_changes_no_bit(monkeypatch, parts):
+    """Of 70 features, which are 3 tiles, each takes some, or all, or none."""
+    rows, masks = long_rows(70, [3, 0, 20, 40, 6])
+    batch = forms([row.astype(np.float32) for row in rows], masks, np.nan)["compact"]
+    soft, sums = softmax(batch).values.tobytes(), pool(batch, "sum").tobytes()
+    monkeypatch.setattr(sys.modules["ragmask.kernels.cuda.launch"], "parts_of", lambda *_: parts)
+    assert softmax(batch).values.tobytes() == soft
+    assert pool(batch, "sum").tobytes() == sums
+
+
+def test_a_block_for_every_32_features():
+    x = np.zeros((5, 70), np.float32)
+    assert parts_of(cuda.softmax, 9, x.reshape(-1), 70) == 3
+    assert parts_of(cuda.pool, 9, x[:, :64]) == parts_of(cuda.masking, 9, x[:, :33]) == 2
+    assert parts_of(cuda.pool, 9, x[:, :0]) == parts_of(cuda.pad, 9, x) == 1
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

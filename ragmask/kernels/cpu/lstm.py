@@ -6,6 +6,9 @@ unequal the rows are. Padding and masked steps are never computed.
 
 Weights come packed (`weights.py`): for each block of `lanes` units the gates i, f, g, o, each a
 panel of (features + units, lanes), so that a panel stays in the L1 cache while all slots pass it.
+
+The sums of a step's gates start from the bias; or, where steps have ids, from the row of their id
+in a table of `vectors @ kernel + bias`, and x has no features.
 """
 
 from collections.abc import Callable
@@ -22,7 +25,7 @@ from ragmask.kernels.cpu.tile import (
     tile_5x1,
     tile_6x1,
 )
-from ragmask.kernels.jit import inline, njit
+from ragmask.kernels.jit import inline, njit, prefetch
 from ragmask.kernels.math import lstm_output, lstm_state
 
 TILE_ROWS = 6
@@ -34,11 +37,12 @@ def lstm(
     last_row: int,
     order: Any,
     x: Any,
+    ids: Any,
     starts: Any,
     lengths: Any,
     mask: Any,
     weights: Any,
-    bias: Any,
+    start: Any,
     h0: Any,
     c0: Any,
     slots: int,
@@ -51,10 +55,11 @@ def lstm(
 ) -> None:
     """Run the rows `order[first_row:last_row]`, longest first if they are to be fast.
 
-    x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,), or (0,) where
-    there is none; weights and bias packed; h0, c0, h, c (rows, units); out (steps, units), or
-    (0, units) where only the states are wanted. All numbers are float32, or all float64. Empty
-    arrays and not None: each variant of this kernel takes seconds to compile.
+    x (n, features); ids int64 (n,), or (0,) where there are none; starts, lengths, out_starts int64
+    (rows,); mask bool (n,), or (0,) where there is none; weights packed; start packed: the bias, or
+    one such row for each id; h0, c0, h, c (rows, units); out (steps, units), or (0, units) where
+    only the states are wanted. All numbers are float32, or all float64. Empty arrays and not None:
+    each variant of this kernel takes seconds to compile.
     """
     features, units = x.shape[1], h.shape[1]
     lanes = lanes_of(x)
@@ -67,6 +72,7 @@ def lstm(
     gates = np.empty(slots * 4 * lanes, x.dtype)
     rows = np.empty(slots, np.int64)
     steps = np.empty(slots, np.int64)
+    first = np.zeros(slots, np.int64)  # where in `start` each slot's sums start
     taken, next_row = 0, first_row
 
     while True:
@@ -91,8 +97,14 @@ def lstm(
             row = rows[slot]
             at = starts[row] + place(steps[slot], lengths[row], backwards)
             copy(x[at], now[slot * stride : slot * stride + features])
+            if ids.size:
+                first[slot] = ids[at] * blocks * 4 * lanes
+        if ids.size:
+            ask(taken, start, first, 0)
         for block in range(blocks):
-            multiply(taken, now, stride, weights, depth, bias, block, gates)
+            if ids.size and block + 1 < blocks:
+                ask(taken, start, first, block + 1)
+            multiply(taken, now, stride, weights, depth, start, first, block, gates)
             update(taken, gates, cells[block], then[features + block * lanes :], stride)
 
         for slot in range(taken - 1, -1, -1):
@@ -160,8 +172,25 @@ def skip_masked(
 
 
 @njit
+def ask(taken: int, start: Any, first: Any, block: int) -> None:
+    """Ask for the cache lines from which one block's sums will start."""
+    lanes = lanes_of(start)
+    for slot in range(taken):
+        for gate in range(4):
+            prefetch(start, first[slot] + (block * 4 + gate) * lanes)
+
+
+@njit
 def multiply(
-    taken: int, x: Any, stride: int, weights: Any, depth: int, bias: Any, block: int, out: Any
+    taken: int,
+    x: Any,
+    stride: int,
+    weights: Any,
+    depth: int,
+    start: Any,
+    first: Any,
+    block: int,
+    out: Any,
 ) -> None:
     """The sums of one block's four gates for every slot: out (slots, 4, lanes)."""
     lanes = lanes_of(x)
@@ -170,17 +199,17 @@ def multiply(
     for gate in range(4):
         column = (block * 4 + gate) * lanes
         for slot in range(0, whole, TILE_ROWS):
-            tile_6x1(x, stride, weights, depth, bias, out, slot, column)
+            tile_6x1(x, stride, weights, depth, start, first, out, slot, column)
         if left == 5:
-            tile_5x1(x, stride, weights, depth, bias, out, whole, column)
+            tile_5x1(x, stride, weights, depth, start, first, out, whole, column)
         elif left == 4:
-            tile_4x1(x, stride, weights, depth, bias, out, whole, column)
+            tile_4x1(x, stride, weights, depth, start, first, out, whole, column)
         elif left == 3 and gate % 2 == 0:
-            tile_3x2(x, stride, weights, depth, bias, out, whole, column)
+            tile_3x2(x, stride, weights, depth, start, first, out, whole, column)
         elif left == 2 and gate % 2 == 0:
-            tile_2x2(x, stride, weights, depth, bias, out, whole, column)
+            tile_2x2(x, stride, weights, depth, start, first, out, whole, column)
         elif left == 1 and gate == 0:
-            tile_1x4(x, stride, weights, depth, bias, out, whole, column)
+            tile_1x4(x, stride, weights, depth, start, first, out, whole, column)
 
 
 def _update(lanes: int) -> Callable[..., None]:

@@ -42,9 +42,10 @@ def _lanes_of(array: Any) -> Any:
 def _tile(rows: int, panels: int) -> Callable[..., None]:
     """Sums for `rows` slots by `panels` gates.
 
-    out[slot, gate] = bias[column] + x[slot] @ weights[column], from `slot` and `column` on, where
-    x is (slots, stride), of which `depth` numbers count; weights are panels of (depth, lanes), one
-    after another; bias holds `lanes` numbers a panel; out is (slots, 4, lanes). All are flat.
+    out[slot, gate] = start[first[slot] + column] + x[slot] @ weights[column], from `slot` and
+    `column` on, where x is (slots, stride), of which `depth` numbers count; weights are panels of
+    (depth, lanes), one after another; start holds `lanes` numbers a panel; out is (slots, 4,
+    lanes). All are flat.
     """
 
     @intrinsic
@@ -54,19 +55,20 @@ def _tile(rows: int, panels: int) -> Callable[..., None]:
         stride: Any,
         weights: Any,
         depth: Any,
-        bias: Any,
+        start: Any,
+        first: Any,
         out: Any,
         slot: Any,
         column: Any,
     ) -> Any:
         index = types.intp
-        signature = types.void(x, index, weights, index, bias, out, index, index)
+        signature = types.void(x, index, weights, index, start, first, out, index, index)
         number = x.dtype
         bytes_ = number.bitwidth // 8
         lanes = _VECTOR_BYTES // bytes_
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            x, stride, weights, depth, bias, out, slot, column = (
+            x, stride, weights, depth, start, first, out, slot, column = (
                 context.make_array(type_)(context, builder, arg).data
                 if isinstance(type_, types.Array)
                 else arg
@@ -102,14 +104,16 @@ def _tile(rows: int, panels: int) -> Callable[..., None]:
                 return vector_at(out, builder.add(builder.add(place, gate), const(panel * lanes)))
 
             sums = {cell: cgutils.alloca_once(builder, vector) for cell in tile}
+            begins = [builder.load(builder.gep(first, [slot])) for slot in slots]
             for row, panel in tile:
-                start = builder.load(vector_at(bias, columns[panel]), align=bytes_)
-                builder.store(start, total_at(row, panel), align=bytes_)
+                begin = builder.add(begins[row], columns[panel])
+                total = builder.load(vector_at(start, begin), align=bytes_)
+                builder.store(total, total_at(row, panel), align=bytes_)
 
             x_rows = [builder.gep(x, [builder.mul(slot, stride)]) for slot in slots]
             w_panels = [builder.gep(weights, [builder.mul(column, depth)]) for column in columns]
-            begins = builder.sub(builder.add(depth, const(_SPAN)), const(1))
-            with cgutils.for_range(builder, builder.sdiv(begins, const(_SPAN))) as spans:
+            rounded_up = builder.add(depth, const(_SPAN - 1))
+            with cgutils.for_range(builder, builder.sdiv(rounded_up, const(_SPAN))) as spans:
                 begin = builder.mul(spans.index, const(_SPAN))
                 end = builder.add(begin, const(_SPAN))
                 end = builder.select(builder.icmp_signed("<", end, depth), end, depth)

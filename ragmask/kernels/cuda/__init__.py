@@ -1,7 +1,8 @@
 """CUDA kernels, the twins of those in `ragmask.kernels.cpu`: same names, same meaning.
 
 They take and give device arrays, and never validate. `launch(kernel, rows, *arguments, stream=0)`
-runs one, as `kernel[blocks, THREADS, stream](*arguments)` does where a block has `WARPS` rows. The
+runs one, as `kernel[blocks, THREADS, stream](*arguments)` does where a block has `WARPS` rows. An
+LSTM takes two: `project` and `lstm` are functions that launch one of several kernels. The
 body of each, one row's work, is a device function `<name>_row` for kernels of your own. Needs the
 extra `cuda` (CUDA 13) or `cuda12`; importing it needs no driver, launching does.
 """

@@ -5,7 +5,7 @@ from typing import Any
 from numba import cuda
 
 from ragmask.kernels.cuda.move import LONG_BYTES, address, team_of
-from ragmask.kernels.cuda.teams import WARPS, i8, u4, u8
+from ragmask.kernels.cuda.teams import WARPS, i8, rows_of_block, u4, u8
 from ragmask.kernels.jit import (
     bytes_of_item,
     cuda_device,
@@ -32,14 +32,14 @@ def embedding(
     int64 (rows,); mask bool (n,) or None; table (vocabulary · words,) and out (steps · words,)
     as flat unsigned words, so that one compiled kernel serves every dtype and width.
     """
-    block_row = i8(cuda.blockIdx.x) * WARPS
+    block_row, part, parts = rows_of_block(lengths.size)
     for turn in range(WARPS):
         if block_row + turn < lengths.size:
             row = u8(block_row + turn)
             alone = lengths[row] * words * bytes_of_item(table) <= LONG_BYTES
             if turn == cuda.threadIdx.x >> 5 or not alone:
                 place = starts[row], lengths[row], out_starts[row]
-                embedding_row(ids, place, mask, table, words, out, team_of(alone))
+                embedding_row(ids, place, mask, table, words, out, team_of(alone, part, parts))
 
 
 @cuda_device

@@ -1,6 +1,5 @@
 """A matrix product in tiles: an LSTM's input projection."""
 
-from functools import partial
 from typing import Any
 
 from numba import cuda
@@ -31,7 +30,7 @@ def project(x: Any, kernel: Any, bias: Any, out: Any, *, stream: Any = 0) -> Non
     launch_blocks(project_tiles, blocks, THREADS, *flat, stream=stream)
 
 
-@partial(cuda_kernel, most_threads=THREADS)
+@cuda_kernel
 def project_tiles(x: Any, kernel: Any, bias: Any, steps: int, features: int, out: Any) -> None:
     """A tile of the product for each block; all arrays are flat.
 

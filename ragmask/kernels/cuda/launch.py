@@ -2,8 +2,15 @@
 
 from typing import Any, NamedTuple
 
+from ragmask.kernels.cuda.embedding import embedding
+from ragmask.kernels.cuda.masking import masking
+from ragmask.kernels.cuda.move import LONG_BYTES
+from ragmask.kernels.cuda.pad import compact, pack
+from ragmask.kernels.cuda.pool import pool
+from ragmask.kernels.cuda.softmax import softmax
 from ragmask.kernels.cuda.teams import THREADS, WARPS
 
+_MOST_BLOCKS = 2**31 - 1  # of a grid
 _GRANTED_BYTES = 48 << 10  # shared memory that a block has without asking
 
 
@@ -25,7 +32,26 @@ def device_limits() -> Limits:
 def launch(kernel: Any, rows: int, *arguments: Any, stream: Any = 0) -> None:
     """Run a kernel over so many rows; nothing where there are none, which CUDA refuses."""
     if rows:
-        kernel[-(-rows // WARPS), THREADS, stream](*arguments)
+        blocks = -(-rows // WARPS)
+        parts = min(parts_of(kernel, blocks, *arguments), _MOST_BLOCKS // blocks)
+        kernel[blocks * parts, THREADS, stream](*arguments)
+
+
+def parts_of(kernel: Any, blocks: int, *arguments: Any) -> int:
+    """How many blocks share the same 4 rows; all rows alone would take `blocks`.
+
+    One for each 32 features; where bytes are only moved, one for each 16 KiB of the result. Pad,
+    which writes far more than it reads, and what has no use for it, do not share.
+    """
+    parts = 1
+    if kernel is softmax:
+        parts = -(-arguments[1] // 32)
+    elif kernel is pool or kernel is masking:
+        parts = -(-arguments[0].shape[1] // 32)
+    elif kernel is compact or kernel is pack or kernel is embedding:
+        out = arguments[-1]
+        parts = len(out) * out.dtype.itemsize // (blocks * LONG_BYTES)
+    return max(parts, 1)
 
 
 def launch_blocks(
@@ -41,7 +67,9 @@ def launch_blocks(
         configured = kernel[blocks, threads, stream, shared_bytes]
         if shared_bytes > _GRANTED_BYTES:
             # the simulator has no such list, and no such limit
-            getattr(configured, "pre_launch_callbacks", []).append(_ask_for_shared_memory)
+            callbacks = getattr(configured, "pre_launch_callbacks", [])
+            if _ask_for_shared_memory not in callbacks:  # numba-cuda keeps what is configured
+                callbacks.append(_ask_for_shared_memory)
         configured(*arguments)
 
 

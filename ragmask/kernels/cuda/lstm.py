@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ragmask.errors import DeviceError
 from ragmask.kernels.cuda.launch import Limits, device_limits, launch_blocks
-from ragmask.kernels.cuda.lstm_resident import RESIDENT, shared_bytes_of
+from ragmask.kernels.cuda.lstm_resident import RESIDENT, SLOTS, shared_bytes_of
 from ragmask.kernels.cuda.lstm_row import lstm_rows
 from ragmask.kernels.cuda.lstm_streamed import (
     MOST_SLOTS,
@@ -27,6 +28,7 @@ from ragmask.kernels.cuda.lstm_streamed import (
 )
 
 STATIC_BYTES = 5 << 10  # shared memory that a kernel has beside the dynamic, or less
+_BUSY_THREADS = 256  # of a multiprocessor: with fewer, its schedulers wait for each other's results
 # of a kernel that keeps the weights, as many as there are registers for
 _BLOCKS = {16: 16, 32: 6, 48: 3, 64: 2, 96: 1, 128: 1}
 
@@ -49,8 +51,9 @@ def plan_resident(rows: int, units: int, single: bool, limits: Limits) -> Plan |
     shared_bytes = shared_bytes_of(most_units)
     if shared_bytes + STATIC_BYTES > limits.shared_bytes:
         return None
-    blocks = min(rows, limits.multiprocessors * _BLOCKS[most_units])
-    return Plan(RESIDENT[most_units], blocks, 4 * most_units, shared_bytes)
+    threads = SLOTS * most_units
+    blocks = blocks_of(rows, SLOTS, threads, _BLOCKS[most_units], limits)
+    return Plan(RESIDENT[most_units], blocks, threads, shared_bytes)
 
 
 def plan_streamed(rows: int, units: int, single: bool, limits: Limits) -> Plan | None:
@@ -58,14 +61,23 @@ def plan_streamed(rows: int, units: int, single: bool, limits: Limits) -> Plan |
     tile, kernel = (TILE, lstm_streamed) if single else (TILE_DOUBLE, lstm_streamed_double)
     tile_bytes = 3 * tile * (4 if single else 8) * -(-units // 4) * 4  # h, the next h, and c
     room = limits.shared_bytes - STATIC_BYTES
-    groups = min(room // tile_bytes, MOST_SLOTS // tile, -(-rows // tile))
+    company = -(-rows // (tile * limits.multiprocessors))  # more tiles would be empty
+    groups = min(room // tile_bytes, MOST_SLOTS // tile, company)
     if groups < 1:
         return None
     warps = -(-units // 32)
-    passes = -(-warps * groups * 32 // MOST_THREADS)
+    passes = -(-warps // (MOST_THREADS // 32 // groups))
     threads = -(-warps // passes) * 32 * groups
-    blocks = min(rows, limits.multiprocessors)
-    return Plan(kernel, blocks, threads, tile_bytes * groups, tile * groups)
+    slots, shared_bytes = tile * groups, tile_bytes * groups
+    most = min(MOST_THREADS // threads, limits.shared_bytes // (shared_bytes + STATIC_BYTES))
+    blocks = blocks_of(rows, slots, threads, most, limits)
+    return Plan(kernel, blocks, threads, shared_bytes, slots)
+
+
+def blocks_of(rows: int, slots: int, threads: int, most: int, limits: Limits) -> int:
+    """As many blocks as the rows fill, and as keep the device busy, up to `most` at once."""
+    busy = limits.multiprocessors * max(1, _BUSY_THREADS // threads)
+    return min(rows, limits.multiprocessors * most, max(busy, -(-rows // slots)))
 
 
 def plan_rows(rows: int, units: int, single: bool, limits: Limits) -> Plan:
@@ -79,7 +91,13 @@ def plan_of(rows: int, units: int, single: bool, limits: Limits) -> Plan:
     """The kernel for so many units, and as many blocks of it as there can be at once."""
     plan = plan_resident(rows, units, single, limits)
     plan = plan or plan_streamed(rows, units, single, limits)
-    return plan or plan_rows(rows, units, single, limits)
+    plan = plan or plan_rows(rows, units, single, limits)
+    if plan.shared_bytes + STATIC_BYTES > limits.shared_bytes:
+        raise DeviceError(
+            f"an LSTM of {units} units needs {plan.shared_bytes + STATIC_BYTES} bytes of shared "
+            f"memory a block; the device has {limits.shared_bytes}: run it on the CPU"
+        )
+    return plan
 
 
 def lstm(

@@ -16,10 +16,19 @@ from ragmask.kernels.jit import cuda_device, cuda_kernel
 from ragmask.kernels.math import lstm_output, lstm_state
 
 MOST_SLOTS = 32
-MOST_THREADS = 256  # of as many registers as a thread can have: it takes up to 209
+MOST_THREADS = 256  # of a multiprocessor: each may then have all the registers it can name
 TILE, TILE_DOUBLE = 16, 8  # slots that a thread sums for, in float32 and in float64
 
 _ROW, _BEGIN, _AT, _AFTER, _END, _SHIFT, _IS_NEW = range(7)  # what a slot has of its row
+
+
+@cuda_device
+def load_rows(recurrent: Any, source: int, unit: int, units: int, weights: Any) -> None:
+    """A unit's weights in 4 rows of the recurrent kernel."""
+    for turn in range(4):
+        some = weights_between(recurrent, source + turn, unit, units)
+        for gate in range(4):
+            weights[turn * 4 + gate] = some[gate]
 
 
 def _streamed(tile: int, number: Any) -> Any:
@@ -112,6 +121,7 @@ def _streamed(tile: int, number: Any) -> Any:
         table = cuda.shared.array((7, MOST_SLOTS), i8)
         sums = cuda.local.array(most_sums, number)
         weights = cuda.local.array(16, number)
+        next_weights = cuda.local.array(16, number)
         rows, units = order.size, h.shape[1]
         stride = (units + 3) & -4
         direction = i8(-1) if backwards else i8(1)
@@ -167,12 +177,12 @@ def _streamed(tile: int, number: Any) -> Any:
 
             for unit in range(first_unit, units, across):
                 begin_all(table, first, gates, unit, units, sums)
+                load_rows(recurrent, 0, unit, units, weights)
                 for source in range(0, units, 4):
-                    for turn in range(4):
-                        some = weights_between(recurrent, source + turn, unit, units)
-                        for gate in range(4):
-                            weights[turn * 4 + gate] = some[gate]
+                    load_rows(recurrent, source + 4, unit, units, next_weights)  # ahead of time
                     add_all_products(weights, states, first * stride + source, stride, sums)
+                    for at in range(16):
+                        weights[at] = next_weights[at]
                 update_all(
                     table,
                     first,

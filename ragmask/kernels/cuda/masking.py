@@ -5,7 +5,16 @@ from typing import Any
 from numba import cuda
 
 from ragmask.kernels.cuda.move import address, words_before
-from ragmask.kernels.cuda.teams import ALL, WARPS, i8, is_short, lane_places, u4, u8
+from ragmask.kernels.cuda.teams import (
+    ALL,
+    WARPS,
+    i8,
+    is_short,
+    lane_places,
+    rows_of_block,
+    u4,
+    u8,
+)
 from ragmask.kernels.jit import computed_in, cuda_device, cuda_kernel, load_16_bytes
 
 
@@ -26,14 +35,15 @@ def masking(
     x's dtype; out (steps, features); out_mask bool (steps,).
     """
     warp = cuda.threadIdx.x >> 5
-    block_row = i8(cuda.blockIdx.x) * WARPS
+    block_row, part, parts = rows_of_block(lengths.size)
     for turn in range(WARPS):
         if block_row + turn < lengths.size:
             row = u8(block_row + turn)
             alone = is_short(i8(0), lengths[row], x.shape[1])
             if turn == warp or not alone:
                 place = starts[row], lengths[row], out_starts[row]
-                team = (0, 1) if alone else (warp, WARPS)
+                # what blocks share are steps: the features of one have to vote together
+                team = (part, parts) if alone else (part * WARPS + warp, parts * WARPS)
                 masking_row(x, place, mask, value, out, out_mask, team)
 
 
@@ -41,7 +51,7 @@ def masking(
 def masking_row(
     x: Any, place: Any, mask: Any, value: Any, out: Any, out_mask: Any, team: Any
 ) -> None:
-    """One row: for a warp, (0, 1) as its team, or a block, (warp, warps).
+    """One row, by any number of warps, each with (warp, warps) as its team: (0, 1) if it is alone.
 
     place (start, length, out_start). The lanes of a step vote, then copy it, or write zeros.
     """
@@ -52,6 +62,7 @@ def masking_row(
     across, down, lane_feature, lane_step = lane_places(features)
     first_lane = u8((cuda.threadIdx.x & 31) - lane_feature)
     lanes = u8(ALL) >> u8(32 - across)
+    wanted, end = number(value), features - 1
 
     base = warp * down
     while base < length:
@@ -60,9 +71,13 @@ def masking_row(
         at, to = u8(start + step), u8(out_start + step)
         differs = False
         feature = lane_feature if inside else features
-        while feature < features:
-            differs = differs or number(x[at, u8(feature)]) != number(value)
-            feature += across
+        while feature < features:  # 4 loads under way; past the end they are of the last feature
+            one = number(x[at, u8(feature)])
+            two = number(x[at, u8(min(feature + across, end))])
+            three = number(x[at, u8(min(feature + 2 * across, end))])
+            four = number(x[at, u8(min(feature + 3 * across, end))])
+            differs |= (one != wanted) | (two != wanted) | (three != wanted) | (four != wanted)
+            feature += 4 * across
         keep = (u8(u4(cuda.ballot_sync(ALL, differs))) >> first_lane) & lanes != u8(0)
         if inside:
             if mask is not None:

@@ -37,12 +37,23 @@ def copy(source: Any, begin: int, count: int, out: Any, to: int, thread: int, th
     while word < head:
         out[u8(to + word)] = source[u8(begin + word)]
         word += threads
-    chunk = i8(thread)
+    chunk, words = i8(thread), 16 // size
+    while chunk + 3 * threads < wide:  # 4 loads under way
+        at, by = head + chunk * words, threads * words
+        one = load_16_bytes(source, begin + at)
+        two = load_16_bytes(source, begin + at + by)
+        three = load_16_bytes(source, begin + at + 2 * by)
+        four = load_16_bytes(source, begin + at + 3 * by)
+        store_16_bytes(out, to + at, one)
+        store_16_bytes(out, to + at + by, two)
+        store_16_bytes(out, to + at + 2 * by, three)
+        store_16_bytes(out, to + at + 3 * by, four)
+        chunk += 4 * threads
     while chunk < wide:
-        word = head + chunk * (16 // size)
+        word = head + chunk * words
         store_16_bytes(out, to + word, load_16_bytes(source, begin + word))
         chunk += threads
-    word = head + wide * (16 // size) + thread
+    word = head + wide * words + thread
     while word < count:
         out[u8(to + word)] = source[u8(begin + word)]
         word += threads
@@ -82,8 +93,8 @@ def fill_words(pattern: Any, count: int, out: Any, to: int, thread: int, threads
 
 
 @cuda_device
-def team_of(alone: bool) -> Any:
-    """(thread, threads) of who moves a row: a warp alone, or the whole block."""
+def team_of(alone: bool, part: int, parts: int) -> Any:
+    """(thread, threads) of who moves a row: a warp, or the whole block, of each part's block."""
     if alone:
-        return i8(cuda.threadIdx.x & 31), i8(32)
-    return i8(cuda.threadIdx.x), i8(THREADS)
+        return i8(32 * part + (cuda.threadIdx.x & 31)), i8(32 * parts)
+    return i8(THREADS * part + cuda.threadIdx.x), i8(THREADS * parts)

@@ -9,7 +9,7 @@ from typing import Any
 from numba import cuda
 
 from ragmask.kernels.cuda.move import LONG_BYTES, copy, fill, fill_words, team_of
-from ragmask.kernels.cuda.teams import WARPS, i8, u4, u8
+from ragmask.kernels.cuda.teams import WARPS, i8, rows_of_block, u4, u8
 from ragmask.kernels.jit import bytes_of_item, cuda_device, cuda_kernel
 
 
@@ -33,12 +33,12 @@ def pad(
     No row may be longer than `width`.
     """
     alone = width * words * bytes_of_item(values) <= LONG_BYTES
-    block_row = i8(cuda.blockIdx.x) * WARPS
+    block_row, part, parts = rows_of_block(lengths.size)
     for turn in range(WARPS):
         if block_row + turn < lengths.size and (turn == cuda.threadIdx.x >> 5 or not alone):
             row = u8(block_row + turn)
             place = starts[row], lengths[row], (block_row + turn) * width
-            shape, team = (words, width, pre), team_of(alone)
+            shape, team = (words, width, pre), team_of(alone, part, parts)
             pad_row(values, place, mask, pattern, shape, out_values, out_mask, team)
 
 
@@ -82,14 +82,14 @@ def compact(values: Any, starts: Any, lengths: Any, words: int, out_starts: Any,
 
     values (n · words,); starts, lengths, out_starts int64 (rows,); out (steps · words,).
     """
-    block_row = i8(cuda.blockIdx.x) * WARPS
+    block_row, part, parts = rows_of_block(lengths.size)
     for turn in range(WARPS):
         if block_row + turn < lengths.size:
             row = u8(block_row + turn)
             alone = lengths[row] * words * bytes_of_item(values) <= LONG_BYTES
             if turn == cuda.threadIdx.x >> 5 or not alone:
                 place = starts[row], lengths[row], out_starts[row]
-                compact_row(values, place, words, out, team_of(alone))
+                compact_row(values, place, words, out, team_of(alone, part, parts))
 
 
 @cuda_device
@@ -109,14 +109,14 @@ def pack(values: Any, starts: Any, lengths: Any, words: int, step_starts: Any, o
     values (n · words,); starts, lengths int64 (rows,), the longest row first;
     step_starts int64 (longest,); out (steps · words,).
     """
-    block_row = i8(cuda.blockIdx.x) * WARPS
+    block_row, part, parts = rows_of_block(lengths.size)
     for turn in range(WARPS):
         if block_row + turn < lengths.size:
             row = u8(block_row + turn)
             alone = lengths[row] * words * bytes_of_item(values) <= LONG_BYTES
             if turn == cuda.threadIdx.x >> 5 or not alone:
                 place = starts[row], lengths[row], block_row + turn
-                pack_row(values, place, words, step_starts, out, team_of(alone))
+                pack_row(values, place, words, step_starts, out, team_of(alone, part, parts))
 
 
 @cuda_device

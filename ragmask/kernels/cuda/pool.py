@@ -8,11 +8,11 @@ from numba import cuda
 from ragmask.kernels.cuda.teams import (
     THREADS,
     WARPS,
-    i8,
     is_short,
     kept_span,
     lane_places,
     larger,
+    rows_of_block,
     team_maximum,
     team_sum,
     u8,
@@ -33,7 +33,7 @@ def pool(x: Any, starts: Any, lengths: Any, mask: Any, how: int, out: Any) -> No
     memory = cuda.shared.array(THREADS, computed_in(x))
     spans = cuda.shared.array((WARPS, 3), np.int64)
     warp = cuda.threadIdx.x >> 5
-    block_row = i8(cuda.blockIdx.x) * WARPS
+    block_row, part, parts = rows_of_block(lengths.size)
     if block_row + warp < lengths.size:
         row = u8(block_row + warp)
         first, last, kept = kept_span(mask, starts[row], lengths[row])
@@ -49,7 +49,8 @@ def pool(x: Any, starts: Any, lengths: Any, mask: Any, how: int, out: Any) -> No
             alone = is_short(span[0], span[1], x.shape[1])
             if turn == warp or not alone:
                 team = (0, 1) if alone else (warp, WARPS)
-                pool_row(x, starts[row], span, mask, how, out, block_row + turn, memory, team)
+                tiles = part, parts
+                pool_tiles(x, starts[row], span, mask, how, out, row, memory, team, tiles)
 
 
 @cuda_device
@@ -69,12 +70,31 @@ def pool_row(
     span (first, last, kept) from `kept_span`; memory shared, (THREADS,) of the type that x is
     computed in.
     """
+    pool_tiles(x, start, span, mask, how, out, row, memory, team, (0, 1))
+
+
+@cuda_device
+def pool_tiles(
+    x: Any,
+    start: int,
+    span: Any,
+    mask: Any,
+    how: int,
+    out: Any,
+    row: int,
+    memory: Any,
+    team: Any,
+    tiles: Any,
+) -> None:
+    """Pool some tiles of a row's features: tiles (part, parts) is each parts-th one."""
     number = computed_in(x)
     first, last, kept = span
     warp, warps = team
+    part, parts = tiles
     features = x.shape[1]
     across, down, lane_feature, lane_step = lane_places(features)
-    for feature in range(lane_feature, features + lane_feature, across):
+    for tile in range(part * across, features, parts * across):
+        feature = tile + lane_feature
         inside = lane_step < down and feature < features
         # -0 leaves every number as it is; a maximum may begin with a number that comes again
         total = number(-0.0)
@@ -83,11 +103,17 @@ def pool_row(
             total = number(x[u8(at), u8(feature)])
         if how <= MAX:
             step = first + warp * down + lane_step if inside else last
-            while step < last:
-                if mask is None or mask[u8(start + step)]:
-                    value = number(x[u8(start + step), u8(feature)])
-                    total = larger(total, value) if how == MAX else total + value
-                step += warps * down
+            by, place, nothing = warps * down, (start, last), total
+            while step < last:  # 4 loads under way
+                one = kept_value(x, place, step, feature, mask, nothing)
+                two = kept_value(x, place, step + by, feature, mask, nothing)
+                three = kept_value(x, place, step + 2 * by, feature, mask, nothing)
+                four = kept_value(x, place, step + 3 * by, feature, mask, nothing)
+                if how == MAX:
+                    total = larger(larger(larger(larger(total, one), two), three), four)
+                else:
+                    total = total + one + two + three + four
+                step += 4 * by
             if how == MAX:
                 total = team_maximum(total, across, down, memory, warp, warps)
             else:
@@ -96,3 +122,17 @@ def pool_row(
             total = number(total / number(kept))
         if inside and warp == 0 and lane_step == 0:
             out[u8(row), u8(feature)] = total if kept > 0 else number(0)
+
+
+@cuda_device
+def kept_value(x: Any, place: Any, step: int, feature: int, mask: Any, nothing: Any) -> Any:
+    """A row's number at a step, or `nothing` where the step is masked or past the end.
+
+    place (start, last). A number is read in any case, so that no load waits for another.
+    """
+    start, last = place
+    number, inside = computed_in(x), step < last
+    step = min(step, last - 1)
+    value = number(x[u8(start + step), u8(feature)])
+    keep = mask is None or mask[u8(start + step)]
+    return value if keep & inside else nothing

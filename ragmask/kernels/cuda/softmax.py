@@ -10,11 +10,11 @@ from ragmask.kernels.cuda.teams import (
     STEPS,
     THREADS,
     WARPS,
-    i8,
     is_short,
     kept_span,
     lane_places,
     larger,
+    rows_of_block,
     team_maximum,
     team_sum,
     u8,
@@ -39,7 +39,7 @@ def softmax(
     memory = cuda.shared.array(SOFTMAX_MEMORY, computed_in(x))
     spans = cuda.shared.array((WARPS, 2), np.int64)
     warp = cuda.threadIdx.x >> 5
-    block_row = i8(cuda.blockIdx.x) * WARPS
+    block_row, part, parts = rows_of_block(lengths.size)
     if block_row + warp < lengths.size:
         row = u8(block_row + warp)
         first, last, _ = kept_span(mask, starts[row], lengths[row])
@@ -55,7 +55,8 @@ def softmax(
             if turn == warp or not alone:
                 place = starts[row], lengths[row], out_starts[row]
                 team = (0, 1) if alone else (warp, WARPS)
-                softmax_row(x, features, place, span, mask, out, memory, team)
+                tiles = part, parts
+                softmax_tiles(x, features, place, span, mask, out, memory, team, tiles)
 
 
 @cuda_device
@@ -68,32 +69,55 @@ def softmax_row(
     (SOFTMAX_MEMORY,) of the type that x is computed in. A warp has room to stage a row for which
     `is_short` holds, a block 4 times as much; the steps beyond are read three times.
     """
+    softmax_tiles(x, features, place, span, mask, out, memory, team, (0, 1))
+
+
+@cuda_device
+def softmax_tiles(
+    x: Any,
+    features: int,
+    place: Any,
+    span: Any,
+    mask: Any,
+    out: Any,
+    memory: Any,
+    team: Any,
+    tiles: Any,
+) -> None:
+    """A row's softmax for some tiles of its features: tiles (part, parts) is each parts-th one."""
     number = computed_in(x)
     start, length, out_start = place
     first, last = span
     warp, warps = team
+    part, parts = tiles
     thread = cuda.threadIdx.x
     across, down, lane_feature, lane_step = lane_places(features)
     sums = memory[_STAGED:]
 
-    teammate = (thread & 31) + 32 * warp
-    nothing = out.dtype.type(0)
-    fill(nothing, first * features, out, out_start * features, teammate, 32 * warps)
-    after = length - last
-    fill(nothing, after * features, out, (out_start + last) * features, teammate, 32 * warps)
+    mates = 32 * warps * parts
+    mate = (thread & 31) + 32 * (warp + warps * part)
+    nothing, after = out.dtype.type(0), length - last
+    fill(nothing, first * features, out, out_start * features, mate, mates)
+    fill(nothing, after * features, out, (out_start + last) * features, mate, mates)
 
-    for feature in range(lane_feature, features + lane_feature, across):
+    by, end = warps * down, last - 1
+    for tile in range(part * across, features, parts * across):
+        feature = tile + lane_feature
         begin = first + warp * down + lane_step
         if lane_step >= down or feature >= features:
             begin = last
 
         top, step, slot = number(-np.inf), begin, thread
-        while step < last:
-            value = kept_value(x, features, start + step, feature, mask)
-            if slot < _STAGED:
-                memory[u8(slot)] = value
-            top = larger(top, value)
-            step, slot = step + warps * down, slot + THREADS
+        while step < last:  # 4 loads under way; past the end they are of the last step again
+            one = kept_value(x, features, start + step, feature, mask)
+            two = kept_value(x, features, start + min(step + by, end), feature, mask)
+            three = kept_value(x, features, start + min(step + 2 * by, end), feature, mask)
+            four = kept_value(x, features, start + min(step + 3 * by, end), feature, mask)
+            if slot < _STAGED:  # which has room for a multiple of 4
+                memory[u8(slot)], memory[u8(slot + THREADS)] = one, two
+                memory[u8(slot + 2 * THREADS)], memory[u8(slot + 3 * THREADS)] = three, four
+            top = larger(larger(larger(larger(top, one), two), three), four)
+            step, slot = step + 4 * by, slot + 4 * THREADS
         top = team_maximum(top, across, down, sums, warp, warps)
         if top == number(-np.inf):  # nothing, or nothing but -inf: the sum is to be 0
             top = number(0)
@@ -106,7 +130,7 @@ def softmax_row(
             else:
                 power = exp(kept_value(x, features, start + step, feature, mask) - top)
             total += power
-            step, slot = step + warps * down, slot + THREADS
+            step, slot = step + by, slot + THREADS
         total = team_sum(total, across, down, sums, warp, warps)
         scale = number(1) / total if total != number(0) else number(0)
 
@@ -118,13 +142,13 @@ def softmax_row(
                 power = exp(kept_value(x, features, start + step, feature, mask) - top)
             keep = mask is None or mask[u8(start + step)]
             out[u8((out_start + step) * features + feature)] = power * scale if keep else number(0)
-            step, slot = step + warps * down, slot + THREADS
+            step, slot = step + by, slot + THREADS
 
 
 @cuda_device
 def kept_value(x: Any, features: int, at: int, feature: int, mask: Any) -> Any:
-    """A number of a step, or -inf where the step is masked."""
+    """A number of a step, or -inf where the step is masked. It is read without waiting for that."""
     number = computed_in(x)
-    if mask is None or mask[u8(at)]:
-        return number(x[u8(at * features + feature)])
-    return number(-np.inf)
+    value = number(x[u8(at * features + feature)])
+    keep = mask is None or mask[u8(at)]
+    return value if keep else number(-np.inf)

@@ -1,8 +1,9 @@
 """Who works on which row, and how the threads of a team put their results together.
 
-A block has 4 warps and takes 4 rows. A team is one warp, which works on its own row if that is
-short, or all 4, which go through the block's long rows together. The lanes of a warp lie over
-`down` steps of `across` features each, so that neighbours read neighbouring numbers.
+A block has 4 warps and takes 4 rows, or a part of the work on them. A team is one warp, which works
+on its own row if that is short, or all 4, which go through the block's long rows together. The
+lanes of a warp lie over `down` steps of `across` features each, so that neighbours read
+neighbouring numbers: a tile. Blocks that share rows take other tiles, steps or bytes of them each.
 """
 
 from typing import Any
@@ -18,6 +19,17 @@ STEPS = 16  # A row is long that has more steps than this for each lane of a war
 ALL = 0xFFFFFFFF  # the lanes that take part in a shuffle
 
 u4, u8, i8 = np.uint32, np.uint64, np.int64
+
+
+@cuda_device
+def rows_of_block(rows: int) -> Any:
+    """(first row, part, parts): a block's 4 rows, and which part of the work on them is its own.
+
+    There are as many parts as the grid has blocks for the same rows.
+    """
+    block = u4(cuda.blockIdx.x)
+    parts = u4(cuda.gridDim.x) // u4((rows + WARPS - 1) // WARPS)
+    return i8(block // parts) * WARPS, i8(block % parts), i8(parts)
 
 
 @cuda_device

@@ -1,0 +1,93 @@
+"""The layers' table of compare.py: models beside Keras compiled by JAX, and beside bare ops."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from benchmarks.common import fastest, lstm_weights
+from tables import Row, against, installed
+
+import ragmask as rm
+from ragmask.layers import LSTM, Embedding, Sequential
+
+GLOSSES = Path(__file__).parents[1] / "examples" / "data" / "wordnet_glosses.parquet"
+FEATURES, UNITS = 64, 128
+
+
+def layers():
+    """An Embedding of 64 features and an LSTM of 128 units: float32, forward only, two threads."""
+    vocabulary, batch = glosses(256)
+    model = model_of(vocabulary)
+    embedding, lstm = model.layers
+    padded = batch.to_padded()
+    shape = f"256 glosses of WordNet, {vocabulary:,} words"
+    keras = installed("keras", KERAS_BACKEND="jax") if installed("jax") else None
+    run_keras = keras and compiled_in_keras(keras, model, padded)
+    what = f"Sequential, {shape}"
+    yield against(what, lambda: model(batch), "Keras on JAX, compiled, padded", run_keras, target=8)
+
+    def by_hand():
+        vectors = rm.embedding(batch, embedding.embeddings, mask_zero=True)
+        return rm.lstm(vectors, lstm.lstm_weights, outputs=False)
+
+    yield against(what, lambda: model(batch), "ragmask's ops by hand", by_hand)
+
+    ids = rm.Ragged.from_rows([np.arange(1, 6)] * 8)
+    alone, ops = fastest(
+        lambda: lstm(embedding(ids)),
+        lambda: rm.lstm(
+            rm.embedding(ids, embedding.embeddings, mask_zero=True),
+            lstm.lstm_weights,
+            outputs=False,
+        ),
+    )
+    adds, peer = "what a layer adds, 8 rows of 5 ids", "ragmask's two ops"
+    yield Row(adds, max(alone - ops, 0) / 2, peer, ops, of="seconds", target=5e-5)
+
+    unfused = "its two layers, one by one"
+    yield against(what, lambda: model(batch), unfused, lambda: lstm(embedding(batch)), target=1.2)
+
+
+def glosses(rows):
+    """How many words there are, and ids of some glosses."""
+    tokens = pq.read_table(GLOSSES, columns=["tokens"])["tokens"]
+    vocabulary = rm.Vocabulary.build(tokens, max_size=50_000)
+    return len(vocabulary), vocabulary.encode(tokens[:rows].combine_chunks())
+
+
+def model_of(vocabulary):
+    """Built, with weights as the LSTM's other tables have them."""
+    model = Sequential([Embedding(vocabulary, FEATURES, mask_zero=True), LSTM(UNITS)])
+    model(rm.Ragged.from_rows([[1]]))
+    weights = lstm_weights(FEATURES, UNITS)
+    table = np.random.default_rng(0).standard_normal((vocabulary, FEATURES))
+    model.set_weights([table, weights.kernel, weights.recurrent_kernel, weights.bias])
+    return model
+
+
+def compiled_in_keras(keras, model, padded):
+    """A function that runs the same model in Keras, compiled; its result is looked at first."""
+    import jax
+
+    embedding = model.layers[0]
+    twin = keras.Sequential(
+        [
+            keras.layers.Embedding(embedding.input_dim, FEATURES, mask_zero=True),
+            keras.layers.LSTM(UNITS),
+        ]
+    )
+    ids = jax.numpy.asarray(padded.values)
+    twin(ids)
+    twin.set_weights(model.get_weights())
+    state = [variable.value for variable in twin.trainable_variables]
+    fixed = [variable.value for variable in twin.non_trainable_variables]
+
+    @jax.jit
+    def run(state, ids):
+        return twin.stateless_call(state, fixed, ids)[0]
+
+    np.testing.assert_allclose(np.asarray(run(state, ids)), model(padded), 1e-4, 1e-5)
+    return lambda: run(state, ids).block_until_ready()
+
+
+TABLES = (layers,)

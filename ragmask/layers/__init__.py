@@ -1,0 +1,42 @@
+"""Layers and models with Keras's masking protocol, on Ragged, Padded and dense batches.
+
+>>> import ragmask as rm
+>>> model = rm.layers.Sequential(
+...     [rm.layers.Embedding(5000, 16, mask_zero=True), rm.layers.LSTM(32)], name="guide"
+... )
+>>> model(rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927]])).shape
+(2, 32)
+
+Names and arguments are Keras's. The layers run forward only.
+"""
+
+from ragmask.layers.activations import relu
+from ragmask.layers.core import Activation, Add, Concatenate, Dense, Dropout, Embedding, Masking
+from ragmask.layers.initializers import set_random_seed
+from ragmask.layers.layer import Layer
+from ragmask.layers.model import Input, MaskWarning, Model, Sequential
+from ragmask.layers.recurrent import LSTM, Bidirectional
+from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
+
+__all__ = [
+    "LSTM",
+    "Activation",
+    "Add",
+    "Bidirectional",
+    "Concatenate",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Input",
+    "Layer",
+    "MaskWarning",
+    "Masking",
+    "Model",
+    "Sequential",
+    "TemporalConcat",
+    "TemporalPool",
+    "TemporalSoftmax",
+    "TemporalSplit",
+    "relu",
+    "set_random_seed",
+]

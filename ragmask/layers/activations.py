@@ -1,0 +1,84 @@
+"""Functions of each number, or of each step's features, on batches of any kind."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ragmask.devices import Array
+from ragmask.errors import InvalidInputError
+from ragmask.padded import Padded
+from ragmask.ragged import Ragged
+
+
+def relu(x: Any) -> Any:
+    """`max(x, 0)`.
+
+    >>> import ragmask as rm
+    >>> rm.layers.relu(rm.Ragged.from_rows([[-1.0, 2.0]])).to_rows()
+    [array([0., 2.])]
+    """
+    return np.maximum(x, 0)
+
+
+def _linear(x: Any) -> Any:
+    return x
+
+
+def _sigmoid(x: Any) -> Any:
+    return each(x, lambda values: 0.5 + 0.5 * np.tanh(0.5 * values))
+
+
+def _softmax(x: Any) -> Any:
+    """Over the features of a step."""
+
+    def function(values: Array) -> Array:
+        powers = np.exp(values - values.max(axis=-1, keepdims=True, initial=-np.inf))
+        shares: Array = powers / powers.sum(axis=-1, keepdims=True)
+        return shares
+
+    return each(x, function)
+
+
+def _gelu(x: Any) -> Any:
+    """D. Hendrycks, K. Gimpel (2016): x times the normal distribution's share below x."""
+    return each(x, lambda values: values * (0.5 + 0.5 * _erf(values * math.sqrt(0.5))))
+
+
+_erf_of_float = np.frompyfunc(math.erf, 1, 1)
+
+
+def _erf(values: Array) -> Array:
+    return np.asarray(_erf_of_float(values)).astype(values.dtype)
+
+
+def each(x: Any, function: Callable[[Array], Array]) -> Any:
+    """The same batch, its values put through a function of arrays (…, features)."""
+    if isinstance(x, Ragged):
+        rows = x.compact()
+        return rows.with_values(function(rows._values))
+    if isinstance(x, Padded):
+        return Padded(function(x.values), x.mask)
+    return function(x)
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "linear": _linear,
+    "relu": relu,
+    "tanh": np.tanh,
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
+    "gelu": _gelu,
+}
+
+
+def get(name: str | None) -> Callable[[Any], Any]:
+    """An activation by its name; None is linear."""
+    if name is None:
+        return _linear
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise InvalidInputError(
+            f"activation must be one of {', '.join(map(repr, ACTIVATIONS))}; got {name!r}"
+        )
+    return ACTIVATIONS[name]

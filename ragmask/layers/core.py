@@ -1,0 +1,336 @@
+"""Layers that look at one step at a time, and those that join batches."""
+
+from typing import Any
+
+import numpy as np
+
+from ragmask import ops
+from ragmask.devices import Array
+from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.layers import activations, initializers
+from ragmask.layers.layer import Layer, mask_of, shape_of
+from ragmask.layout import check_count, same_lengths
+from ragmask.ops.steps import with_mask
+from ragmask.padded import Padded
+from ragmask.ragged import Ragged
+
+
+class Embedding(Layer):
+    """A vector for each id; masks the steps of id 0 where `mask_zero` is True.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> embedding = rm.layers.Embedding(input_dim=5000, output_dim=16, mask_zero=True)
+    >>> padded = np.array([[711, 632, 71, 0, 0], [73, 8, 3215, 55, 927]])
+    >>> embedding(padded).mask
+    array([[ True,  True,  True, False, False],
+           [ True,  True,  True,  True,  True]])
+
+    input_dim : the size of the vocabulary; an id outside it is an error.
+    output_dim : features of a vector.
+
+    Ids are integers, one a step; vectors float32. Weights: embeddings (input_dim, output_dim).
+    """
+
+    _masks_itself = True
+    embeddings: Array
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        mask_zero: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.input_dim = check_count("input_dim", input_dim, 1)
+        self.output_dim = check_count("output_dim", output_dim)
+        self.embeddings_initializer = embeddings_initializer
+        self.mask_zero = bool(mask_zero)
+        self.supports_masking = self.mask_zero
+
+    def build(self, input_shape: Any) -> None:
+        shape = self.input_dim, self.output_dim
+        self.embeddings = self.add_weight("embeddings", shape, self.embeddings_initializer)
+
+    def call(self, inputs: Any) -> Any:
+        with self._named():
+            vectors = ops.embedding(inputs, self.embeddings, mask_zero=self.mask_zero)
+        return vectors if self.mask_zero else with_mask(vectors, None)  # as Keras drops it
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if not self.mask_zero:
+            return None
+        kept = np.not_equal(inputs, 0)
+        if isinstance(kept, Padded):
+            kept = kept.values if kept.mask is None else kept.values & kept.mask
+        return kept if mask is None else np.logical_and(kept, mask)
+
+    def _check_shape(self, shape: Any) -> None:
+        pass
+
+
+class Masking(Layer):
+    """Masks the steps all of whose features equal `mask_value`, and sets them to 0.
+
+    >>> import ragmask as rm
+    >>> rm.layers.Masking()(rm.Ragged.from_rows([[[1.0, 2.0], [0.0, 0.0]]])).mask
+    array([ True, False])
+    """
+
+    _masks_itself = True
+    supports_masking = True
+
+    def __init__(self, mask_value: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.mask_value = mask_value
+
+    def call(self, inputs: Any) -> Any:
+        with self._named():
+            return ops.masking(inputs, self.mask_value)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if mask is not None:
+            inputs = with_mask(inputs, mask)
+        return mask_of(ops.masking(inputs, self.mask_value))
+
+    def _check_shape(self, shape: Any) -> None:
+        pass
+
+
+class Dense(Layer):
+    """`activation(x @ kernel + bias)`, of each step or of each row of an array (rows, features).
+
+    >>> import ragmask as rm
+    >>> dense = rm.layers.Dense(2, activation="relu")
+    >>> dense(rm.Ragged.from_rows([[[1.0, 2.0, 3.0]], []])).item_shape
+    (2,)
+
+    Passes masks on. Weights: kernel (features, units), bias (units,).
+    """
+
+    supports_masking = True
+    kernel: Array
+    bias: Array | None
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.units = check_count("units", units, 1)
+        self.activation = activation
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
+        activations.get(activation)
+
+    def build(self, input_shape: Any) -> None:
+        features = _features(self, input_shape)
+        self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
+
+    def call(self, inputs: Any) -> Any:
+        self._check_shape(shape_of(inputs))  # of integers too, which elsewhere may be ids
+        sums = activations.each(inputs, self._product)
+        return activations.get(self.activation)(sums)
+
+    def _product(self, values: Array) -> Array:
+        flat = values.reshape(-1, values.shape[-1])
+        product = np.matmul(flat, self.kernel)
+        if self.bias is not None:
+            product += self.bias
+        sums: Array = product.reshape(*values.shape[:-1], self.units)
+        return sums
+
+
+class Activation(Layer):
+    """One of "relu", "tanh", "sigmoid", "softmax" (over features), "gelu" and "linear".
+
+    >>> import ragmask as rm
+    >>> rm.layers.Activation("relu")(rm.Ragged.from_rows([[-1.0, 2.0]])).to_rows()
+    [array([0., 2.])]
+
+    Passes masks on.
+    """
+
+    supports_masking = True
+
+    def __init__(self, activation: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.activation = activation
+        activations.get(activation)
+
+    def call(self, inputs: Any) -> Any:
+        return activations.get(self.activation)(inputs)
+
+
+class Dropout(Layer):
+    """With `training=True` sets a share `rate` of the numbers to 0, and scales the others up.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> rm.layers.Dropout(0.5)(np.ones((1, 3)))
+    array([[1., 1., 1.]])
+
+    Gives back what it got otherwise. Passes masks on.
+    """
+
+    supports_masking = True
+
+    def __init__(self, rate: float, **options: Any) -> None:
+        super().__init__(**options)
+        if not (isinstance(rate, int | float) and 0 <= rate <= 1):
+            raise InvalidInputError(f"rate is a share, 0 to 1; got {rate!r}")
+        self.rate = rate
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training or self.rate == 0:
+            return inputs
+        return activations.each(inputs, self._drop)
+
+    def _drop(self, values: Array) -> Array:
+        if values.dtype.kind != "f":
+            raise UnsupportedTypeError(
+                f"layer {self.name!r} scales numbers, which {values.dtype} cannot hold"
+            )
+        kept = initializers.random().random(values.shape) >= self.rate
+        scale = values.dtype.type(0 if self.rate == 1 else 1 / (1 - self.rate))
+        left: Array = np.where(kept, values * scale, values.dtype.type(0))
+        return left
+
+
+class Add(Layer):
+    """The sum of several batches of equal rows; a step is kept that one of them keeps.
+
+    >>> import ragmask as rm
+    >>> a, b = rm.Ragged.from_rows([[1], [2, 3]]), rm.Ragged.from_rows([[10], [20, 30]])
+    >>> rm.layers.Add()([a, b]).to_rows()
+    [array([11]), array([22, 33])]
+
+    As in Keras there is no mask where one of them has none. Rows of unequal lengths are an error.
+    """
+
+    supports_masking = True
+
+    def call(self, inputs: Any) -> Any:
+        parts = _parts(self, inputs)
+        with self._named():
+            total = parts[0]
+            for part in parts[1:]:
+                try:
+                    total = np.add(total, part)
+                except ValueError as error:
+                    if isinstance(error, RagmaskError):
+                        raise
+                    raise InvalidInputError(f"its inputs do not fit each other: {error}") from error
+        return total
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if not isinstance(mask, list | tuple) or any(one is None for one in mask):
+            return None
+        kept = mask[0]
+        for one in mask[1:]:
+            kept = np.logical_or(kept, one)
+        return kept
+
+    def _check_shape(self, shape: Any) -> None:
+        pass
+
+
+class Concatenate(Layer):
+    """Several batches side by side: their features (`axis=-1`), or one behind the other (`axis=1`).
+
+    >>> import ragmask as rm
+    >>> a = rm.Ragged.from_rows([[[1.0]], [[2.0], [3.0]]])
+    >>> rm.layers.Concatenate()([a, a]).item_shape
+    (2,)
+
+    Side by side, a step is kept that one of them keeps, and a batch without a mask keeps all;
+    behind each other each keeps its own. Rows of unequal lengths are an error, but for `axis=1`.
+    """
+
+    _masks_itself = True
+    supports_masking = True
+
+    def __init__(self, axis: int = -1, **options: Any) -> None:
+        super().__init__(**options)
+        self.axis = axis
+
+    def call(self, inputs: Any) -> Any:
+        parts = _parts(self, inputs)
+        sequences = [isinstance(part, Ragged | Padded) or part.ndim > 2 for part in parts]
+        with self._named():
+            if self.axis == 1 and all(sequences):
+                return ops.temporal_concat(parts)
+            last = len(shape_of(parts[0])) - 1
+            if last == 1 and any(isinstance(part, Ragged | Padded) for part in parts):
+                raise InvalidInputError(
+                    "its inputs' steps are numbers, not features to lie side by side; "
+                    "axis=1 joins them in time"
+                )
+            if self.axis not in (-1, last):
+                raise InvalidInputError(f"axis must be -1 (features) or 1 (time); got {self.axis}")
+            joined = _side_by_side(parts)
+            return with_mask(joined, self.compute_mask(inputs, mask_of(parts)))
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if mask is None:
+            return None
+        if self.axis == 1:
+            parts = [with_mask(part, one) for part, one in zip(inputs, mask, strict=True)]
+            return mask_of(ops.temporal_concat(parts))
+        if any(one is None for one in mask):  # such a batch keeps every step
+            given = next(one for one in mask if one is not None)
+            return np.logical_or(given, True)
+        kept = mask[0]
+        for one in mask[1:]:
+            kept = np.logical_or(kept, one)
+        return kept
+
+    def _check_shape(self, shape: Any) -> None:
+        pass
+
+
+def _side_by_side(parts: list[Any]) -> Any:
+    first = parts[0]
+    if any(type(part) is not type(first) for part in parts):
+        kinds = ", ".join(sorted({type(part).__name__ for part in parts}))
+        raise UnsupportedTypeError(f"its inputs must be of one kind; got {kinds}")
+    if isinstance(first, Ragged):
+        rows = [part.compact() for part in parts]
+        for part in rows[1:]:
+            same_lengths(rows[0]._lengths, part._lengths, "its inputs")
+        return rows[0].with_values(np.concatenate([part._values for part in rows], axis=-1))
+    arrays = [part.values if isinstance(part, Padded) else part for part in parts]
+    for array in arrays[1:]:
+        if array.shape[:-1] != arrays[0].shape[:-1]:
+            raise InvalidInputError(
+                f"its inputs differ in rows or time: {arrays[0].shape} and {array.shape}"
+            )
+    joined = np.concatenate(arrays, axis=-1)
+    return Padded(joined) if isinstance(first, Padded) else joined
+
+
+def _parts(layer: Layer, inputs: Any) -> list[Any]:
+    if not isinstance(inputs, list | tuple) or not inputs:
+        raise UnsupportedTypeError(
+            f"layer {layer.name!r} takes a list of batches; got {type(inputs).__name__}"
+        )
+    return list(inputs)
+
+
+def _features(layer: Layer, shape: Any) -> int:
+    if not isinstance(shape, tuple) or len(shape) < 2 or shape[-1] is None:
+        raise InvalidInputError(
+            f"layer {layer.name!r} takes steps of features, (rows, time, features), or "
+            f"(rows, features); got shape {str(shape).replace('None', '·')}"
+        )
+    return int(shape[-1])

@@ -1,0 +1,113 @@
+"""Embedding and LSTM as one step: the table already multiplied by the LSTM's input kernel."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ragmask.devices import Array, read_only
+from ragmask.layers.core import Embedding
+from ragmask.layers.graph import Node, Symbol, symbols_in
+from ragmask.layers.recurrent import LSTM, reverse
+from ragmask.ops.embeddings import checked_ids, without_zeros
+from ragmask.ops.recurrent import LSTMResult, lstm_of_ids
+from ragmask.ops.steps import Steps
+from ragmask.weights import LSTMWeights
+
+# The table takes the place of no other: a model keeps it beside its weights.
+MOST_BYTES = 256 * 2**20
+
+
+class Fused:
+    """Stands for an LSTM's node, and runs the Embedding before it too.
+
+    A step's gates begin with `vector @ kernel + bias`, which depends on its id alone: all of them
+    are computed once, when the model first runs, and again when weights have changed.
+    """
+
+    def __init__(self, embedding: Node, node: Node) -> None:
+        self.embedding, self.node = embedding, node
+        self.inputs = embedding.inputs
+        self._made: tuple[Any, tuple[Array, Array]] | None = None  # from what, and what
+
+    def run(self, ids: Any) -> Any:
+        embedding, layer = self.embedding.layer, self.node.layer
+        assert isinstance(embedding, Embedding)
+        assert isinstance(layer, LSTM)
+        with embedding._named():
+            steps = Steps.of(ids, what="ids")
+        if steps.rows.device != "cpu":
+            return layer(embedding(ids))
+        with embedding._named():
+            steps = _looked_up(steps, embedding)
+        result = layer.run(steps, None, self._lstm)
+        outputs = result.outputs
+        if layer.return_sequences and layer.go_backwards:
+            outputs = reverse(outputs)
+        return layer.give(outputs, result.h, result.c)
+
+    def _lstm(
+        self, ids: Steps, weights: LSTMWeights, *, initial_state: None, **options: bool
+    ) -> LSTMResult:
+        return lstm_of_ids(ids, *self._tables(weights), weights.units, **options)
+
+    def _tables(self, weights: LSTMWeights) -> tuple[Array, Array]:
+        """The recurrent kernel and the table, as the kernel takes them."""
+        embedding = self.embedding.layer
+        assert isinstance(embedding, Embedding)
+        origin = weights, embedding._version
+        made = self._made
+        if made is None or made[0] != origin:
+            self._made = None  # the old table goes before the new one comes
+            self._made = made = origin, weights.packed_for_ids(embedding.embeddings)
+        return made[1]
+
+
+def fuse(nodes: Sequence[Node], outputs: Any) -> list[Node | Fused]:
+    """The steps that a model of these nodes runs: each LSTM fused with its Embedding where it pays.
+
+    That depends on the two layers alone, and not on the batch, so that results do not either.
+    """
+    uses = Counter(id(symbol) for node in nodes for symbol in node.sources())
+    uses.update(id(symbol) for symbol in symbols_in(outputs))
+    fused: dict[int, Fused] = {}
+    left_out = set()
+    for node in nodes:
+        source = node.inputs.node if isinstance(node.inputs, Symbol) else None
+        if source is not None and uses[id(source.outputs)] == 1 and _fits(source, node):
+            fused[id(node)] = Fused(source, node)
+            left_out.add(id(source))
+    return [fused.get(id(node), node) for node in nodes if id(node) not in left_out]
+
+
+def _fits(source: Node, node: Node) -> bool:
+    embedding, layer = source.layer, node.layer
+    if type(embedding) is not Embedding or type(layer) is not LSTM:  # a subclass may do otherwise
+        return False
+    if any(one.args or one.options or one.mask is not None for one in (source, node)):
+        return False
+    # Of ids that a layer computes, that layer may lose the mask, which the model then tells.
+    is_input = isinstance(source.inputs, Symbol) and source.inputs.node.inputs is None
+    return is_input and pays(embedding.input_dim, embedding.output_dim, layer.units)
+
+
+def pays(vocabulary: int, features: int, units: int) -> bool:
+    """Whether looking up a step's sums is cheaper than its vector, and their product."""
+    return features > 0 and (vocabulary + 1) * 4 * units * 4 <= MOST_BYTES
+
+
+def _looked_up(steps: Steps, embedding: Embedding) -> Steps:
+    """The ids as int64, with the mask that the vectors would have.
+
+    Where that drops a mask, the masked steps' vectors are zeros: so is that of the id behind the
+    last.
+    """
+    vocabulary = len(embedding.embeddings)
+    rows, numbers = checked_ids(steps, vocabulary)
+    mask = None
+    if embedding.mask_zero:
+        mask = read_only(without_zeros(rows._mask, numbers))
+    elif rows._mask is not None:
+        numbers = read_only(np.where(rows._mask, numbers, vocabulary))
+    return steps._replace(rows=rows._over(numbers)._masked(mask))

@@ -1,0 +1,336 @@
+"""The layer, and Keras's masking protocol: who makes, uses, changes, passes on and drops a mask."""
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ragmask.devices import Array, read_only, to_numpy
+from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.layers import initializers
+from ragmask.layers.graph import Symbol, connect, first_of, map_structure
+from ragmask.ops.steps import with_mask
+from ragmask.padded import Padded
+from ragmask.ragged import Ragged
+
+_names: Counter[str] = Counter()
+
+
+class Layer:
+    """What turns batches into batches, has weights, and says what becomes of masks.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> class Relu(rm.layers.Layer):
+    ...     def __init__(self, **options):
+    ...         super().__init__(**options)
+    ...         self.supports_masking = True
+    ...
+    ...     def call(self, inputs):
+    ...         return np.maximum(inputs, 0)
+    >>> ids = rm.Ragged.from_rows([[1, 0], [2]])
+    >>> vectors = rm.layers.Embedding(3, 4, mask_zero=True)(ids)
+    >>> Relu()(vectors).mask
+    array([ True, False,  True])
+
+    A layer of your own defines `call(self, inputs)`, and if it wants to see the mask,
+    `call(self, inputs, mask=None)`. Its weights are made by `add_weight`, in `__init__` or in
+    `build(self, input_shape)`, which is called once, with None for rows and time. Layers held as
+    attributes, or in lists of them, are part of it.
+
+    Masks travel inside batches: `Ragged.mask`, `Padded.mask`. What a layer's output has for a mask
+    is what `compute_mask(inputs, mask)` gives: by default the input's own where `supports_masking`
+    is True, else none. A mask passed by hand, `layer(x, mask=m)`, takes the place of x's own. For a
+    Ragged it is a Ragged of bools of the same lengths; for others bools (rows, width).
+
+    name : by default the class's, in snake_case, and a number.
+    """
+
+    supports_masking: bool = False
+    # whether `call` gives its output the right mask by itself, as ragmask's own layers do
+    _masks_itself: bool = False
+    # steps of the made-up row that a graph is tried on
+    _probe_steps: int = 1
+
+    name: str
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+    _own_weights: dict[str, Array]
+    _built_for: Any
+    _version: int  # how often `set_weights` has changed its weights
+
+    def __new__(cls, *args: Any, **options: Any) -> "Layer":
+        layer = super().__new__(cls)
+        layer.__dict__.update(_given=(args, options), _own_weights={}, _built_for=None, _version=0)
+        layer.name = _name_of(cls)
+        return layer
+
+    def __init__(self, *, name: str | None = None) -> None:
+        if name is not None:
+            if not isinstance(name, str) or not name or "/" in name:
+                raise InvalidInputError(f"a layer's name is a word without slashes; got {name!r}")
+            self.name = name
+
+    # -- what a layer of your own may define ------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights; input_shape has None for rows and time, and is a list for lists."""
+
+    def call(self, inputs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} defines no call(self, inputs)")
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The output's mask, from the inputs and their mask; None for none."""
+        return mask if self.supports_masking else None
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again: those it was made with, and its name."""
+        parameters = inspect.signature(type(self).__init__)
+        args, options = self._given
+        bound = parameters.bind(self, *args, **options).arguments
+        config = dict(list(bound.items())[1:])
+        for key, parameter in parameters.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                config.update(config.pop(key, {}))
+        return {**config, "name": self.name}
+
+    # -- weights ----------------------------------------------------------------------------
+
+    def add_weight(
+        self,
+        name: str | None = None,
+        shape: Any = (),
+        initializer: Any = "glorot_uniform",
+        dtype: Any = "float32",
+        **_: Any,
+    ) -> Array:
+        """A new weight: an array that only `set_weights` may change.
+
+        initializer : "glorot_uniform", "orthogonal", "random_normal", "random_uniform", "zeros",
+            "ones", or a function of a shape. Drawn from the generator that `set_random_seed` sets.
+        """
+        name = name or f"weight_{len(self._own_weights)}"
+        if name in self._own_weights:
+            raise InvalidInputError(f"layer {self.name!r} has a weight {name!r} already")
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        weight = np.ascontiguousarray(initializers.make(initializer, shape), dtype)
+        if weight.shape != shape:
+            raise InvalidInputError(
+                f"layer {self.name!r}: the initializer of {name!r} gave shape {weight.shape}; "
+                f"the weight has {shape}"
+            )
+        weight.flags.writeable = False
+        self._own_weights[name] = weight
+        return weight
+
+    @property
+    def layers(self) -> list["Layer"]:
+        """The layers it holds as attributes, in the order they were assigned."""
+        found: list[Layer] = []
+        for key, value in vars(self).items():
+            if not key.startswith("_"):
+                found += _layers_in(value)
+        return list({id(layer): layer for layer in found}.values())
+
+    def named_weights(self) -> Iterator[tuple[str, Array]]:
+        """("name/weight", array): its own, then those of its layers."""
+        for name, weight in self._own_weights.items():
+            yield f"{self.name}/{name}", weight
+        for layer in self.layers:
+            for name, weight in layer.named_weights():
+                yield f"{self.name}/{name}", weight
+
+    @property
+    def weights(self) -> list[Array]:
+        """Its arrays, read-only, in Keras's order."""
+        return [weight for _, weight in self.named_weights()]
+
+    def get_weights(self) -> list[Array]:
+        """Copies of its arrays, in Keras's order."""
+        return [weight.copy() for weight in self.weights]
+
+    def set_weights(self, weights: Any) -> None:
+        """Replace all weights: arrays of the shapes that `get_weights` gives."""
+        given = [to_numpy(array, "a weight") for array in weights]
+        own = list(self.named_weights())
+        if len(given) != len(own):
+            built = "" if self.built else "; it is not built yet: call it on a batch first"
+            raise InvalidInputError(
+                f"layer {self.name!r} has {len(own)} weights; got {len(given)}{built}"
+            )
+        for (name, weight), array in zip(own, given, strict=True):
+            if array.shape != weight.shape:
+                raise InvalidInputError(
+                    f"layer {self.name!r}: weight {name!r} has shape {weight.shape}; "
+                    f"got {array.shape}"
+                )
+            if array.dtype.kind not in "biuf":
+                raise UnsupportedTypeError(
+                    f"layer {self.name!r}: weight {name!r} is {weight.dtype}; got {array.dtype}"
+                )
+        for (_, weight), array in zip(own, given, strict=True):
+            weight.flags.writeable = True
+            weight[...] = array
+            weight.flags.writeable = False
+        self._weights_changed()
+
+    def _weights_changed(self) -> None:
+        """Forget what was computed from the weights."""
+        self._version += 1
+        for layer in self.layers:
+            layer._weights_changed()
+
+    def count_params(self) -> int:
+        """How many numbers its weights are."""
+        return sum(weight.size for weight in self.weights)
+
+    @property
+    def built(self) -> bool:
+        """Whether its weights are there."""
+        return self._built_for is not None
+
+    # -- calling ----------------------------------------------------------------------------
+
+    def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
+        if first_of(Symbol, (inputs, mask, args, options)) is not None:
+            return connect(self, inputs, args, mask, options)
+        inputs = map_structure(_batch, inputs)
+        self._build_for(inputs)
+        if mask is not None:
+            with self._named():
+                inputs = _with_masks(inputs, mask)
+        if self.uses_mask:
+            options["mask"] = mask_of(inputs)
+        outputs = self.call(inputs, *args, **options)
+        if self._masks_itself:
+            return outputs
+        given = mask_of(inputs)
+        computed = self.compute_mask(inputs, given)
+        if given is None and computed is None and type(self).compute_mask is Layer.compute_mask:
+            return outputs  # what mask they have was made by the layers inside
+        with self._named():
+            return _with_masks(outputs, computed)
+
+    @property
+    def uses_mask(self) -> bool:
+        """Whether `call` names a mask."""
+        cls = type(self)
+        if "_uses_mask" not in cls.__dict__:
+            cls._uses_mask = "mask" in inspect.signature(cls.call).parameters  # type: ignore[attr-defined]
+        return bool(cls._uses_mask)  # type: ignore[attr-defined]
+
+    def _build_for(self, inputs: Any) -> None:
+        shape = map_structure(shape_of, inputs)
+        if self._built_for is None:
+            self._built_for = shape
+            try:
+                self.build(shape)
+            except BaseException:
+                self._built_for = None
+                raise
+        elif shape != self._built_for and self._own_weights and not _are_ids(inputs):
+            self._check_shape(shape)  # the layers it holds see to themselves
+
+    def _check_shape(self, shape: Any) -> None:
+        """Raise for steps of another shape than the weights were made for."""
+        if not _fits(shape, self._built_for):
+            raise InvalidInputError(
+                f"layer {self.name!r} was built for inputs of shape {_told(self._built_for)}; "
+                f"got {_told(shape)}"
+            )
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors inside say which layer they come from."""
+        try:
+            yield
+        except RagmaskError as error:
+            raise type(error)(f"layer {self.name!r}: {error}") from error
+
+    def __repr__(self) -> str:
+        config = {key: value for key, value in self.get_config().items() if key != "name"}
+        told = "".join(f", {key}={value!r}" for key, value in config.items())
+        return f"{type(self).__name__}({self.name!r}{told})"
+
+
+def mask_of(batch: Any) -> Any:
+    """The mask a batch carries, or None; for a list of batches, a list of them or None."""
+    if isinstance(batch, list | tuple):
+        masks = [mask_of(one) for one in batch]
+        return None if all(mask is None for mask in masks) else masks
+    if isinstance(batch, Ragged) and batch._mask is not None:
+        return Ragged._trusted(batch._mask, batch._starts, batch._lengths, None)
+    return batch.mask if isinstance(batch, Padded) else None
+
+
+def shape_of(batch: Any) -> Any:
+    """A batch's shape, with None for rows and time."""
+    if isinstance(batch, Ragged | Padded):
+        return (None, None, *batch.item_shape)
+    return (None, *batch.shape[1:]) if batch.ndim < 3 else (None, None, *batch.shape[2:])
+
+
+def _with_masks(batch: Any, mask: Any) -> Any:
+    """Batches with these masks in the place of their own."""
+    if isinstance(batch, list | tuple):
+        masks = mask if isinstance(mask, list | tuple) else [mask] * len(batch)
+        if len(masks) != len(batch):
+            raise InvalidInputError(f"{len(masks)} masks were given for {len(batch)} batches")
+        return [_with_masks(one, other) for one, other in zip(batch, masks, strict=True)]
+    if isinstance(batch, dict):
+        return {key: _with_masks(one, mask[key] if mask else None) for key, one in batch.items()}
+    return with_mask(batch, mask)
+
+
+def _batch(given: Any) -> Any:
+    """A batch as ops take it; lists of numbers become arrays."""
+    if isinstance(given, Ragged | Padded) or hasattr(given, "__cuda_array_interface__"):
+        return given
+    array = to_numpy(given, "inputs")  # which refuses masked arrays
+    if array is given:
+        return given
+    if array.dtype == object or array.ndim == 0:
+        raise UnsupportedTypeError(
+            f"a layer takes a Ragged, a Padded or an array; got {type(given).__name__}"
+        )
+    return read_only(array)
+
+
+def _are_ids(batch: Any) -> bool:
+    """Whether each step is an integer: the second axis of such an array is time, of any width."""
+    if isinstance(batch, Ragged | Padded):
+        return batch.dtype.kind in "iu" and not batch.item_shape
+    return isinstance(batch, np.ndarray) and batch.dtype.kind in "iu" and batch.ndim == 2
+
+
+def _fits(shape: Any, built_for: Any) -> bool:
+    if isinstance(shape, list | dict):
+        return True
+    if built_for == (None, None):  # steps are numbers, and their width in an array is free
+        return len(shape) == 2
+    return isinstance(built_for, tuple) and shape[-1:] == built_for[-1:]
+
+
+def _told(shape: Any) -> str:
+    return str(shape).replace("None", "·")
+
+
+def _layers_in(value: Any) -> list[Layer]:
+    if isinstance(value, Layer):
+        return [value]
+    if isinstance(value, list | tuple):
+        return [layer for one in value for layer in _layers_in(one)]
+    if isinstance(value, dict):
+        return [layer for one in value.values() for layer in _layers_in(one)]
+    return []
+
+
+def _name_of(cls: type) -> str:
+    """Keras's way: `LSTM` is lstm, `TemporalSplit` temporal_split, and numbers tell them apart."""
+    base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+    number = _names[base]
+    _names[base] += 1
+    return f"{base}_{number}" if number else base

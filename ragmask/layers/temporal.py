@@ -1,0 +1,100 @@
+"""Layers that cut, join, weigh and sum up time."""
+
+from typing import Any
+
+from ragmask import ops
+from ragmask.layers.layer import Layer, mask_of
+from ragmask.layout import check_count
+from ragmask.ops.pool import How
+from ragmask.ops.steps import with_mask
+
+
+class _Temporal(Layer):
+    """Its op gives the right mask by itself."""
+
+    _masks_itself = True
+    supports_masking = True
+
+    def _check_shape(self, shape: Any) -> None:
+        pass
+
+
+class TemporalSplit(_Temporal):
+    """Cuts time, and the mask with it, into equal spans of the padded width: a list of views.
+
+    >>> import ragmask as rm
+    >>> first, second = rm.layers.TemporalSplit()(rm.Ragged.from_rows([[1, 2, 3, 4], [5]]))
+    >>> first.to_rows(), second.to_rows()
+    ([array([1, 2]), array([5])], [array([3, 4]), array([], dtype=int64)])
+
+    sections : how many spans; width : cut that width, and not the longest row's. See
+    `ragmask.temporal_split`.
+    """
+
+    def __init__(self, sections: int = 2, width: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.sections = check_count("sections", sections, 1)
+        self.width = None if width is None else check_count("width", width)
+        self._probe_steps = self.sections if width is None else min(self.width or 0, 1)
+
+    def call(self, inputs: Any) -> Any:
+        with self._named():
+            return list(ops.temporal_split(inputs, self.sections, width=self.width))
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if mask is None:
+            return None
+        return mask_of(ops.temporal_split(with_mask(inputs, mask), self.sections, width=self.width))
+
+
+class TemporalConcat(_Temporal):
+    """Joins batches in time, row by row, and their masks.
+
+    >>> import ragmask as rm
+    >>> rm.layers.TemporalConcat()([rm.Ragged.from_rows([[1]]), rm.Ragged.from_rows([[2]])])
+    Ragged(1 row, 2 steps, int64, lengths 2–2)
+      [1 2]
+    """
+
+    def call(self, inputs: Any) -> Any:
+        with self._named():
+            return ops.temporal_concat(inputs)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if mask is None:
+            return None
+        parts = [with_mask(part, one) for part, one in zip(inputs, mask, strict=True)]
+        return mask_of(ops.temporal_concat(parts))
+
+
+class TemporalSoftmax(_Temporal):
+    """Softmax over the kept steps of each row, for each feature; masked steps get 0.
+
+    >>> import ragmask as rm
+    >>> rm.layers.TemporalSoftmax()(rm.Ragged.from_rows([[1.0, 1.0], [2.0]])).to_rows()
+    [array([0.5, 0.5]), array([1.])]
+    """
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        with self._named():
+            return ops.temporal_softmax(inputs)
+
+
+class TemporalPool(_Temporal):
+    """The "mean", "sum", "max", "first" or "last" of each row's kept steps: (rows, features).
+
+    >>> import ragmask as rm
+    >>> rm.layers.TemporalPool("max")(rm.Ragged.from_rows([[1.0, 3.0], [2.0]]))
+    array([3., 2.])
+    """
+
+    def __init__(self, how: How = "mean", **options: Any) -> None:
+        super().__init__(**options)
+        self.how = how
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        with self._named():
+            return ops.temporal_pool(inputs, self.how)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return None
