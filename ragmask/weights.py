@@ -169,15 +169,13 @@ class LSTMWeights:
         In the kernel's order and the vectors' dtype: panels of (units, lanes), and for each vector,
         and one of zeros behind them, a row of `vector @ kernel + bias`.
         """
-        dtype = vectors.dtype
-        recurrent = np.ascontiguousarray(_panels([self.recurrent_kernel], dtype))
-        inputs = _panels([self.kernel, self.bias[None]], dtype)
+        panels = _panels([self.recurrent_kernel], vectors.dtype)
+        inputs = _panels([self.kernel, self.bias[None]], vectors.dtype)
         inputs = np.moveaxis(inputs, 2, 0).reshape(self.features + 1, -1)
-        table = np.empty((len(vectors) + 1, inputs.shape[1]), dtype)
-        np.matmul(vectors, inputs[:-1], out=table[:-1])
-        table[:-1] += inputs[-1]
-        table[-1] = inputs[-1]
-        return read_only(recurrent.reshape(-1)), read_only(table.reshape(-1))
+        steps = np.zeros((len(vectors) + 1, self.features + 1), vectors.dtype)
+        steps[:-1, :-1], steps[:, -1] = vectors, 1  # the bias's factor
+        table = np.matmul(steps, inputs)
+        return read_only(np.ascontiguousarray(panels).reshape(-1)), read_only(table.reshape(-1))
 
     def packed_for_cuda(self, dtype: npt.DTypeLike) -> tuple[Array, Array, Array]:
         """Kernel, recurrent kernel and bias, the 4 gates of a unit side by side; made anew.

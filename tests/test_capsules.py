@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ragmask import arrow, capsules
@@ -125,6 +125,7 @@ def test_every_dtype_is_read(dtype, versioned):
     np.testing.assert_array_equal(look(memory), array)
 
 
+@settings(max_examples=15)  # each collects garbage, which takes its time among many tests
 @given(
     shape=st.lists(st.integers(0, 3), max_size=4),
     transposed=st.booleans(),
@@ -474,6 +475,7 @@ def list_arrays(draw):
     return array.slice(first, draw(st.integers(0, len(array) - first)))
 
 
+@settings(max_examples=15)
 @given(array=list_arrays())
 def test_rows_are_those_of_the_host(array):
     check_rows(array)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragmask import arrow
+from ragmask import arrow, layers
 from ragmask.devices import Array, Ints, index_array, number_dtype, read_only
 from ragmask.errors import (
     InvalidInputError,
@@ -31,6 +31,7 @@ from ragmask.ragged import Ragged
 from ragmask.streaming.batch import Batch
 from ragmask.streaming.columns import own
 from ragmask.streaming.stream import Stream
+from ragmask.weights import LSTMWeights
 
 try:
     import torch
@@ -46,6 +47,7 @@ __all__ = [
     "TensorBatch",
     "from_jagged",
     "from_packed",
+    "from_torch",
     "to_jagged",
     "to_packed",
     "to_padded",
@@ -238,6 +240,73 @@ def from_packed(packed: PackedSequence) -> Ragged:
     steps = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     values = np.take(data, offsets_of(sizes)[steps] + np.repeat(place, lengths), axis=0)
     return Ragged.from_offsets(values, offsets)
+
+
+# -- models -------------------------------------------------------------------------------
+
+
+def from_torch(module: torch.nn.LSTM) -> layers.Sequential:
+    """An nn.LSTM as a model of LSTM or Bidirectional layers that give all their outputs.
+
+    >>> import ragmask as rm
+    >>> import torch
+    >>> from ragmask.interop.torch import from_torch
+    >>> model = from_torch(torch.nn.LSTM(12, 8, num_layers=2, bidirectional=True))
+    >>> model
+    Sequential('lstm', 2 layers, 2,944 numbers)
+    >>> model(rm.Ragged.from_rows([[[0.5] * 12, [0.25] * 12], []])).item_shape
+    (16,)
+
+    The outputs are what torch gives for packed rows; rows may be empty too. They come first,
+    whatever `batch_first` says. The weights are copied; torch's two biases, which are always
+    added, become one. Dropout between layers is for training, and left out.
+
+    Raises UnsupportedTypeError for other modules, for an LSTM with a projection (proj_size), and
+    for weights that are not float32 or live on another device.
+    """
+    if not isinstance(module, torch.nn.LSTM):
+        raise UnsupportedTypeError(f"from_torch takes an nn.LSTM; got {type(module).__name__}")
+    state = module.state_dict()
+    for name, weight in state.items():
+        _check_plain(weight, name)
+        if weight.dtype != torch.float32:
+            raise UnsupportedTypeError(
+                f"{name} is {weight.dtype}, and layers compute in float32: take module.float()"
+            )
+    model = layers.Sequential([layers.Input((None, module.input_size))], name="lstm")
+    for number in range(module.num_layers):
+        forward = layers.LSTM(**_lstm_options(module, number, False))
+        if module.bidirectional:
+            backward = layers.LSTM(**_lstm_options(module, number, True))
+            name = f"bidirectional_l{number}"
+            model.add(layers.Bidirectional(forward, backward_layer=backward, name=name))
+        else:
+            model.add(forward)
+        sides = (False, True) if module.bidirectional else (False,)
+        model.layers[-1].set_weights(
+            [array for reverse in sides for array in _lstm_arrays(module, state, number, reverse)]
+        )
+    return model
+
+
+def _lstm_options(module: torch.nn.LSTM, number: int, reverse: bool) -> dict[str, Any]:
+    return {
+        "units": module.hidden_size,
+        "use_bias": module.bias,
+        "kernel_initializer": "zeros",
+        "recurrent_initializer": "zeros",
+        "return_sequences": True,
+        "go_backwards": reverse,
+        "name": f"lstm_l{number}{'_reverse' if reverse else ''}",
+    }
+
+
+def _lstm_arrays(
+    module: torch.nn.LSTM, state: Mapping[str, Any], number: int, reverse: bool
+) -> list[Array]:
+    weights = LSTMWeights.from_torch(state, number, reverse)
+    arrays = [weights.kernel, weights.recurrent_kernel, weights.bias]
+    return arrays if module.bias else arrays[:2]
 
 
 # -- streams ------------------------------------------------------------------------------

@@ -55,12 +55,13 @@ def _erf(values: Array) -> Array:
 
 def each(x: Any, function: Callable[[Array], Array]) -> Any:
     """The same batch, its values put through a function of arrays (…, features)."""
-    if isinstance(x, Ragged):
-        rows = x.compact()
-        return rows.with_values(function(rows._values))
-    if isinstance(x, Padded):
-        return Padded(function(x.values), x.mask)
-    return function(x)
+    with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
+        if isinstance(x, Ragged):
+            rows = x.compact()
+            return rows.with_values(function(rows._values))
+        if isinstance(x, Padded):
+            return Padded(function(x.values), x.mask)
+        return function(x)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {

@@ -107,7 +107,9 @@ class Dense(Layer):
     >>> dense(rm.Ragged.from_rows([[[1.0, 2.0, 3.0]], []])).item_shape
     (2,)
 
-    Passes masks on. Weights: kernel (features, units), bias (units,).
+    Passes masks on. Weights: kernel (features, units), bias (units,). The sums are numpy's: in
+    which order BLAS adds up depends on how many steps there are, so the last bits of a step may
+    differ between a Ragged and its padded form.
     """
 
     supports_masking = True

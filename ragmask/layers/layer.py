@@ -18,6 +18,7 @@ from ragmask.padded import Padded
 from ragmask.ragged import Ragged
 
 _names: Counter[str] = Counter()
+_MASKS = Ragged | Padded | np.ndarray
 
 
 class Layer:
@@ -44,8 +45,9 @@ class Layer:
 
     Masks travel inside batches: `Ragged.mask`, `Padded.mask`. What a layer's output has for a mask
     is what `compute_mask(inputs, mask)` gives: by default the input's own where `supports_masking`
-    is True, else none. A mask passed by hand, `layer(x, mask=m)`, takes the place of x's own. For a
-    Ragged it is a Ragged of bools of the same lengths; for others bools (rows, width).
+    is True, else none; but where the inputs have none, one that layers inside it made stays. A mask
+    passed by hand, `layer(x, mask=m)`, takes the place of x's own. For a Ragged it is a Ragged of
+    bools of the same lengths; for others bools (rows, width).
 
     name : by default the class's, in snake_case, and a number.
     """
@@ -73,6 +75,11 @@ class Layer:
             if not isinstance(name, str) or not name or "/" in name:
                 raise InvalidInputError(f"a layer's name is a word without slashes; got {name!r}")
             self.name = name
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for weight in self._own_weights.values():
+            weight.flags.writeable = False  # which copies and pickles are not
 
     # -- what a layer of your own may define ------------------------------------------------
 
@@ -131,17 +138,23 @@ class Layer:
         """The layers it holds as attributes, in the order they were assigned."""
         found: list[Layer] = []
         for key, value in vars(self).items():
-            if not key.startswith("_"):
+            if key != "_given":
                 found += _layers_in(value)
-        return list({id(layer): layer for layer in found}.values())
+        return list({id(layer): layer for layer in found if layer is not self}.values())
 
     def named_weights(self) -> Iterator[tuple[str, Array]]:
-        """("name/weight", array): its own, then those of its layers."""
+        """("name/weight", array): its own, then those of its layers, each once."""
+        yield from self._named_weights(set())
+
+    def _named_weights(self, seen: set[int]) -> Iterator[tuple[str, Array]]:
+        """Those of layers that were not seen yet."""
+        seen.add(id(self))
         for name, weight in self._own_weights.items():
             yield f"{self.name}/{name}", weight
         for layer in self.layers:
-            for name, weight in layer.named_weights():
-                yield f"{self.name}/{name}", weight
+            if id(layer) not in seen:
+                for name, weight in layer._named_weights(seen):
+                    yield f"{self.name}/{name}", weight
 
     @property
     def weights(self) -> list[Array]:
@@ -257,10 +270,13 @@ class Layer:
 
 
 def mask_of(batch: Any) -> Any:
-    """The mask a batch carries, or None; for a list of batches, a list of them or None."""
+    """The mask a batch carries, or None; for a list or dict of batches, one of them or None."""
     if isinstance(batch, list | tuple):
         masks = [mask_of(one) for one in batch]
         return None if all(mask is None for mask in masks) else masks
+    if isinstance(batch, dict):
+        by_name = {key: mask_of(one) for key, one in batch.items()}
+        return None if all(mask is None for mask in by_name.values()) else by_name
     if isinstance(batch, Ragged) and batch._mask is not None:
         return Ragged._trusted(batch._mask, batch._starts, batch._lengths, None)
     return batch.mask if isinstance(batch, Padded) else None
@@ -281,7 +297,13 @@ def _with_masks(batch: Any, mask: Any) -> Any:
             raise InvalidInputError(f"{len(masks)} masks were given for {len(batch)} batches")
         return [_with_masks(one, other) for one, other in zip(batch, masks, strict=True)]
     if isinstance(batch, dict):
-        return {key: _with_masks(one, mask[key] if mask else None) for key, one in batch.items()}
+        by_name = mask if isinstance(mask, dict) else dict.fromkeys(batch, mask)
+        return {key: _with_masks(one, by_name.get(key)) for key, one in batch.items()}
+    if isinstance(mask, list | tuple | dict) and first_of(_MASKS, mask) is not None:
+        raise InvalidInputError(
+            f"a {type(mask).__name__} of masks was given for one batch; "
+            "a layer that joins batches says in compute_mask(inputs, mask) what becomes of theirs"
+        )
     return with_mask(batch, mask)
 
 

@@ -12,7 +12,6 @@ from ragmask.layers.fusion import Fused, fuse
 from ragmask.layers.graph import (
     Node,
     Symbol,
-    first_of,
     input_symbol,
     leaves_of,
     map_structure,
@@ -89,7 +88,8 @@ class Model(Layer):
 
     def _set_graph(self) -> None:
         for what, structure in (("inputs", self.inputs), ("outputs", self.outputs)):
-            leaves = list(leaves_of(object, structure))
+            leaves: list[Any] = []
+            map_structure(leaves.append, structure)
             for leaf in leaves or [structure]:
                 if not isinstance(leaf, Symbol):
                     raise UnsupportedTypeError(
@@ -352,8 +352,16 @@ class Sequential(Model):
                 f"model {self.name!r} is made of layers; got {type(layer).__name__}"
             )
         self._given_layers.append(layer)
-        if self._built_for is not None or self._entry is not None:
-            self._connect(self._entry if self._built_for is None else self.inputs)
+        if self._built_for is None and self._entry is None:
+            return
+        entry = self._entry if self._built_for is None else self.inputs
+        try:
+            self._connect(entry)
+        except BaseException:
+            self._given_layers.pop()
+            if self._given_layers:
+                self._connect(entry)  # as it was
+            raise
 
     def _connect(self, entry: Any) -> None:
         output = entry

@@ -170,8 +170,9 @@ class Bidirectional(Layer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if not isinstance(layer, LSTM):
-            raise UnsupportedTypeError(f"Bidirectional takes an LSTM; got {type(layer).__name__}")
+        for given in (layer,) if backward_layer is None else (layer, backward_layer):
+            if not isinstance(given, LSTM):
+                raise UnsupportedTypeError(f"Bidirectional takes LSTMs; got {type(given).__name__}")
         if merge_mode not in ("concat", "sum", "mul", "ave", None):
             raise InvalidInputError(
                 f'merge_mode must be "concat", "sum", "mul", "ave" or None; got {merge_mode!r}'
@@ -181,7 +182,9 @@ class Bidirectional(Layer):
             config = {**layer.get_config(), "go_backwards": not layer.go_backwards}
             backward_layer = LSTM(**{**config, "name": f"backward_{layer.name}"})
         self.backward_layer = backward_layer
-        alike = ("return_sequences", "return_state", "zero_output_for_mask")
+        alike = ["return_sequences", "return_state", "zero_output_for_mask"]
+        if merge_mode in ("sum", "mul", "ave"):
+            alike.append("units")
         for key in alike:
             if getattr(layer, key) != getattr(backward_layer, key):
                 raise InvalidInputError(f"layer {self.name!r}: its two LSTMs differ in {key}")
@@ -192,6 +195,11 @@ class Bidirectional(Layer):
     def call(self, inputs: Any, mask: Any = None, initial_state: Any = None) -> Any:
         halves: list[Any] = [None, None]
         if initial_state is not None:
+            if not isinstance(initial_state, list | tuple) or len(initial_state) != 4:
+                raise InvalidInputError(
+                    f"layer {self.name!r}: initial_state is four arrays: h and c of its forward "
+                    "LSTM, then of its backward one"
+                )
             halves = [initial_state[:2], initial_state[2:]]
         results = []
         for layer, state in zip((self.forward_layer, self.backward_layer), halves, strict=True):

@@ -73,6 +73,7 @@ def lstm(
     rows = np.empty(slots, np.int64)
     steps = np.empty(slots, np.int64)
     first = np.zeros(slots, np.int64)  # where in `start` each slot's sums start
+    later = np.zeros(slots if ids.size else 0, np.int64)  # and those of its next step, most likely
     taken, next_row = 0, first_row
 
     while True:
@@ -99,12 +100,11 @@ def lstm(
             copy(x[at], now[slot * stride : slot * stride + features])
             if ids.size:
                 first[slot] = ids[at] * blocks * 4 * lanes
-        if ids.size:
-            ask(taken, start, first, 0)
+                if steps[slot] + 1 < lengths[row]:  # it may be masked: then nothing is gained
+                    at = starts[row] + place(steps[slot] + 1, lengths[row], backwards)
+                    later[slot] = ids[at] * blocks * 4 * lanes
         for block in range(blocks):
-            if ids.size and block + 1 < blocks:
-                ask(taken, start, first, block + 1)
-            multiply(taken, now, stride, weights, depth, start, first, block, gates)
+            multiply(taken, now, stride, weights, depth, start, first, later, block, gates)
             update(taken, gates, cells[block], then[features + block * lanes :], stride)
 
         for slot in range(taken - 1, -1, -1):
@@ -171,13 +171,15 @@ def skip_masked(
     return step
 
 
-@njit
-def ask(taken: int, start: Any, first: Any, block: int) -> None:
-    """Ask for the cache lines from which one block's sums will start."""
-    lanes = lanes_of(start)
-    for slot in range(taken):
-        for gate in range(4):
-            prefetch(start, first[slot] + (block * 4 + gate) * lanes)
+@inline
+def ask(start: Any, first: Any, slot: int, last_slot: int, column: int) -> None:
+    """Ask for the numbers from which a few slots' sums will start.
+
+    A step ahead, and between tiles: asked for block by block, 50,000 rows of 2 KB took 1.15 to
+    1.3 times as long.
+    """
+    for one in range(slot, last_slot):
+        prefetch(start, first[one] + column)
 
 
 @njit
@@ -189,17 +191,25 @@ def multiply(
     depth: int,
     start: Any,
     first: Any,
+    later: Any,
     block: int,
     out: Any,
 ) -> None:
-    """The sums of one block's four gates for every slot: out (slots, 4, lanes)."""
+    """The sums of one block's four gates for every slot: out (slots, 4, lanes).
+
+    They start at `first` in `start`, and those of the next step at `later`, unless that is empty.
+    """
     lanes = lanes_of(x)
     whole = taken // TILE_ROWS * TILE_ROWS
     left = taken - whole
     for gate in range(4):
         column = (block * 4 + gate) * lanes
         for slot in range(0, whole, TILE_ROWS):
+            if later.size:
+                ask(start, later, slot, slot + TILE_ROWS, column)
             tile_6x1(x, stride, weights, depth, start, first, out, slot, column)
+        if later.size:
+            ask(start, later, whole, taken, column)
         if left == 5:
             tile_5x1(x, stride, weights, depth, start, first, out, whole, column)
         elif left == 4:

@@ -1,0 +1,549 @@
+"""ragmask.layers against Keras's layers: outputs, masks, weights both ways.
+
+Each batch is given to Keras once, padded before and behind, one under the other; to ragmask so,
+and as the Ragged that it came from.
+"""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras.src.backend import get_keras_mask, set_keras_mask
+
+import ragmask as rm
+from tests.strategies import raggeds, with_normals
+
+TOLERANCE = 2e-6
+FEATURES = 3
+
+pytestmark = [
+    pytest.mark.filterwarnings(  # of Keras, in its get_weights() under numpy 2.4
+        "ignore:__array__ implementation:DeprecationWarning"
+    ),
+    pytest.mark.filterwarnings("ignore:Layer .* does not support masking:UserWarning"),
+]
+few = settings(max_examples=4)
+
+
+@st.composite
+def frames(draw, masked=(False, True)):
+    """A Ragged of one row and one step at least, of vectors."""
+    ragged = draw(raggeds(["float32"], masked=masked).filter(lambda one: one.max_length))
+    return with_normals(ragged, "float32", (FEATURES,))
+
+
+@st.composite
+def pairs(draw):
+    """Two Raggeds of the same rows, of which each has its mask, all its steps, or no mask."""
+    first = draw(frames(masked=[True])).compact()
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    values = random.standard_normal(first.values.shape).astype("float32")
+    mask = random.random(first.n_steps) < 0.5
+    return first, rm.Ragged(values, first.starts, first.lengths, mask)
+
+
+def both_ways(ragged):
+    """Its rows padded before, and under them the same rows padded behind."""
+    pre, post = (ragged.to_padded(padding=padding) for padding in ("pre", "post"))
+    return rm.Padded(
+        np.concatenate([pre.values, post.values]), np.concatenate([pre.mask, post.mask])
+    )
+
+
+def tensor(padded, masked=True):
+    """Keras's form of it, with its mask on it."""
+    x = keras.ops.convert_to_tensor(padded.values)
+    if masked:
+        set_keras_mask(x, keras.ops.convert_to_tensor(padded.mask))
+    return x
+
+
+def array(x):
+    return None if x is None else np.asarray(keras.ops.convert_to_numpy(x))
+
+
+def mask_on(x):
+    return array(get_keras_mask(x))
+
+
+def kept(batch, mask=None):
+    """The kept steps of each row, of a Ragged, or of an array with its mask."""
+    if isinstance(batch, rm.Ragged):
+        masks = batch.with_values(np.ones(batch.values.shape[0], bool) if mask is None else mask)
+        return [row[keep] for row, keep in zip(batch, masks, strict=True)]
+    mask = np.ones(batch.shape[:2], bool) if mask is None else mask
+    return [row[keep] for row, keep in zip(batch, mask, strict=True)]
+
+
+def assert_close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, TOLERANCE, TOLERANCE)
+
+
+def assert_steps(ours, theirs, mask):
+    """A Ragged holds the steps that Keras's padded output keeps under the mask, both ways."""
+    ours = kept(ours, ours.mask)
+    theirs = kept(theirs, mask)
+    assert [len(row) for row in ours] * 2 == [len(row) for row in theirs]
+    for row, expected in zip(ours * 2, theirs, strict=True):
+        assert_close(row, expected)
+
+
+def assert_all(ours, theirs, mask):
+    """A Padded, or array, is Keras's output whole, and has this mask or none."""
+    if mask is None:
+        assert getattr(ours, "mask", None) is None
+    else:
+        np.testing.assert_array_equal(ours.mask, mask)
+    assert_close(ours.values if isinstance(ours, rm.Padded) else ours, theirs)
+
+
+def assert_twice(ours, theirs):
+    """(rows, features), of Keras both ways."""
+    assert_close(np.concatenate([ours, ours]), theirs)
+
+
+def twins(name, example, **options):
+    """Keras's layer and ours, with Keras's weights; both built. Weights go back unchanged."""
+    theirs, ours = getattr(keras.layers, name)(**options), getattr(rm.layers, name)(**options)
+    theirs.build((None, None, *example.item_shape))
+    ours(example)
+    random = np.random.default_rng(0)
+    weights = [random.normal(0, 0.5, array.shape) for array in theirs.get_weights()]
+    theirs.set_weights(weights)
+    ours.set_weights(theirs.get_weights())
+    theirs.set_weights(ours.get_weights())
+    for one, other in zip(theirs.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(one, other.astype("float32"))
+    return theirs, ours
+
+
+# -- layers that look at one step ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *[
+            ("Activation", {"activation": name})
+            for name in ("relu", "tanh", "sigmoid", "softmax", "gelu", "linear")
+        ],
+        ("Dense", {"units": 4}),
+        ("Dense", {"units": 1, "use_bias": False, "activation": "gelu"}),
+        ("Dense", {"units": 5, "activation": "softmax"}),
+        ("Dropout", {"rate": 0.5}),
+    ],
+)
+@few
+@given(ragged=frames())
+def test_layers_that_pass_masks_on(name, options, ragged):
+    padded = both_ways(ragged)
+    theirs, ours = twins(name, ragged, **options)
+    x = tensor(padded)
+    expected = theirs(x)
+    assert_steps(ours(ragged), array(expected), mask_on(expected))
+    assert_all(ours(padded), array(expected), mask_on(expected))
+    assert_all(ours(padded.values), array(theirs(tensor(padded, masked=False))), None)
+    computed = theirs.compute_mask(x, padded.mask)
+    np.testing.assert_array_equal(ours.compute_mask(padded, padded.mask), array(computed))
+    assert ours.compute_mask(padded.values) is None
+    assert theirs.compute_mask(x, None) is None
+
+
+@pytest.mark.parametrize("mask_zero", [False, True])
+@few
+@given(ragged=raggeds(["int32", "int64"], [()], tame=True).filter(lambda one: one.max_length))
+def test_embedding(mask_zero, ragged):
+    """Keras forgets a mask that ids have; ids of a Padded have none here."""
+    ragged = rm.Ragged(ragged.values % 4, ragged.starts, ragged.lengths)
+    ids = both_ways(ragged).values
+    theirs, ours = twins("Embedding", ragged, input_dim=4, output_dim=2, mask_zero=mask_zero)
+    expected = theirs(ids)
+    assert_all(ours(ids), array(expected), mask_on(expected))
+    computed = array(theirs.compute_mask(ids))
+    np.testing.assert_array_equal(ours.compute_mask(ids), computed)
+    exists = both_ways(ragged).mask
+    assert_steps(ours(ragged), array(expected), exists if computed is None else exists & computed)
+
+
+@pytest.mark.parametrize("mask_value", [0.0, 2.0])
+@few
+@given(ragged=frames(masked=[False]), seed=st.integers(0, 9))
+def test_masking(mask_value, ragged, seed):
+    """Keras's Masking forgets the mask that it is given; here both count."""
+    random = np.random.default_rng(seed)
+    values = random.choice([0.0, 2.0], ragged.values.shape).astype("float32")
+    ragged = ragged.with_values(values)
+    pre, post = (ragged.to_padded(padding=side, value=mask_value) for side in ("pre", "post"))
+    dense = np.concatenate([pre.values, post.values])
+    theirs, ours = keras.layers.Masking(mask_value), rm.layers.Masking(mask_value)
+    expected = theirs(dense)
+    np.testing.assert_array_equal(ours.compute_mask(dense), mask_on(expected))
+    assert_all(ours(dense), array(expected), mask_on(expected))
+    assert_steps(ours(ragged), array(expected), mask_on(expected))
+    mask = random.random(dense.shape[:2]) < 0.5
+    np.testing.assert_array_equal(ours(rm.Padded(dense, mask)).mask, mask & mask_on(expected))
+    np.testing.assert_array_equal(
+        ours.compute_mask(dense, mask), mask & array(theirs.compute_mask(dense, mask))
+    )
+
+
+# -- LSTMs --------------------------------------------------------------------------------
+
+
+def mirrored(mask, go_backwards):
+    """Keras gives what it read backwards in the order it read it, but the mask as it was: a bug
+    that ragmask does not share."""
+    return mask[:, ::-1] if go_backwards and mask is not None else mask
+
+
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("return_state", [False, True])
+@pytest.mark.parametrize("go_backwards", [False, True])
+@few
+@given(ragged=frames(), zero_output_for_mask=st.booleans(), use_bias=st.booleans())
+def test_lstm(return_sequences, return_state, go_backwards, ragged, zero_output_for_mask, use_bias):
+    padded = both_ways(ragged)
+    theirs, ours = twins(
+        "LSTM",
+        ragged,
+        units=5,
+        use_bias=use_bias,
+        return_sequences=return_sequences,
+        return_state=return_state,
+        go_backwards=go_backwards,
+        zero_output_for_mask=zero_output_for_mask,
+    )
+    expected = theirs(tensor(padded))
+    first, *states = expected if return_state else [expected]
+    of_ragged, of_padded = ours(ragged), ours(padded)
+    if return_state:
+        for layer_outputs in (of_ragged, of_padded):
+            assert isinstance(layer_outputs, list)
+            assert len(layer_outputs) == 3
+        for state, twice, whole in zip(states, of_ragged[1:], of_padded[1:], strict=True):
+            assert_twice(twice, array(state))
+            assert_close(whole, array(state))
+        of_ragged, of_padded = of_ragged[0], of_padded[0]
+    mask = mirrored(mask_on(first), go_backwards)
+    if return_sequences:
+        assert_steps(of_ragged, array(first), mask)
+    else:
+        assert_twice(of_ragged, array(first))
+    assert_all(of_padded, array(first), mask)
+    computed = theirs.compute_mask(None, padded.mask)
+    ours_computed = ours.compute_mask(padded, padded.mask)
+    if return_state:
+        assert [one is None for one in ours_computed] == [one is None for one in computed]
+        computed, ours_computed = computed[0], ours_computed[0]
+    np.testing.assert_equal(ours_computed, mirrored(computed, go_backwards))
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@few
+@given(ragged=frames(), seed=st.integers(0, 9))
+def test_lstm_with_initial_state(go_backwards, ragged, seed):
+    """Keras is told the mask: with an initial_state it does not look for one on x.
+
+    Before a row's first kept step Keras gives the initial h, and ragmask 0.
+    """
+    padded = both_ways(ragged)
+    theirs, ours = twins(
+        "LSTM",
+        ragged,
+        units=5,
+        return_sequences=True,
+        return_state=True,
+        go_backwards=go_backwards,
+    )
+    random = np.random.default_rng(seed)
+    state = [random.standard_normal((len(ragged), 5)).astype("float32") for _ in "hc"]
+    twice = [np.concatenate([one, one]) for one in state]
+    mask = mirrored(padded.mask, go_backwards)
+    expected = [array(one) for one in theirs(padded.values, mask=padded.mask, initial_state=twice)]
+    outputs, *states = ours(ragged, initial_state=state)
+    assert_steps(outputs, expected[0], mask)
+    for one, other in zip(states, expected[1:], strict=True):
+        assert_twice(one, other)
+    whole = ours(padded, initial_state=twice)
+    is_read = np.logical_or.accumulate(mask, axis=1)
+    assert_close(whole[0].values[is_read], expected[0][is_read])
+    assert not whole[0].values[~is_read].any()
+    np.testing.assert_array_equal(whole[0].mask, mask)
+    by_hand = ours(padded.values, mask=padded.mask, initial_state=twice)
+    np.testing.assert_array_equal(by_hand[0].values, whole[0].values)
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
+@pytest.mark.parametrize("return_sequences", [False, True])
+@settings(max_examples=2)
+@given(ragged=frames(), return_state=st.booleans(), with_state=st.booleans())
+def test_bidirectional(merge_mode, return_sequences, ragged, return_state, with_state):
+    """Keras's gives 0 for masked steps, whatever its LSTMs were told: kept steps are compared."""
+    padded = both_ways(ragged)
+    options = {"return_sequences": return_sequences, "return_state": return_state}
+    theirs = keras.layers.Bidirectional(keras.layers.LSTM(4, **options), merge_mode)
+    ours = rm.layers.Bidirectional(rm.layers.LSTM(4, **options), merge_mode)
+    theirs.build((None, None, FEATURES))
+    ours(ragged)
+    ours.set_weights(theirs.get_weights())
+    theirs.set_weights([one + np.float32(0.01) for one in theirs.get_weights()])
+    ours.set_weights(theirs.get_weights())
+    theirs.set_weights(ours.get_weights())
+    state = twice = None
+    if with_state:
+        random = np.random.default_rng(0)
+        state = [random.standard_normal((len(ragged), 4)).astype("float32") for _ in range(4)]
+        twice = [np.concatenate([one, one]) for one in state]
+    expected = keras.tree.flatten(theirs(padded.values, mask=padded.mask, initial_state=twice))
+    of_ragged, of_padded = (
+        one if isinstance(one, list) else [one]
+        for one in (ours(ragged, initial_state=state), ours(padded, initial_state=twice))
+    )
+    assert len(expected) == len(of_ragged) == len(of_padded)
+    sequences = (1 if merge_mode else 2) if return_sequences else 0
+    for at, other in enumerate(map(array, expected)):
+        if at < sequences:
+            np.testing.assert_array_equal(of_padded[at].mask, padded.mask)
+            assert_steps(of_ragged[at], other, padded.mask)
+            assert_close(of_padded[at].values[padded.mask], other[padded.mask])
+        else:
+            assert_twice(of_ragged[at], other)
+            assert_close(of_padded[at], other)
+
+
+# -- layers that join batches -------------------------------------------------------------
+
+MASKED = st.tuples(st.booleans(), st.booleans())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("Add", {}), ("Concatenate", {}), ("Concatenate", {"axis": 1})]
+)
+@settings(max_examples=8)
+@given(pair=pairs(), masked=MASKED)
+def test_layers_that_join(name, options, pair, masked):
+    """A step is kept that one keeps; without the mask of one, Add has none, and Concatenate's
+    counts as all True."""
+    padded = [both_ways(one) for one in pair]
+    theirs, ours = (getattr(one, name)(**options) for one in (keras.layers, rm.layers))
+    tensors = [tensor(*one) for one in zip(padded, masked, strict=True)]
+    expected = theirs(tensors)
+    batches = [
+        one if has else rm.Padded(one.values) for one, has in zip(padded, masked, strict=True)
+    ]
+    assert_all(ours(batches), array(expected), mask_on(expected))
+    if all(masked):
+        assert_steps(ours(list(pair)), array(expected), mask_on(expected))
+    elif not any(masked):
+        assert_all(ours([one.values for one in batches]), array(expected), None)
+    masks = [one.mask for one in batches]
+    computed = theirs.compute_mask(tensors, masks)
+    np.testing.assert_equal(ours.compute_mask(batches, masks), array(computed))
+    assert ours.compute_mask(batches) is theirs.compute_mask(tensors) is None
+
+
+@pytest.mark.parametrize("name", ["Add", "Concatenate"])
+@few
+@given(pair=pairs())
+def test_joined_rows_without_a_mask_keep_all_their_steps(name, pair):
+    """A Ragged that has no mask is, padded, one whose mask says where its rows are."""
+    pair = rm.Ragged(pair[0].values, pair[0].starts, pair[0].lengths), pair[1]
+    theirs, ours = (getattr(one, name)() for one in (keras.layers, rm.layers))
+    expected = theirs([tensor(both_ways(one)) for one in pair])
+    joined = ours(list(pair))
+    assert joined.mask is None or joined.mask.all()
+    exists = both_ways(pair[0]).mask
+    np.testing.assert_array_equal(mask_on(expected), exists)
+    assert_steps(joined, array(expected), exists)
+
+
+@few
+@given(pair=pairs(), maxima=st.booleans())
+def test_pooling(pair, maxima):
+    """GlobalMaxPooling1D looks at masked steps too, so it is compared on rows that are full."""
+    ragged, _ = pair
+    if maxima:
+        full = rm.Padded(ragged.to_padded().values)
+        expected = keras.layers.GlobalMaxPooling1D()(full.values)
+        assert_close(rm.layers.TemporalPool("max")(full), array(expected))
+        return
+    padded = both_ways(ragged)
+    theirs = array(keras.layers.GlobalAveragePooling1D()(tensor(padded)))
+    some = padded.mask.any(axis=1)
+    whole, of_ragged = (rm.layers.TemporalPool("mean")(one) for one in (padded, ragged))
+    assert_close(whole[some], theirs[some])
+    assert_close(np.concatenate([of_ragged, of_ragged])[some], theirs[some])
+    assert not whole[~some].any()  # Keras's are NaN
+    assert np.isnan(theirs[~some]).all()
+
+
+# -- masks on their way -------------------------------------------------------------------
+
+
+@st.composite
+def id_rows(draw):
+    """A Ragged of ids, zeros among them."""
+    tame = raggeds(["int32"], [()], masked=[False], tame=True)
+    ragged = draw(tame.filter(lambda one: one.max_length))
+    return ragged.with_values((ragged.values % 5).astype("int32"))
+
+
+def chain(library):
+    """The outputs of every layer of a model, written alike for both libraries."""
+    layers = library.layers
+    ids = layers.Input((None,), dtype="int32", name="ids")
+    words = layers.Embedding(5, FEATURES, mask_zero=True, name="words")(ids)
+    dense = layers.Dense(4, activation="relu", name="dense")(words)
+    dropped = layers.Dropout(0.5, name="dropout")(dense)
+    active = layers.Activation("sigmoid", name="active")(dropped)
+    added = layers.Add(name="added")([dense, active])
+    wide = layers.Concatenate(name="wide")([added, words])
+    both = layers.Bidirectional(
+        layers.LSTM(3, return_sequences=True, zero_output_for_mask=True), name="both"
+    )(wide)
+    first = layers.LSTM(4, return_sequences=True, name="first")(both)
+    long = layers.Concatenate(axis=1, name="long")([first, active])
+    last = layers.LSTM(2, name="last")(long)
+    outputs = [words, dense, dropped, active, added, wide, both, first, long, last]
+    return (layers if library is rm else library).Model(ids, outputs)
+
+
+@settings(max_examples=5)
+@given(ragged=id_rows())
+def test_masks_reach_later_layers(ragged):
+    theirs, ours = chain(keras), chain(rm)
+    for layer in ours.layers:
+        layer.set_weights(theirs.get_layer(layer.name).get_weights())
+    ids = both_ways(ragged).values
+    expected = theirs(ids)
+    for name, whole, rows, other in zip(
+        ours.output_names, ours(ids), ours(ragged), expected, strict=True
+    ):
+        assert (mask_on(other) is None) == (name == "last")
+        assert_all(whole, array(other), mask_on(other))
+        if name == "last":
+            assert_twice(rows, array(other))
+        else:
+            assert_steps(rows, array(other), mask_on(other))
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@few
+@given(ragged=frames())
+def test_stacked_lstms(go_backwards, ragged):
+    """Where the first goes backwards, Keras's second is given the mask turned round, by hand."""
+    padded = both_ways(ragged)
+    options = {"return_sequences": True, "go_backwards": go_backwards}
+    first, our_first = twins("LSTM", ragged, units=4, **options)
+    between = our_first(ragged)
+    second, our_second = twins("LSTM", between, units=2)
+    outputs = first(tensor(padded))
+    expected = array(second(outputs, mask=mirrored(padded.mask, go_backwards)))
+    model = rm.layers.Sequential([our_first, our_second])
+    assert_twice(model(ragged), expected)
+    assert_close(model(padded), expected)
+
+
+# -- layers of one's own ------------------------------------------------------------------
+
+
+def custom(base, maximum, supports_masking=None):
+    """The guide's layer of relu, and it notes which mask it was shown."""
+
+    class Custom(base):
+        def __init__(self, **options):
+            super().__init__(**options)
+            if supports_masking is not None:
+                self.supports_masking = supports_masking
+
+        def call(self, inputs, mask=None):
+            self.__dict__["seen"] = mask
+            return maximum(inputs, 0)
+
+    return Custom()
+
+
+@pytest.mark.parametrize("supports_masking", [None, False, True])
+@few
+@given(ragged=frames(masked=[True]))
+def test_a_layer_of_ones_own(supports_masking, ragged):
+    padded = both_ways(ragged)
+    theirs = custom(keras.layers.Layer, keras.ops.maximum, supports_masking)
+    ours = custom(rm.layers.Layer, np.maximum, supports_masking)
+    expected = theirs(tensor(padded))
+    assert (mask_on(expected) is None) == (not supports_masking)
+    assert_all(ours(padded), array(expected), mask_on(expected))
+    np.testing.assert_array_equal(ours.seen, array(theirs.seen))
+    of_ragged = ours(ragged)
+    assert (of_ragged.mask is None) == (not supports_masking)
+    exists = both_ways(rm.Ragged(ragged.values, ragged.starts, ragged.lengths)).mask
+    assert_steps(of_ragged, array(expected), mask_on(expected) if supports_masking else exists)
+    steps = [row.tolist() for row in ours.seen] * 2
+    seen = zip(array(theirs.seen), exists, strict=True)
+    assert steps == [row[one].tolist() for row, one in seen]
+    assert_all(ours(padded.values), array(theirs(padded.values)), None)
+    assert ours.seen is theirs.seen is None
+
+
+@few
+@given(ragged=frames(masked=[True]))
+def test_a_layer_that_drops_the_mask(ragged):
+    """The LSTM behind it reads all there is: padding too, but of a Ragged only the rows."""
+    padded = both_ways(ragged)
+    theirs, ours = twins("LSTM", ragged, units=4)
+    dropping = rm.layers.Sequential([custom(rm.layers.Layer, np.maximum), ours])
+    expected = array(theirs(keras.ops.maximum(padded.values, 0)))
+    with pytest.warns(rm.layers.MaskWarning, match="'custom"):
+        whole = dropping(padded)
+    assert_close(whole, expected)
+    exists = both_ways(rm.Ragged(ragged.values, ragged.starts, ragged.lengths)).mask
+    expected = array(theirs(keras.ops.maximum(padded.values, 0), mask=exists))
+    assert_twice(dropping(ragged), expected)
+
+
+def guides_embedding(base, not_equal, lookup):
+    """The guide's layer that makes a mask of its inputs."""
+
+    class CustomEmbedding(base):
+        def __init__(self, input_dim, output_dim, mask_zero=False, **options):
+            super().__init__(**options)
+            self.input_dim, self.output_dim, self.mask_zero = input_dim, output_dim, mask_zero
+
+        def build(self, input_shape):
+            self.embeddings = self.add_weight(
+                shape=(self.input_dim, self.output_dim),
+                initializer="random_normal",
+                dtype="float32",
+                name="embeddings",
+            )
+
+        def call(self, inputs):
+            return lookup(self.embeddings, inputs)
+
+        def compute_mask(self, inputs, mask=None):
+            return not_equal(inputs, 0) if self.mask_zero else None
+
+    return CustomEmbedding
+
+
+@pytest.mark.parametrize("mask_zero", [False, True])
+@few
+@given(ragged=id_rows())
+def test_the_guides_embedding(mask_zero, ragged):
+    def lookup(table, ids):
+        return rm.embedding(ids, table)
+
+    theirs = guides_embedding(
+        keras.layers.Layer,
+        keras.ops.not_equal,
+        lambda table, ids: keras.ops.take(table, ids, axis=0),
+    )(5, 2, mask_zero)
+    ours = guides_embedding(rm.layers.Layer, np.not_equal, lookup)(5, 2, mask_zero)
+    ids, exists = both_ways(ragged).values, both_ways(ragged).mask
+    expected = theirs(ids)
+    assert (mask_on(expected) is not None) == mask_zero
+    ours(ids)
+    ours.set_weights(theirs.get_weights())
+    assert_all(ours(ids), array(expected), mask_on(expected))
+    assert_steps(ours(ragged), array(expected), mask_on(expected) if mask_zero else exists)
