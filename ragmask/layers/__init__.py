@@ -16,6 +16,7 @@ from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.layer import Layer
 from ragmask.layers.model import Input, MaskWarning, Model, Sequential
 from ragmask.layers.recurrent import LSTM, Bidirectional
+from ragmask.layers.saving import load_model, register
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "TemporalPool",
     "TemporalSoftmax",
     "TemporalSplit",
+    "load_model",
+    "register",
     "relu",
     "set_random_seed",
 ]

@@ -284,7 +284,7 @@ class Concatenate(Layer):
             return with_mask(joined, self.compute_mask(inputs, mask_of(parts)))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        if mask is None:
+        if mask is None or all(one is None for one in mask):
             return None
         if self.axis == 1:
             parts = [with_mask(part, one) for part, one in zip(inputs, mask, strict=True)]

@@ -78,8 +78,12 @@ class Layer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for weight in self._own_weights.values():
-            weight.flags.writeable = False  # which copies and pickles are not
+        for name, weight in self._own_weights.items():
+            own = np.array(weight)  # what pickle gives may never be written to
+            own.flags.writeable = False
+            self._own_weights[name] = own
+            held = [key for key, value in vars(self).items() if value is weight]
+            self.__dict__.update(dict.fromkeys(held, own))
 
     # -- what a layer of your own may define ------------------------------------------------
 

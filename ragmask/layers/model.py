@@ -84,6 +84,7 @@ class Model(Layer):
     def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
         super().__init__(name=name)
         self.inputs, self.outputs = inputs, outputs
+        self.vocabularies: dict[str, Any] = {}  # of inputs that are strings until they are encoded
         self._set_graph()
 
     def _set_graph(self) -> None:
@@ -335,6 +336,7 @@ class Sequential(Model):
     def __init__(self, layers: Sequence[Any] = (), *, name: str | None = None) -> None:
         Layer.__init__(self, name=name)
         self._given_layers: list[Layer] = []
+        self.vocabularies = {}
         self._nodes, self._steps, self._warned = [], [], set()
         self._entry: Any = None
         for layer in layers:
