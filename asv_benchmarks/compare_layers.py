@@ -1,14 +1,19 @@
 """The layers' table of compare.py: models beside Keras compiled by JAX, and beside bare ops."""
 
+import io
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from benchmarks.common import fastest, lstm_weights
-from tables import Row, against, installed
+from benchmarks.common import fastest, lstm_weights, parquet_file
+from rich.console import Console
+from tables import Row, against, installed, show_rate
 
 import ragmask as rm
-from ragmask.layers import LSTM, Embedding, Sequential
+from ragmask.cli.apply import run
+from ragmask.layers import LSTM, Embedding, Input, Sequential
 
 GLOSSES = Path(__file__).parents[1] / "examples" / "data" / "wordnet_glosses.parquet"
 FEATURES, UNITS = 64, 128
@@ -55,10 +60,10 @@ def glosses(rows):
     return len(vocabulary), vocabulary.encode(tokens[:rows].combine_chunks())
 
 
-def model_of(vocabulary):
+def model_of(vocabulary, name="ids"):
     """Built, with weights as the LSTM's other tables have them."""
-    model = Sequential([Embedding(vocabulary, FEATURES, mask_zero=True), LSTM(UNITS)])
-    model(rm.Ragged.from_rows([[1]]))
+    embedding = Embedding(vocabulary, FEATURES, mask_zero=True)
+    model = Sequential([Input((None,), "int32", name=name), embedding, LSTM(UNITS, name="state")])
     weights = lstm_weights(FEATURES, UNITS)
     table = np.random.default_rng(0).standard_normal((vocabulary, FEATURES))
     model.set_weights([table, weights.kernel, weights.recurrent_kernel, weights.bias])
@@ -90,4 +95,37 @@ def compiled_in_keras(keras, model, padded):
     return lambda: run(state, ids).block_until_ready()
 
 
-TABLES = (layers,)
+def apply(rows=200_000):
+    """`ragmask apply` on a Parquet file of log-normal rows of ids (decoding, the model, writing its
+    states) beside the model's ops alone, on batches that are decoded already."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = parquet_file(rows, folder)
+        stream = rm.stream(source, ["tokens"])
+        batches = [batch["tokens"] for batch in stream.batch(rows=1024)]
+        vocabulary = 1 + max(int(batch.values.max()) for batch in batches)
+        model = model_of(vocabulary, "tokens")
+        embedding, lstm = model.layers
+        model.save(Path(folder) / "model")
+
+        def run_apply():
+            console = Console(file=io.StringIO())
+            to = str(Path(folder) / "out.parquet")
+            run(str(Path(folder) / "model"), [source], to, [], [], 1024, console)
+
+        def run_model():
+            for batch in batches:
+                model(batch)
+
+        def run_ops():
+            for batch in batches:
+                vectors = rm.embedding(batch, embedding.embeddings, mask_zero=True)
+                rm.lstm(vectors, lstm.lstm_weights, outputs=False)
+
+        ours, model_alone, ops = fastest(run_apply, run_model, run_ops, rounds=2, seconds=0)
+        show = partial(show_rate, rows)
+        what = f"{rows:,} rows"
+        yield Row(what, ours, "its ops alone, by hand", ops, target=0.9, show=show)
+        yield Row(what, ours, "its model alone, fused", model_alone, show=show)
+
+
+TABLES = (layers, apply)

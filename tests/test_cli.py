@@ -556,3 +556,85 @@ def test_importing_ragmask_brings_neither_typer_nor_rich():
         "import sys, ragmask, ragmask.cli; print({'typer', 'rich', 'numba'} & set(sys.modules))"
     )
     assert said == "set()"
+
+
+# -- apply --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def applied(tmp_path):
+    """A model of words and frames, saved with its vocabulary, and a file for it."""
+    layers = rm.layers
+    words = layers.Input((None,), "int32", name="words")
+    frames = layers.Input((None, 2), name="frames")
+    x = layers.Embedding(6, 4, mask_zero=True)(words)
+    outputs = {
+        "state": layers.LSTM(3)(x),
+        "weights": layers.TemporalSoftmax()(x),
+        "mean": layers.TemporalPool()(layers.Dense(1)(frames)),
+    }
+    model = layers.Model([words, frames], outputs)
+    vocabulary = rm.Vocabulary(["a", "b", "c"])
+    model.save(tmp_path / "model", vocabulary={"words": vocabulary})
+    table = pa.table(
+        {
+            "words": pa.array(WORDS[:4] * 700),
+            "pairs": pa.array([[[1.0, 2.0]], [], [[0.5, 0.5]] * 3, None] * 700, PAIRS),
+            "number": range(2800),
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=600)
+    return tmp_path, model, vocabulary, table
+
+
+PAIRS = pa.list_(pa.list_(pa.float32(), 2))
+
+
+def call_apply(folder, *options):
+    paths = [str(folder / name) for name in ("model", "in.parquet", "out.parquet")]
+    command = ["apply", *paths, "--input", "frames=pairs", "--keep", "number", *options]
+    return CliRunner().invoke(app, command)
+
+
+@pytest.mark.parametrize("rows", [None, 7])
+def test_apply_writes_what_the_model_gives(applied, rows):
+    folder, model, vocabulary, table = applied
+    result = call_apply(folder, *([] if rows is None else ["--rows", str(rows)]))
+    assert result.exit_code == 0, result.output
+    assert "2,800 rows to" in result.output
+    out = pq.read_table(folder / "out.parquet")
+    assert out.schema.names == ["number", "state", "weights", "mean"]
+    assert out["number"].to_pylist() == list(range(2800))
+    ids = vocabulary.encode(table["words"])
+    expected = model([ids, rm.Ragged.from_arrow(table["pairs"])])
+    found = np.array(out["state"].to_pylist(), np.float32)
+    np.testing.assert_array_equal(found, expected["state"])
+    weights = rm.Ragged.from_arrow(out["weights"])
+    np.testing.assert_array_equal(weights.mask, expected["weights"].mask)
+    kept = weights.mask
+    np.testing.assert_array_equal(weights.values[kept], expected["weights"].values[kept])
+    np.testing.assert_allclose(out["mean"].to_pylist(), expected["mean"], 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--input", "frames=nothing"], "there is no column 'nothing', which is the model's input"),
+        (["--input", "images=pairs"], "the model has no input 'images'; it has 'words', 'frames'"),
+        (["--input", "frames"], "--input is INPUT=COLUMN; got 'frames'"),
+        (["--keep", "nothing"], "there is no column 'nothing'; there are words, pairs, number"),
+        (["--keep", "state"], "column 'state' cannot be kept"),
+    ],
+)
+def test_apply_says_what_is_wrong(applied, options, message):
+    folder, *_ = applied
+    result = call_apply(folder, *options)
+    assert isinstance(result.exception, rm.InvalidInputError)
+    assert message in str(result.exception)
+    assert sorted(path.name for path in folder.iterdir()) == ["in.parquet", "model"]
+
+
+def test_apply_needs_a_vocabulary_for_strings(applied):
+    folder, model, *_ = applied
+    model.save(folder / "model")
+    assert isinstance(call_apply(folder).exception, rm.InvalidInputError)

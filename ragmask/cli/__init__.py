@@ -1,4 +1,4 @@
-"""The command line: `ragmask demo` and `ragmask inspect`."""
+"""The command line: `ragmask demo`, `ragmask inspect` and `ragmask apply`."""
 
 import sys
 

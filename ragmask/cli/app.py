@@ -1,4 +1,4 @@
-"""The commands and their options; what they do is in demo.py and inspect.py."""
+"""The commands and their options; what they do is in demo.py, inspect.py and apply.py."""
 
 from pathlib import Path
 from typing import Annotated
@@ -81,3 +81,49 @@ def inspect(
     from ragmask.cli.inspect import run
 
     run(paths, column or None, plot, Console(highlight=False))
+
+
+@app.command()
+def apply(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder that Model.save wrote.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN… OUT.parquet",
+            help="Parquet or Arrow IPC files, folders, quoted globs or URIs; last, what to write.",
+            show_default=False,
+        ),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="INPUT=COLUMN",
+            help="Which column an input of the model reads; by default the one of its name.",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep",
+            "-k",
+            metavar="COLUMN",
+            help="A column to copy through; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 1024,
+) -> None:
+    """Stream a data set through a saved model into a Parquet file, in bounded memory.
+
+    The outputs bear the model's names, and rows keep their order. Columns of strings are encoded
+    by the vocabulary that was saved with the model.
+    """
+    from ragmask.cli.apply import run
+
+    if len(paths) < 2:
+        raise typer.BadParameter("give what to read, and last the file to write", param_hint="OUT")
+    *source, target = paths
+    run(model, source, target, inputs or [], keep or [], rows, Console(highlight=False))

@@ -32,8 +32,15 @@ def _sigmoid(x: Any) -> Any:
 
 def _softmax(x: Any) -> Any:
     """Over the features of a step."""
+    if isinstance(x, Ragged | Padded) and not x.item_shape:
+        raise InvalidInputError(
+            "softmax is over the features of a step, and its steps are numbers; over time it is "
+            "TemporalSoftmax"
+        )
 
     def function(values: Array) -> Array:
+        if values.dtype.kind != "f":
+            values = values.astype(np.float64)
         powers = np.exp(values - values.max(axis=-1, keepdims=True, initial=-np.inf))
         shares: Array = powers / powers.sum(axis=-1, keepdims=True)
         return shares

@@ -171,7 +171,8 @@ class Activation(Layer):
         activations.get(activation)
 
     def call(self, inputs: Any) -> Any:
-        return activations.get(self.activation)(inputs)
+        with self._named():
+            return activations.get(self.activation)(inputs)
 
 
 class Dropout(Layer):

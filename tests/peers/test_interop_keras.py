@@ -51,8 +51,12 @@ def random_weights(model):
     return model
 
 
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
 def assert_close(ours, theirs):
-    np.testing.assert_allclose(ours, keras.ops.convert_to_numpy(theirs), TOLERANCE, TOLERANCE)
+    np.testing.assert_allclose(ours, array(theirs), TOLERANCE, TOLERANCE)
 
 
 def assert_same(model, *batches):
@@ -69,9 +73,7 @@ def assert_same(model, *batches):
         for ours, theirs in zip(flat, keras.tree.flatten(expected), strict=True):
             if isinstance(ours, rm.Ragged):
                 padded = ours.to_padded(padding=padding)
-                assert_close(
-                    padded.values[padded.mask], keras.ops.convert_to_numpy(theirs)[padded.mask]
-                )
+                assert_close(padded.values[padded.mask], array(theirs)[padded.mask])
             else:
                 assert_close(ours, theirs)
     return converted
@@ -113,7 +115,9 @@ def test_every_layer(ids):
     dense = layers.Dense(3, activation="gelu", use_bias=False)(x)
     dropped = layers.Dropout(0.5)(layers.Activation("tanh")(dense))
     wide = layers.Concatenate()([layers.Add()([dense, dropped]), x])
-    both = layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="both")(wide)
+    both = layers.Bidirectional(layers.LSTM(3, return_sequences=True, name="half"), name="both")(
+        wide
+    )
     summed = layers.Bidirectional(layers.LSTM(2, return_sequences=True), "sum")(both)
     long = layers.Concatenate(axis=1)([layers.ReLU()(summed), summed])
     last = layers.LSTM(4, use_bias=False, zero_output_for_mask=True, return_sequences=True)(long)
@@ -121,10 +125,8 @@ def test_every_layer(ids):
     model = keras.Model(entry, [both, shares, layers.Softmax()(layers.Dense(2)(shares))])
     ids = ids[ids.lengths > 0]
     converted = assert_same(model, ids)
-    parts = converted.get_layer("both").layers
-    assert [layer.name for layer in parts] == ["forward_lstm", "backward_lstm"] or [
-        layer.name.partition("_lstm")[0] for layer in parts
-    ] == ["forward", "backward"]
+    halves = [layer.name for layer in converted.get_layer("both").layers]
+    assert halves == ["forward_half", "backward_half"]
 
 
 def test_masking_and_pooling(frames):
@@ -165,9 +167,8 @@ def test_inputs_as_a_dict(ids):
     outputs = layers.Add()([words()(first), words()(second)])
     model = keras.Model({"second": second, "first": first}, layers.LSTM(2)(outputs))
     converted = from_keras(random_weights(model))
-    batch = {"first": ids, "second": ids + np.int32(1)}
+    batch = {"first": ids, "second": ids.with_values(ids.values[::-1])}
     padded = {name: one.to_padded().values for name, one in batch.items()}
-    padded["second"] *= ids.to_padded().mask
     assert_close(converted(batch), model(padded))
 
 
@@ -186,7 +187,7 @@ def test_models_in_models(ids):
     x = words()(inner_entry)
     inner = keras.Model(inner_entry, [x, layers.LSTM(3)(x)], name="inside")
     head = keras.Sequential([keras.Input((3,)), layers.Dense(2, "relu")], name="head")
-    entry = keras.Input((7,), dtype="int64", name="ids")  # of a fixed width in Keras
+    entry = keras.Input((7,), dtype="int32", name="ids")  # of a fixed width in Keras
     vectors, last = inner(entry)
     model = keras.Model(entry, [vectors, layers.Add()([head(last), head(last)])])
     full = ids.to_padded(7)
@@ -234,7 +235,7 @@ def test_masking_keeps_the_mask_it_is_given(ids):
     plain = keras.Model(entry, model.layers[-1](model.layers[1](entry)))
     random_weights(model)
     dense = ids.to_padded().values
-    assert np.abs(np.asarray(model(dense)) - np.asarray(plain(dense))).max() > 0.01  # Keras forgot
+    assert np.abs(array(model(dense)) - array(plain(dense))).max() > 0.01  # Keras forgot it
     assert_close(from_keras(model)(ids), plain(dense))
 
 
@@ -243,11 +244,12 @@ def test_an_lstm_with_an_initial_state_sees_the_mask(ids):
     lstm, embedding = layers.LSTM(3), words()
     model = keras.Model([entry, state], lstm(embedding(entry), initial_state=[state, state]))
     random_weights(model)
-    padded, given = ids.to_padded(), np.ones((5, 3), "float32")
+    ids = ids[:4]  # of a row without steps, Keras gives the state on JAX and 0 on torch
+    padded, given = ids.to_padded(), np.ones((4, 3), "float32")
     mask = padded.values != 0
     expected = lstm(embedding(padded.values), mask=mask, initial_state=[given, given])
-    lost = np.asarray(model([padded.values, given]))
-    assert np.abs(lost - np.asarray(expected)).max() > 0.01
+    lost = model([padded.values, given])
+    assert np.abs(array(lost) - array(expected)).max() > 0.01
     assert_close(from_keras(model)([ids, given]), expected)
 
 
@@ -334,8 +336,8 @@ def functional(function):
             r"layer 'p' \(GlobalMaxPooling1D\) takes masked steps too",
         ),
         (
-            lambda: of_frames(layers.Dense(2, dtype="float64", name="d")),
-            r"layer 'd' \(Dense\) has dtype='float64'; float32 is known",
+            lambda: of_frames(layers.Dense(2, dtype="float16", name="d")),
+            r"layer 'd' \(Dense\) has dtype='float16'; float32 is known",
         ),
         (lambda: functional(lambda x: x + 1.0), r"operation 'add.*' \(Add\) is not a layer"),
         (
@@ -362,8 +364,8 @@ def functional(function):
             r"layer 'c' \(Concatenate\) has axis=2; features and time are known",
         ),
         (
-            lambda: keras.Sequential([keras.Input((2,), dtype="string", name="texts")]),
-            r"",
+            lambda: keras.Model(*[keras.Input((2,), dtype="string", name="texts")] * 2),
+            r"layer 'texts' \(InputLayer\) has dtype='string'",
         ),
         (OwnCall, r"layer 'own_call' \(OwnCall\) has a call\(\) of its own"),
     ],
