@@ -106,11 +106,14 @@ class _Converter:
             raise _unsupported(layer, "is given a mask by hand: mask=")
         if options.pop("training", None):
             raise _unsupported(layer, "is called with training=True")
-        options = {name: value for name, value in options.items() if value is not None and value}
+        options = {name: value for name, value in options.items() if value is not None}
         if set(options) - {"initial_state"}:
             raise _unsupported(layer, f"is called with {', '.join(options)}")
         options = keras.tree.map_structure(symbol_of, options)
         inputs = keras.tree.map_structure(symbol_of, first[1])
+        pool = _largest_in(layer)
+        if pool is not None and any(one.is_masked for one in keras.tree.flatten(inputs)):
+            raise _unsupported(pool, "takes masked steps too, and TemporalPool does not")
         if isinstance(layer, keras.Model):
             inputs = _single(inputs)
         return self._layer(layer, inputs)(inputs, **options)
@@ -211,7 +214,7 @@ def _are_same(one: Any, other: Any) -> bool:
     """Whether two tensors are computed alike: a model that was read from a file computes a mask
     as its layers give it, and once more as it was saved."""
     if one is other or not (isinstance(one, keras.KerasTensor) and type(one) is type(other)):
-        return one is other or (type(one) is type(other) and bool(one == other))
+        return one is other or (type(one) is type(other) and np.array_equal(one, other))
     (first, at, nth), (second, other_at, other_nth) = one._keras_history, other._keras_history
     if nth != other_nth or type(first) is not type(second):
         return False
@@ -336,9 +339,14 @@ def _mean(layer: Any, inputs: Any) -> layers.Layer:
 
 def _largest(layer: Any, inputs: Any) -> layers.Layer:
     _only(layer, data_format="channels_last", keepdims=False)
-    if inputs.is_masked:
-        raise _unsupported(layer, "takes masked steps too, and TemporalPool does not")
     return layers.TemporalPool("max", name=layer.name)
+
+
+def _largest_in(layer: Any) -> Any:
+    """The GlobalMaxPooling1D that a layer is, or that a model holds; None for none."""
+    if isinstance(layer, keras.Model):
+        return next(filter(None, map(_largest_in, layer.layers)), None)
+    return layer if type(layer) is keras.layers.GlobalMaxPooling1D else None
 
 
 def _relu(layer: Any, inputs: Any) -> layers.Layer:

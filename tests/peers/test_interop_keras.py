@@ -198,6 +198,26 @@ def test_models_in_models(ids):
     assert_close(converted(ids)[1], model(full.values)[1])
 
 
+def test_a_mask_goes_into_a_model_inside(ids):
+    entry, vectors = ids_input(), keras.Input((None, 4))
+    inner = keras.Model(vectors, layers.LSTM(3)(layers.Dense(4)(vectors)))
+    assert_same(keras.Model(entry, inner(words()(entry))), ids)
+
+
+def test_maxima_of_masked_rows_are_refused_wherever_they_are():
+    entry = ids_input()
+    pooled = layers.GlobalMaxPooling1D(name="largest")
+    unmasked = pooled(layers.Embedding(10, 4)(entry))
+    model = keras.Model(entry, [unmasked, pooled(words()(entry))])
+    with pytest.raises(rm.UnsupportedTypeError, match=r"layer 'largest' .* takes masked steps too"):
+        from_keras(model)
+    inner_entry = keras.Input((None, 4))
+    inner = keras.Model(inner_entry, pooled(inner_entry))
+    model = keras.Model(entry, inner(words()(entry)))
+    with pytest.raises(rm.UnsupportedTypeError, match=r"layer 'largest' .* takes masked steps too"):
+        from_keras(model)
+
+
 def test_vectors_without_time():
     entry = keras.Input((3,), dtype="int32", name="numbers")
     model = keras.Model(entry, layers.Dense(2)(layers.Activation("relu")(entry)))
