@@ -238,6 +238,17 @@ def test_a_model_that_was_read_from_a_file(ids, tmp_path, with_masking):
     np.testing.assert_array_equal(from_keras(read)(ids), from_keras(model)(ids))
 
 
+@pytest.mark.parametrize("zero_output_for_mask", [False, True])
+@pytest.mark.parametrize("in_both_directions", [False, True])
+def test_outputs_of_masked_steps(ids, zero_output_for_mask, in_both_directions):
+    """Keras's Bidirectional makes them 0, whatever its LSTMs are told."""
+    lstm = layers.LSTM(3, return_sequences=True, zero_output_for_mask=zero_output_for_mask)
+    last = layers.Bidirectional(lstm) if in_both_directions else lstm
+    model = random_weights(keras.Sequential([ids_input(), words(), last]))
+    padded = ids.to_padded().values
+    assert_close(from_keras(model)(padded).values, model(padded))
+
+
 def test_weights_are_copied(ids):
     model = random_weights(keras.Sequential([ids_input(), words(), layers.LSTM(3)]))
     converted = from_keras(model)
@@ -288,6 +299,12 @@ class OwnCall(keras.Model):
 
 def of_frames(*given, dtype="float32"):
     return keras.Sequential([keras.Input((None, 3), dtype=dtype), *given])
+
+
+def masked_by_another(x):
+    one, other = layers.Dense(2)(x), layers.Dense(2)(x)
+    mask = layers.Masking().compute_mask(other)
+    return layers.LSTM(2, name="rows")(layers.Masking()(one), mask=mask)
 
 
 def functional(function):
@@ -374,6 +391,10 @@ def functional(function):
                     layers.Masking(0.0)(x), mask=layers.Masking(1.0).compute_mask(x)
                 )
             ),
+            r"layer 'rows' \(LSTM\) is given a mask by hand",
+        ),
+        (
+            lambda: functional(masked_by_another),
             r"layer 'rows' \(LSTM\) is given a mask by hand",
         ),
         (
