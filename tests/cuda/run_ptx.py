@@ -35,7 +35,7 @@ from seeded import FAULTS, IN_THE_SAMPLE
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("tests/cuda")
 VARIABLE = "RAGMASK_PTX_EXECUTOR"
-SAMPLE = 4  # examples of each property
+SAMPLE = 2  # examples of each property
 USUAL = (9, 0)
 PATIENCE_S = 1800
 GXX_OPTIONS = [

@@ -23,7 +23,7 @@ pytestmark = [
     ),
     pytest.mark.filterwarnings("ignore:Layer .* does not support masking:UserWarning"),
 ]
-few = settings(max_examples=10)
+few = settings(max_examples=4)
 
 
 @st.composite
