@@ -1,12 +1,16 @@
 """Models written to folders and read again; folders made by hand, or by somebody who means ill."""
 
 import json
+import os
+import pickle
+import stat
 from contextlib import suppress
+from copy import deepcopy
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
@@ -29,7 +33,9 @@ from ragmask.layers import (
     TemporalSoftmax,
     TemporalSplit,
     load_model,
+    saving,
 )
+from ragmask.layers.graph import Symbol
 
 IDS = rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927], [], [83, 0, 1, 645, 1253, 927]])
 
@@ -47,6 +53,36 @@ class Scaled(layers.Layer):
 
     def call(self, inputs):
         return inputs * (self.by * self.scale)
+
+
+@layers.register
+class Block(layers.Layer):
+    """Makes layers for itself: one at once, one when it is built."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.units, self.inside = units, [Dense(units)]
+
+    def build(self, input_shape):
+        self.inside.append(Dense(self.units, "tanh"))
+
+    def call(self, inputs):
+        for layer in self.inside:
+            inputs = layer(inputs)
+        return inputs
+
+
+@layers.register
+class Table(layers.Layer):
+    """Arguments that JSON has no words for."""
+
+    def __init__(self, values, sizes, dtype, inner=None, most=float("inf"), **options):
+        super().__init__(**options)
+        self.values, self.sizes, self.dtype = values, sizes, np.dtype(dtype)
+        self.inner, self.most = inner, most
+
+    def call(self, inputs):
+        return (inputs if self.inner is None else self.inner(inputs)) + self.values
 
 
 def sequential():
@@ -69,13 +105,27 @@ def graph():
     return Model({"ids": ids, "kept": kept}, outputs)
 
 
+def sharing():
+    """One layer in a model, in a model inside it, and in one inside that."""
+    ids = Input((None,), "int32")
+    x = Embedding(5000, 4)(ids)
+    shared = Dense(4, "tanh")
+    inner = Sequential([Input((None, 4)), shared, Block(4)])
+    vectors = Input((None, 4))
+    middle = Model(vectors, (shared(inner(vectors)), inner(shared(vectors))))
+    first, second = middle(shared(x))
+    return Model(ids, [Add()([first, second]), TemporalPool()(first), middle(x)[1]])
+
+
 def batch_of(model):
-    """What the model is called on; the first split needs an even width."""
-    return IDS if isinstance(model, Sequential) else {"ids": IDS, "kept": IDS != 8}
+    """What the model is called on."""
+    return IDS if isinstance(model.inputs, Symbol) else {"ids": IDS, "kept": IDS != 8}
 
 
 def arrays_of(outputs):
-    outputs = outputs.values() if isinstance(outputs, dict) else [outputs]
+    if isinstance(outputs, dict):
+        outputs = list(outputs.values())
+    outputs = outputs if isinstance(outputs, list) else [outputs]
     return [one.values if isinstance(one, rm.Ragged) else one for one in outputs]
 
 
@@ -85,7 +135,7 @@ def assert_alike(one, other):
         np.testing.assert_array_equal(found, expected)
 
 
-MODELS = pytest.mark.parametrize("make", [sequential, graph])
+MODELS = pytest.mark.parametrize("make", [sequential, graph, sharing])
 
 
 @MODELS
@@ -100,6 +150,7 @@ def test_a_model_comes_back_bit_for_bit(make, tmp_path):
     again.save(tmp_path / "again")
     read = [(tmp_path / folder / "model.json").read_text() for folder in ("model", "again")]
     assert read[0] == read[1]
+    assert type(model.outputs) is type(again.outputs)
 
 
 def test_a_vocabulary_comes_with_its_input(tmp_path):
@@ -116,15 +167,185 @@ def test_a_vocabulary_comes_with_its_input(tmp_path):
     assert list(load_model(tmp_path / "model").vocabularies) == single.input_names
 
 
+def test_vocabularies_are_checked(tmp_path):
+    for words in ("abc", {"ids": ["a"]}, 3):
+        with pytest.raises(rm.UnsupportedTypeError, match="vocabulary must be a Vocabulary or"):
+            graph().save(tmp_path / "model", vocabulary=words)
+    model = sequential()
+    model.save(tmp_path / "model", vocabulary=rm.Vocabulary(["a"]))
+    for text in ("nonsense", "[" * 100_000, "[]"):
+        (tmp_path / "model" / "vocabulary_0.json").write_text(text)
+        with pytest.raises(rm.InvalidInputError, match=r"vocabulary_0\.json"):
+            load_model(tmp_path / "model")
+
+
+def test_a_loaded_model_keeps_its_vocabularies(tmp_path):
+    sequential().save(tmp_path / "model", vocabulary=rm.Vocabulary(["a"]))
+    load_model(tmp_path / "model").save(tmp_path / "again")
+    (words,) = load_model(tmp_path / "again").vocabularies.values()
+    assert words == rm.Vocabulary(["a"])
+
+
+def test_layers_stay_shared(tmp_path):
+    model = sharing()
+    model.save(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert again.count_params() == model.count_params()
+    assert load_file(tmp_path / "model" / "weights.safetensors").keys() == {
+        name.partition("/")[2] for name, _ in model.named_weights()
+    }
+    again.set_weights([weight + 1 for weight in again.get_weights()])
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    assert_alike(again, model)
+
+
+def test_a_loaded_sequential_takes_more_layers(tmp_path):
+    model = sequential()
+    model.save(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    last = Dense(3)
+    again.add(last)
+    np.testing.assert_array_equal(again(IDS), last(model(IDS)))
+    assert_alike(pickle.loads(pickle.dumps(again)), again)
+
+
+def test_arguments_come_back_as_they_were(tmp_path):
+    values = np.array([np.nan, 1.1, -np.inf], np.float32)
+    inner = Dense(3, kernel_initializer=lambda shape: np.full(shape, 0.5))
+    layer = Table(values, (1, (2, None)), np.dtype("int16"), inner, name="table")
+    ids = Input((None, 3), name="x")
+    model = Model(ids, Add()([layer(ids), layer(ids)]))
+    model.save(tmp_path / "model")
+    again = load_model(tmp_path / "model").get_layer("table")
+    np.testing.assert_array_equal(again.values, values)
+    assert again.values.dtype == np.float32
+    assert (again.sizes, again.dtype, again.most) == ((1, (2, None)), np.int16, float("inf"))
+    np.testing.assert_array_equal(again.inner.kernel, np.full((3, 3), 0.5, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": {1: 2}}, "layer 'table' is given a dict whose keys are no strings"),
+        ({"values": print}, "layer 'table' is given a builtin_function_or_method"),
+        ({"values": np.array(["a"])}, "layer 'table' is given a ndarray"),
+    ],
+)
+def test_arguments_that_cannot_be_written_are_named(options, message, tmp_path):
+    class Quiet(Table):
+        def call(self, inputs):
+            return inputs
+
+    layer = Quiet(**{"values": 1, "sizes": 1, "dtype": "int8", "name": "table", **options})
+    model = Sequential([Input((3,)), layer])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(saving._registered, "Quiet", Quiet)
+        with pytest.raises(rm.UnsupportedTypeError, match=message):
+            model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    class Twins(layers.Layer):
+        def __init__(self, make):
+            super().__init__(name="twins")
+            self.first, self.second = make(), make()
+
+        def call(self, inputs):
+            return self.second(self.first(inputs))
+
+    class Doubled(Model):
+        def call(self, inputs, training=False):
+            return super().call(inputs, training) * 2
+
+    vectors = Input((2,))
+    block = Block(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(saving._registered, "Twins", Twins)
+        cases = [
+            (Doubled(vectors, Dense(2)(vectors)), "class Doubled: only a Model or a Sequential"),
+            (Sequential([vectors, Twins(lambda: Dense(2, name="d"))]), "two weights 'twins/d/ker"),
+            (Sequential([vectors, Twins(lambda: Dense(2))]), "'twins' is given a function"),
+            (Sequential([vectors, block, block.inside[0]]), "can be used in that one alone"),
+        ]
+        for model, message in cases:
+            with pytest.raises(rm.RagmaskError, match=message):
+                model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_a_saved_model_is_replaced(tmp_path):
     model = sequential()
     model.save(tmp_path / "model")
     model.save(tmp_path / "model")
+    model.save(tmp_path / "foreign")
+    (tmp_path / "foreign" / "letter.txt").write_text("dear")
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "letter.txt").write_text("dear")
-    with pytest.raises(rm.InvalidInputError, match="is no saved model: nothing is replaced"):
-        model.save(tmp_path / "other")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "other"]
+    (tmp_path / "other" / "model.json").write_text('{"format": "layers-model"}')
+    (tmp_path / "file").write_text("dear")
+    for name, why in (("foreign", " but letter.txt"), ("other", ""), ("file", "")):
+        with pytest.raises(rm.InvalidInputError, match=f"no saved model{why}: nothing is replaced"):
+            model.save(tmp_path / name)
+    assert (tmp_path / "foreign" / "letter.txt").read_text() == "dear"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "foreign", "model", "other"]
+
+
+def test_a_link_stays_one(tmp_path):
+    model = sequential()
+    model.save(tmp_path / "deep" / "model")
+    (tmp_path / "link").symlink_to("deep/model")
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    model.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert_alike(load_model(tmp_path / "deep" / "model"), model)
+
+
+@pytest.mark.parametrize("fails", ["save_file", "rename", "second rename"])
+def test_a_save_that_fails_leaves_what_was_there(fails, tmp_path, monkeypatch):
+    old, new = sequential(), sequential()
+    old.save(tmp_path / "model")
+    calls, rename = [], type(tmp_path).rename
+
+    def fail(*args):
+        calls.append(args)
+        if fails != "second rename" or len(calls) == 2:
+            raise OSError("the disk is full")
+        return rename(*args)
+
+    if fails == "save_file":
+        monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    else:
+        monkeypatch.setattr(type(tmp_path), "rename", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        new.save(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert_alike(load_model(tmp_path / "model"), old)
+
+
+def test_files_are_as_readable_as_others(tmp_path):
+    mask = os.umask(0o027)
+    try:
+        sequential().save(tmp_path / "model", vocabulary=rm.Vocabulary(["a"]))
+    finally:
+        os.umask(mask)
+    found = [tmp_path / "model", *sorted((tmp_path / "model").iterdir())]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in found] == [0o750, 0o640, 0o640, 0o640]
+
+
+def test_saving_and_loading_draw_no_numbers(tmp_path):
+    model = graph()
+
+    def drawn():
+        layer = Dense(2)
+        layer(np.ones((1, 3)))
+        return layer.kernel
+
+    layers.set_random_seed(1)
+    expected = drawn()
+    layers.set_random_seed(1)
+    model.save(tmp_path / "model")
+    load_model(tmp_path / "model")
+    np.testing.assert_array_equal(drawn(), expected)
 
 
 def test_a_model_that_is_not_built_cannot_be_saved(tmp_path):
@@ -153,6 +374,12 @@ def test_a_name_is_registered_once():
         class Dense(layers.Layer):
             pass
 
+    with pytest.raises(rm.InvalidInputError, match="registered as 'Model' already"):
+
+        @layers.register
+        class Model(layers.Layer):
+            pass
+
     with pytest.raises(rm.UnsupportedTypeError, match="takes a class of layers"):
         layers.register(print)
 
@@ -178,6 +405,10 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         (lambda w: w.pop(f"{lstm}/bias"), f"layer '{lstm}' lacks its weight 'bias'"),
         (lambda w: w.update({f"{lstm}/more": np.zeros(2)}), f"layer '{lstm}' .* no weight 'more'"),
         (lambda w: w.update({f"{lstm}/bias": np.zeros(3)}), r"'bias' has shape \(16,\); .*\(3,\)"),
+        (
+            lambda w: w.update({f"{lstm}/bias": np.zeros(16)}),
+            "'bias' has dtype float32; .* float64",
+        ),
     ]
     for edit, message in cases:
         model.save(tmp_path / "model")
@@ -189,23 +420,67 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         load_model(tmp_path / "model")
 
 
+# layers: the Input, the Embedding, the LSTM, and the model
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda told: told.update(format=99), "of format 99; this version of ragmask reads 1"),
-        (lambda told: told["nodes"][1].update(layer="x"), "calls a layer 'x', which is not there"),
-        (lambda told: told["nodes"][1].update(inputs={"symbol": [2, 0]}), "graph has no cycles"),
-        (lambda told: told["nodes"][1].update(inputs={"symbol": [-1, 0]}), "not there before it"),
-        (lambda told: told["nodes"][1].update(inputs=3), "nothing that comes from an input"),
-        (lambda told: told.pop("nodes"), "describes no model"),
-        (lambda told: told["layers"][2]["config"]["dict"].update(units="8"), "units"),
-        (lambda told: told["layers"][2]["config"]["dict"].update(what=8), "layer 'lstm"),
-        (lambda told: told.update({"class": "Popen"}), "'Popen' is no class of models"),
+        (lambda told: told.update(format="ragmask model 2"), "'ragmask model 2'; this version of"),
+        (lambda told: told.pop("layers"), "the description has no 'layers'"),
+        (lambda told: told["layers"].pop(), "the last of its layers is no model"),
+        (lambda told: told["layers"][3].update(chain=[1, 9]), "'guide': it needs layer 9, which"),
+        (lambda told: told["layers"][3].update(chain=[1, 3]), "'guide': it needs layer 3, .*cycle"),
+        (lambda told: told["layers"][3].update(chain=[1, -1]), "'guide': it needs layer -1"),
+        (lambda told: told["layers"][3].update(chain=[1, "2"]), "'guide': it needs layer '2'"),
+        (lambda told: told["layers"][3].update(chain=[1, 0]), "'guide': .*an Input comes first"),
+        (lambda told: told["layers"][3].update(input=1), "'guide': a Sequential has an input"),
+        (lambda told: told["layers"][3].update({"class": "Popen"}), "'guide' is of class 'Popen'"),
+        (lambda told: told["layers"][2]["config"].update(units="8"), "'state': units must be an"),
+        (lambda told: told["layers"][2]["config"].update(units=None), "'state': units must be an"),
+        (lambda told: told["layers"][2]["config"].update(what=8), "'state': TypeError: .*'what'"),
+        (lambda told: told["layers"][2].pop("config"), "'state': it has no 'config'"),
+        (
+            lambda told: told["layers"][2].update(config=[]),
+            "'state': it must have an object as 'config'",
+        ),
+        (lambda told: told["layers"][2].update(name="a/b"), "a word without slashes; got 'a/b'"),
+        (
+            lambda told: told["layers"][2].update(name=7),
+            "layer 2 must have a string as 'name'; got 7",
+        ),
+        (lambda told: told["layers"][2].update(holds=["a"]), "'state': it holds 0 layers; .* 1"),
+        (lambda told: told["layers"][1]["config"].update(output_dim={"os": 1}), "'words': 'os' is"),
+        (lambda told: told["layers"][1]["config"].update(mask_zero={}), r"'words': \{\} is no"),
     ],
 )
 def test_a_description_that_is_none_is_an_error(edit, message, tmp_path):
-    sequential().save(tmp_path / "model")
+    named = [Embedding(5000, 8, name="words"), LSTM(4, name="state")]
+    Sequential([Input((None,), "int32"), *named], name="guide").save(tmp_path / "model")
     change(tmp_path, edit)
+    with pytest.raises(rm.RagmaskError, match=message):
+        load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda node: node.update(layer="x"), "a node must have a number as 'layer'; got 'x'"),
+        (lambda node: node.update(inputs={"symbol": [2, 0]}), "'dense': .* a graph has no cycles"),
+        (lambda node: node.update(inputs={"symbol": [1, 0]}), "'dense': .* not there before it"),
+        (lambda node: node.update(inputs={"symbol": [-1, 0]}), "'dense': .* not there before it"),
+        (lambda node: node.update(inputs={"symbol": [0, 1]}), "'dense': .* output 1 of node 0"),
+        (lambda node: node.update(inputs={"symbol": "ab"}), "'dense': TypeError"),
+        (lambda node: node.update(inputs={"symbol": [0]}), "'dense': not enough values"),
+        (lambda node: node.update(inputs=3), "'dense': it is called on nothing that comes from"),
+        (lambda node: node.update(inputs={"tuple": 3}), "'dense': TypeError"),
+        (lambda node: node.update(options={"dict": {"mask": 3}}), "'dense': TypeError"),
+        (lambda node: node.update(options=[1]), "'dense': TypeError"),
+        (lambda node: node.clear(), "a node has no 'layer'"),
+    ],
+)
+def test_a_graph_that_is_none_is_an_error(edit, message, tmp_path):
+    vectors = Input((3,))
+    Model(vectors, Dense(2, name="dense")(vectors), name="model").save(tmp_path / "model")
+    change(tmp_path, lambda told: edit(told["layers"][2]["nodes"][1]))
     with pytest.raises(rm.RagmaskError, match=message):
         load_model(tmp_path / "model")
 
@@ -220,7 +495,91 @@ def test_what_is_no_model_at_all_is_an_error(tmp_path):
             load_model(tmp_path / "model")
 
 
-ODD = st.sampled_from([None, -1, 0, 3, 2**70, 1.5, "x", "", [], {}, [[]], {"symbol": [0, 0]}, True])
+# -- descriptions that ask for too much: read in the time and memory of small models -----------
+
+
+def write_model(folder, description, weights=None):
+    (folder / "model").mkdir(exist_ok=True)
+    save_file(weights or {}, folder / "model" / "weights.safetensors")
+    told = {"format": saving.FORMAT, "layers": description}
+    (folder / "model" / "model.json").write_text(json.dumps(told))
+
+
+def layer(cls, name, **config):
+    return {"class": cls, "name": name, "config": config}
+
+
+def chained(entry, *between):
+    """A Sequential of layers, the first of which is an Input."""
+    told = [layer("InputLayer", "entry", **entry), *between]
+    numbers = list(range(1, len(told)))
+    return [*told, {"class": "Sequential", "name": "model", "input": 0, "chain": numbers}]
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        chained(
+            {"shape": [None], "dtype": "int32"},
+            layer("Embedding", "e", input_dim=10**9, output_dim=99),
+        ),
+        chained({"shape": [None, 3]}, layer("Dense", "d", units=10**10)),
+        chained({"shape": [None, 0]}, layer("Dense", "d", units=10**10, use_bias=False)),
+        chained({"shape": [None, 3]}, layer("LSTM", "l", units=10**5)),
+        chained({"shape": [None, 2**40]}, layer("Masking", "m")),
+        chained({"shape": [2**16, 2**16]}, layer("Activation", "a", activation="relu")),
+        chained({"shape": [None, 3]}, layer("TemporalSplit", "s", sections=10**11)),
+        chained({"shape": [None, 3]}, layer("TemporalSplit", "s", sections=2**70)),
+    ],
+    ids=["embedding", "dense", "dense of nothing", "lstm", "input", "image", "split", "more"],
+)
+def test_sizes_that_no_file_holds_are_refused(description, tmp_path):
+    write_model(tmp_path, description)
+    with pytest.raises(rm.InvalidInputError):
+        load_model(tmp_path / "model")
+
+
+def node(number, *symbols):
+    return {"layer": number, "inputs": [{"symbol": [one, 0]} for one in symbols]}
+
+
+def test_features_that_double_and_double_are_refused(tmp_path):
+    nodes = [{"layer": 0}, *(node(1, number, number) for number in range(60))]
+    ends = {"inputs": {"symbol": [0, 0]}, "outputs": {"symbol": [60, 0]}}
+    model = {"class": "Model", "name": "model", "nodes": nodes, **ends}
+    write_model(
+        tmp_path, [layer("InputLayer", "x", shape=[None, 8]), layer("Concatenate", "c"), model]
+    )
+    with pytest.raises(rm.InvalidInputError, match="'c': steps of so many numbers"):
+        load_model(tmp_path / "model")
+
+
+def test_models_in_models_that_double_and_double_are_refused(tmp_path):
+    told = [layer("InputLayer", "x", shape=[3]), layer("Activation", "a0", activation="tanh")]
+    for depth in range(1, 61):
+        told.append(
+            {"class": "Sequential", "name": f"a{depth}", "input": 0, "chain": [depth, depth]}
+        )
+    write_model(tmp_path, told)
+    with pytest.raises(rm.InvalidInputError, match="would never end"):
+        load_model(tmp_path / "model")
+
+
+def test_models_nested_too_deep_are_refused(tmp_path):
+    told = [layer("InputLayer", "x", shape=[3]), layer("Activation", "a0", activation="tanh")]
+    for depth in range(1, 5000):
+        told.append({"class": "Sequential", "name": f"a{depth}", "input": 0, "chain": [depth]})
+    write_model(tmp_path, told)
+    with pytest.raises(rm.InvalidInputError):
+        load_model(tmp_path / "model")
+
+
+ODD = st.one_of(
+    st.sampled_from([None, -1, 0, 1, 3, 2**70, 10**12, 1.5, float("nan"), "x", "", [], {}, [[]]]),
+    st.sampled_from([True, {"symbol": [0, 0]}, {"layer": 0}, {"layer": 3}, {"float": "x"}]),
+    st.sampled_from([{"tuple": [1]}, {"dict": {"a": 1}}, {"array": ["float32", [1], [2]]}]),
+    st.sampled_from([{"array": ["O", [1], [2]]}, {"array": ["int8", [9], []]}, "relu", "Model"]),
+)
 
 
 def places_in(value, path=()):
@@ -232,26 +591,34 @@ def places_in(value, path=()):
             yield from places_in(one, (*path, key))
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+@pytest.fixture(scope="module", params=[graph, sharing])
+def saved(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
-    graph().save(folder / "model")
+    request.param().save(folder / "model")
     return folder, json.loads((folder / "model" / "model.json").read_text())
 
 
-@settings(max_examples=150)
 @given(data=st.data())
 def test_a_description_changed_anywhere_is_read_or_refused(saved, data):
     folder, told = saved
-    told = json.loads(json.dumps(told))
-    *way, last = data.draw(st.sampled_from(list(places_in(told))))
-    here = told
-    for key in way:
-        here = here[key]
-    if data.draw(st.booleans()) and isinstance(here, dict):
-        del here[last]
-    else:
-        here[last] = data.draw(ODD)
+    told = deepcopy(told)
+    for _ in range(data.draw(st.integers(1, 3))):
+        places = list(places_in(told))
+        if not places:  # all of it was deleted
+            break
+        *way, last = data.draw(st.sampled_from(places))
+        here = told
+        for key in way:
+            here = here[key]
+        if data.draw(st.booleans()):
+            del here[last]
+        else:
+            *other, end = data.draw(st.sampled_from(places))
+            source = told
+            for key in other:
+                source = source[key]
+            moved = source[end]
+            here[last] = deepcopy(data.draw(st.one_of(ODD, st.just(moved))))  # may be changed too
     (folder / "model" / "model.json").write_text(json.dumps(told))
     with suppress(rm.RagmaskError):
         load_model(folder / "model")

@@ -1,7 +1,7 @@
 """`ragmask apply`: a data set through a saved model, batch by batch, into a Parquet file."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from ragmask.cli.progress import progress_bar
-from ragmask.errors import InvalidInputError
+from ragmask.errors import InvalidInputError, RagmaskError
+from ragmask.layers.graph import symbols_in
 from ragmask.layers.model import Model
 from ragmask.layers.saving import load_model
-from ragmask.streaming.ahead import run_ahead
+from ragmask.ragged import Ragged
 from ragmask.streaming.batch import Batch
 from ragmask.streaming.sink import write_parquet
 from ragmask.streaming.stream import stream
@@ -30,49 +31,63 @@ def run(
 ) -> None:
     """Read, compute, write; rows stay in the files' order."""
     model = load_model(model_path)
-    columns = columns_of(model, inputs)
     keep = list(dict.fromkeys(keep))
-    clash = [name for name in keep if name in model.output_names]
-    if clash:
-        raise InvalidInputError(
-            f"column {clash[0]!r} cannot be kept: an output of the model bears that name"
-        )
-    wanted = list(dict.fromkeys([*(name.partition(".")[0] for name in columns.values()), *keep]))
-    there = stream(list(source)).schema.names
+    _check_names(model, keep)
+    data = stream(list(source))
+    _check_target(data._source.paths, target)
+    there = data.schema.names
+    columns = columns_of(model, inputs)
+    wanted = list(dict.fromkeys([*(_top(name, there) for name in columns.values()), *keep]))
     for name in wanted:
         if name not in there:
-            needs = [entry for entry, column in columns.items() if column == name]
+            needs = [entry for entry, column in columns.items() if _top(column, there) == name]
             why = f", which is the model's input {needs[0]!r}" if needs else ""
+            hint = ": say which with --input INPUT=COLUMN" if needs else ""
             raise InvalidInputError(
-                f"there is no column {name!r}{why}; there are {', '.join(there)}: "
-                "say which with --input INPUT=COLUMN"
+                f"there is no column {name!r}{why}; there are {', '.join(there)}{hint}"
             )
     batches = stream(list(source), wanted).batch(rows=rows)
     with progress_bar() as progress:
         task = progress.add_task("rows", total=batches.num_rows)
-        tables = applied(batches, table_of(model, columns, keep))
+        compute = table_of(model, columns, keep)
 
-        def counted() -> Iterator[Any]:
-            for table in tables:
-                progress.advance(task, len(table))
-                yield table
+        # The stream decodes ahead, and the model's loops take all cores: on two of them, computing
+        # on a thread beside the one that writes took 1.1 times as long.
+        def tables() -> Iterator[Any]:
+            for batch in batches:
+                yield compute(batch)
+                progress.advance(task, batch.num_rows)
 
-        written = write_parquet(counted(), target)
-    size = os.path.getsize(target)  # noqa: PTH202
+        written = write_parquet(tables(), target)
+    size = Path(target).stat().st_size
     names = ", ".join([*keep, *model.output_names])
     console.print(f"{written:,} rows to {escape(target)}: {escape(names)} ({size / 1e6:,.1f} MB)")
 
 
-def applied(batches: Any, compute: Callable[[Batch], Any]) -> Iterator[Any]:
-    """Tables, computed on another thread while those before them are written."""
-    computing = run_ahead(lambda part: [compute(batch) for batch in part], _one_by_one(batches), 1)
-    for tables in computing:
-        yield from tables
+def _check_names(model: Model, keep: Sequence[str]) -> None:
+    """Raise where two columns of the output would bear one name."""
+    names = model.output_names
+    for name in keep:
+        if name in names:
+            raise InvalidInputError(
+                f"column {name!r} cannot be kept: an output of the model bears that name"
+            )
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidInputError(f"{names.count(name)} outputs of the model are named {name!r}")
 
 
-def _one_by_one(batches: Any) -> Iterator[list[Batch]]:
-    for batch in batches:
-        yield [batch]
+def _check_target(paths: Sequence[str], target: str) -> None:
+    """Raise where the output would take the place of what is read."""
+    there = Path(target).exists()
+    for path in map(Path, paths):
+        if there and path.exists() and path.samefile(target):
+            raise InvalidInputError(f"{target} is what is read: write to another file")
+
+
+def _top(name: str, there: Sequence[str]) -> str:
+    """The column of the file that holds a column or a field of its structs."""
+    return name if name in there else name.partition(".")[0]
 
 
 def columns_of(model: Model, given: Sequence[str]) -> dict[str, str]:
@@ -95,9 +110,14 @@ def table_of(
     model: Model, columns: Mapping[str, str], keep: Sequence[str]
 ) -> Callable[[Batch], Any]:
     """A function from a batch to the table that is written of it."""
+    entries = [symbol.shape for symbol in symbols_in(model.inputs)]
+    shapes = dict(zip(model._entry_names(), entries, strict=True))
 
     def compute(batch: Batch) -> Any:
-        inputs = {name: _encoded(model, name, batch[column]) for name, column in columns.items()}
+        inputs = {
+            name: _input(model, name, shapes[name], batch, column)
+            for name, column in columns.items()
+        }
         outputs = model(inputs)
         if isinstance(outputs, dict):
             outputs = list(outputs.values())
@@ -107,19 +127,55 @@ def table_of(
         named = dict(zip(model.output_names, map(_column, outputs), strict=True))
         return Batch({**made, **named}).to_arrow()
 
-    return compute
+    def compute_or_say_where(batch: Batch) -> Any:
+        try:
+            return compute(batch)
+        except RagmaskError as error:
+            rows = batch.row_ids
+            if rows is None or not rows.size:
+                raise
+            where = f"rows {rows[0]:,}–{rows[-1]:,} of the data set"
+            raise type(error)(f"{where}: {error}") from error
+
+    return compute_or_say_where
 
 
-def _encoded(model: Model, name: str, column: Any) -> Any:
-    """A column of strings as the ids of the input's vocabulary."""
-    if not isinstance(column, pa.Array | pa.ChunkedArray):
-        return column
-    if name not in model.vocabularies:
+def _input(model: Model, name: str, shape: tuple[Any, ...], batch: Batch, column: str) -> Any:
+    """A column as the model takes it: strings as ids, lists as vectors where time is none."""
+    try:
+        given = batch[column]
+    except KeyError as error:
+        raise InvalidInputError(f"input {name!r}: {error.args[0]}") from error
+    if isinstance(given, dict):
+        fields = ", ".join(f"{column}.{field}" for field in given)
         raise InvalidInputError(
-            f"input {name!r} is a column of {column.type}, and the model was saved without a "
-            "vocabulary for it: model.save(path, vocabulary=…)"
+            f"input {name!r}: column {column!r} has fields; say which: {fields}"
         )
-    return model.vocabularies[name].encode(column)
+    if isinstance(given, pa.Array | pa.ChunkedArray):
+        if name not in model.vocabularies:
+            raise InvalidInputError(
+                f"input {name!r}: column {column!r} is of {given.type}; a model takes numbers, "
+                "lists of them, and strings where it was saved with a vocabulary: "
+                "model.save(path, vocabulary=…)"
+            )
+        given = model.vocabularies[name].encode(given)
+    if isinstance(given, np.ma.MaskedArray):
+        raise InvalidInputError(f"input {name!r}: column {column!r} has nulls")
+    wanted = shape[1:]
+    return given if wanted[:1] in ((), (None,)) else _vectors(given, wanted, name, column)
+
+
+def _vectors(given: Any, wanted: tuple[int, ...], name: str, column: str) -> Any:
+    """Lists of one size as an array (rows, features)."""
+    if not isinstance(given, Ragged):
+        return given
+    fits = given.item_shape == wanted[1:] and bool(np.all(given.lengths == wanted[0]))
+    if not fits or given.mask is not None:
+        shape = ", ".join(map(str, wanted))
+        raise InvalidInputError(
+            f"input {name!r}: column {column!r} has rows that are not {shape} numbers"
+        )
+    return given.compact().values.reshape(-1, *wanted)
 
 
 def _column(output: Any) -> Any:
