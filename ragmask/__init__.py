@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         temporal_split,
     )
     from ragmask.padded import Padded
-    from ragmask.padding import pad_sequences
     from ragmask.ragged import Ragged
+    from ragmask.sequences import pad_sequences
     from ragmask.streaming.batch import Batch
     from ragmask.streaming.stream import Stream, stream
     from ragmask.threads import get_num_threads, set_num_threads
@@ -61,7 +61,7 @@ _HOME = {
     "temporal_pool": "ragmask.ops.pool",
     "temporal_softmax": "ragmask.ops.softmax",
     "temporal_split": "ragmask.ops.split",
-    "pad_sequences": "ragmask.padding",
+    "pad_sequences": "ragmask.sequences",
     "Padded": "ragmask.padded",
     "Ragged": "ragmask.ragged",
     "Batch": "ragmask.streaming.batch",

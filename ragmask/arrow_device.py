@@ -11,7 +11,7 @@ from ragmask.capsules import ArrowRows, HostMemoryError, Memory, read_arrow_devi
 from ragmask.capsules import Nulls as Bits
 from ragmask.device_array import device_array, launch
 from ragmask.errors import InvalidInputError
-from ragmask.layout import check_offsets, check_rows
+from ragmask.layout import check_rows, rows_between
 
 
 def read_rows_on_device(source: Any, nulls: Nulls) -> tuple[Rows, device_rows.Facts] | None:
@@ -53,16 +53,15 @@ def _place(lists: ArrowRows, like: Any) -> tuple[Any, Any]:
     if lists.list_size is not None:
         return (
             device_rows.progression(0, lists.list_size, lists.rows, like),
-            device_rows.progression(lists.list_size, 0, lists.rows, like),
+            device_rows.filled(lists.list_size, (lists.rows,), np.int64, like),
         )
     if lists.starts is not None:
         return _int64(lists.starts), _int64(lists.sizes)
     if lists.rows == 0:  # Arrow may leave the offsets out
         nothing = like.empty((0,), np.int64)
         return nothing, nothing
-    offsets = _int64(lists.offsets)
-    check_offsets(len(like), offsets)
-    return offsets[:-1], device_rows.differences(offsets)
+    starts, lengths, _ = rows_between(len(like), _int64(lists.offsets))
+    return starts, lengths
 
 
 def _int64(indices: Memory | None) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from ragmask.capsules import Memory, device_of, read_dlpack
 from ragmask.errors import (
     DeviceError,
     InvalidInputError,
@@ -251,8 +252,6 @@ def is_on_device(array: Any) -> bool:
 
 
 def _device_of(array: Any) -> int | None:
-    from ragmask.capsules import device_of
-
     try:
         if hasattr(array, "__cuda_array_interface__"):
             return 0
@@ -275,8 +274,6 @@ def device_array(array: Any, what: str, spaced: bool = False) -> DeviceArray:
     except Exception as error:
         raise UnsupportedTypeError(f"{what} cannot be read on its device: {error}") from error
     if interface is None:
-        from ragmask.capsules import read_dlpack
-
         array = read_dlpack(array, what, stream=1)
         interface = array.__cuda_array_interface__
     if interface.get("mask") is not None:
@@ -328,7 +325,6 @@ def _number_of_device(array: Any, library: str, pointer: int) -> int:
         return int(array.device.index)
     if library == "cupy":
         return int(array.device.id)
-    from ragmask.capsules import Memory
     from ragmask.kernels.cuda import memory
 
     if isinstance(array, Memory):

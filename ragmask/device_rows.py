@@ -117,7 +117,7 @@ def contiguous(array: Any) -> Any:
     n_words = (array.spacing * (len(array) - 1) + row) // word.itemsize
     source = DeviceArray(array.pointer, (n_words,), word, array.owner, array.library, array.device)
     starts = progression(0, array.spacing // word.itemsize, len(array), array)
-    lengths = progression(row // word.itemsize, 0, len(array), array)
+    lengths = filled(row // word.itemsize, (len(array),), np.int64, array)
     out_starts = progression(0, row // word.itemsize, len(array), array)
     launch(
         "compact", len(array), source, starts, lengths, 1, out_starts, out.reshape(-1).view(word)

@@ -52,10 +52,17 @@ def _outside(n: int, row: int, start: int, length: int) -> InvalidInputError:
     return InvalidInputError(f"row {row} does not lie inside the values: {fault}")
 
 
-def check_offsets(n: int, offsets: Ints) -> device_rows.Facts | None:
-    """Raise, naming the first bad row, unless `offsets` rise from 0 or more to `n` or less."""
+def rows_between(n: int, offsets: Ints) -> tuple[Ints, Ints, device_rows.Facts | None]:
+    """(starts, lengths, what a device told) of the rows between offsets, once these are checked."""
     if isinstance(offsets, DeviceArray) and offsets.size:
-        return check_rows(n, offsets[:-1], device_rows.differences(offsets))
+        starts, lengths = offsets[:-1], device_rows.differences(offsets)
+        return starts, lengths, check_rows(n, starts, lengths)
+    check_offsets(n, offsets)
+    return offsets[:-1], read_only(np.diff(offsets)), None
+
+
+def check_offsets(n: int, offsets: Ints) -> None:
+    """Raise, naming the first bad row, unless `offsets` rise from 0 or more to `n` or less."""
     if offsets.size == 0:
         raise InvalidInputError("offsets need one more entry than there are rows; got none at all")
     if offsets[0] < 0:
@@ -72,13 +79,6 @@ def check_offsets(n: int, offsets: Ints) -> device_rows.Facts | None:
             f"offsets run past the values in row {max(row, 0)}: "
             f"they end at {offsets[-1]}, and there are {n} steps"
         )
-    return None
-
-
-def lengths_of(offsets: Ints) -> Ints:
-    if isinstance(offsets, DeviceArray):
-        return device_rows.differences(offsets)
-    return read_only(np.diff(offsets))
 
 
 def check_side(name: str, side: str) -> None:

@@ -26,12 +26,11 @@ from ragmask.errors import DeviceError, InvalidInputError, RowIndexError, Unsupp
 from ragmask.layout import (
     Side,
     check_count,
-    check_offsets,
     check_rows,
     check_side,
     is_end_to_end,
-    lengths_of,
     offsets_of,
+    rows_between,
     same_lengths,
     total_steps,
     truncate,
@@ -141,8 +140,8 @@ class Ragged(NDArrayOperatorsMixin):
         values, offsets = values_array(values), index_array(offsets, "offsets")
         mask = None if mask is None else mask_array(mask, values.shape[:1])
         same_device(values=values, offsets=offsets, mask=mask)
-        facts = check_offsets(len(values), offsets)
-        return cls._trusted(values, offsets[:-1], lengths_of(offsets), mask)._remember(facts)
+        starts, lengths, facts = rows_between(len(values), offsets)
+        return cls._trusted(values, starts, lengths, mask)._remember(facts)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Any], dtype: npt.DTypeLike | None = None) -> "Ragged":

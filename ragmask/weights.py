@@ -30,7 +30,7 @@ class LSTMWeights:
     for shapes that disagree.
     """
 
-    __slots__ = ("_arrays", "_on_device", "_packed")
+    __slots__ = ("_arrays", "_home", "_on_device", "_packed")
 
     def __init__(self, kernel: Any, recurrent_kernel: Any, bias: Any) -> None:
         given = {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias}
@@ -63,6 +63,7 @@ class LSTMWeights:
             name: read_only(np.array(array, widest, order="C")) for name, array in arrays.items()
         }
         self._packed: dict[np.dtype[Any], tuple[Array, Array]] = {}
+        self._home: tuple[Library, int] | None = None
         self._on_device: dict[np.dtype[Any], list[Any]] = {}
 
     @property
@@ -136,12 +137,12 @@ class LSTMWeights:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file of the three arrays (extra `models`)."""
-        _safetensors().save_file(self._arrays, os.fspath(path))
+        safetensors().save_file(self._arrays, os.fspath(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LSTMWeights":
         """Read what `save` wrote. The file holds numbers alone: reading it runs no code."""
-        arrays = _safetensors().load_file(os.fspath(path))
+        arrays = safetensors().load_file(os.fspath(path))
         if set(arrays) != set(_NAMES):
             raise InvalidInputError(
                 f"{os.fspath(path)} must hold {', '.join(_NAMES)}; it has {', '.join(arrays)}"
@@ -196,22 +197,22 @@ class LSTMWeights:
         library says who allocates, as for `Ragged.to_device`.
         """
         moved = LSTMWeights(self.kernel, self.recurrent_kernel, self.bias)
-        for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-            packed = self.packed_for_cuda(dtype)
-            moved._on_device[dtype] = move_to_device(library, device, *packed)
+        moved._home = library, device
+        moved.on_device(self.kernel.dtype)
         return moved
 
     @property
     def device(self) -> str:
         """Where batches must live that these weights are for: "cpu", or "cuda:0"."""
-        for kernel, *_ in self._on_device.values():
-            place: str = kernel.place
-            return place
-        return "cpu"
+        return "cpu" if self._home is None else f"cuda:{self._home[1]}"
 
     def on_device(self, dtype: npt.DTypeLike) -> list[Any]:
-        """Kernel, recurrent kernel and bias there, as `packed_for_cuda` makes them."""
-        return self._on_device[np.dtype(dtype)]
+        """What `packed_for_cuda` makes, there; once for each dtype."""
+        assert self._home is not None
+        dtype = np.dtype(dtype)
+        if dtype not in self._on_device:
+            self._on_device[dtype] = move_to_device(*self._home, *self.packed_for_cuda(dtype))
+        return self._on_device[dtype]
 
     def __reduce__(self) -> Any:
         return LSTMWeights, (self.kernel, self.recurrent_kernel, self.bias)
@@ -236,7 +237,8 @@ def _panels(matrices: list[Array], dtype: np.dtype[Any]) -> Array:
     return gates.reshape(depth, 4, blocks, lanes).transpose(2, 1, 0, 3)
 
 
-def _safetensors() -> Any:
+def safetensors() -> Any:
+    """The module that reads and writes files of arrays."""
     try:
         return import_module("safetensors.numpy")
     except ImportError as error:

@@ -3,6 +3,11 @@
 On its own numbers, with the masks it prints, and with the same rows as a Ragged beside its arrays.
 """
 
+import runpy
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -18,18 +23,17 @@ MASK = [
 ]
 
 
-class MyLayer(layers.Layer):
-    """Passes the Embedding's mask to the LSTM by hand."""
+EXAMPLE = Path(__file__).parents[1] / "examples" / "06_masking_guide.py"
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.embedding = layers.Embedding(input_dim=5000, output_dim=16, mask_zero=True)
-        self.lstm = layers.LSTM(32)
 
-    def call(self, inputs):
-        x = self.embedding(inputs)
-        mask = self.embedding.compute_mask(inputs)
-        return self.lstm(x, mask=mask)
+@cache
+def example():
+    """The names that the example leaves, once it has run."""
+    return SimpleNamespace(**runpy.run_path(str(EXAMPLE)))
+
+
+def my_layer():
+    return example().MyLayer()
 
 
 class TemporalSplit(layers.Layer):
@@ -46,36 +50,6 @@ class TemporalSplit(layers.Layer):
         if isinstance(mask, rm.Ragged):
             return rm.temporal_split(mask, 2)
         return np.split(mask, 2, axis=1)
-
-
-class CustomEmbedding(layers.Layer):
-    def __init__(self, input_dim, output_dim, mask_zero=False, **kwargs):
-        super().__init__(**kwargs)
-        self.input_dim = input_dim
-        self.output_dim = output_dim
-        self.mask_zero = mask_zero
-
-    def build(self, input_shape):
-        self.embeddings = self.add_weight(
-            shape=(self.input_dim, self.output_dim), initializer="random_normal", dtype="float32"
-        )
-
-    def call(self, inputs):
-        return rm.embedding(inputs, self.embeddings)
-
-    def compute_mask(self, inputs, mask=None):
-        if not self.mask_zero:
-            return None
-        return inputs != 0
-
-
-class MyActivation(layers.Layer):
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-
-    def call(self, inputs):
-        return layers.relu(inputs)
 
 
 class TemporalSoftmax(layers.Layer):
@@ -172,12 +146,12 @@ def functional():
 def functional_with_activation():
     inputs = layers.Input(shape=(None,), dtype="int32")
     x = layers.Embedding(input_dim=5000, output_dim=16, mask_zero=True)(inputs)
-    x = MyActivation()(x)
+    x = example().MyActivation()(x)
     assert x.is_masked
     return layers.Model(inputs, layers.LSTM(32)(x))
 
 
-@pytest.mark.parametrize("make", [sequential, functional, functional_with_activation, MyLayer])
+@pytest.mark.parametrize("make", [sequential, functional, functional_with_activation, my_layer])
 def test_the_lstm_gets_the_mask(make, ragged, padded):
     model = make()
     output = model(padded)
@@ -200,7 +174,7 @@ def test_the_lstm_gets_the_mask(make, ragged, padded):
 
 
 def test_a_mask_by_hand_in_a_layer_of_layers():
-    layer = MyLayer()
+    layer = my_layer()
     x = (np.random.default_rng(0).random((32, 10)) * 5).astype("int32")
     assert (x == 0).any()
     output = layer(x)
@@ -208,7 +182,7 @@ def test_a_mask_by_hand_in_a_layer_of_layers():
     assert output.tobytes() == layer(rm.Ragged.from_padded(x)).tobytes()
     kept = rm.Ragged.from_rows([row[row != 0] for row in x])
     np.testing.assert_allclose(layer(kept), output, 1e-5, 1e-7)
-    assert layer.layers == [layer.embedding, layer.lstm]
+    assert layer.sublayers == [layer.embedding, layer.lstm]
 
 
 def test_temporal_split_changes_the_mask(ragged, padded):
@@ -254,7 +228,7 @@ def test_custom_embedding_makes_a_mask():
         [True, True, True, True, True, True, False, True, True, True],
     ]
     x = np.where(printed, np.random.default_rng(0).integers(1, 9, (3, 10)), 0)
-    layer = CustomEmbedding(10, 32, mask_zero=True)
+    layer = example().CustomEmbedding(10, 32, mask_zero=True)
     y = layer(x)
     assert layer.compute_mask(x).tolist() == printed
     assert y.mask.tolist() == printed
@@ -268,23 +242,23 @@ def test_custom_embedding_makes_a_mask():
     ]
     assert layer(cut).mask.tolist() == printed[0] + printed[1][:4]
     assert layer(x[:, :7]).mask.tolist() == [row[:7] for row in printed]  # another width
-    assert isinstance(CustomEmbedding(10, 32)(x), np.ndarray)
+    assert isinstance(example().CustomEmbedding(10, 32)(x), np.ndarray)
 
 
 def test_a_custom_embedding_keeps_what_its_ids_had_masked():
     ids = rm.Ragged([3, 4, 0, 5], [0, 2], [2, 2], mask=[True, False, True, True])
-    layer = CustomEmbedding(10, 2, mask_zero=True)
+    layer = example().CustomEmbedding(10, 2, mask_zero=True)
     assert layer(ids).mask.tolist() == [True, False, False, True]
     assert layer(ids.to_padded()).mask.tolist() == [[True, False], [False, True]]
 
 
 def test_my_activation_passes_the_mask_on(ragged, padded):
     embedding = layers.Embedding(input_dim=5000, output_dim=16, mask_zero=True)
-    output = MyActivation()(embedding(padded))
+    output = example().MyActivation()(embedding(padded))
     assert output.mask.tolist() == MASK
     assert output.values.min() == 0
-    assert_every_step_is_kept(MyActivation()(embedding(ragged)))
-    assert_same_rows(MyActivation()(embedding(ragged)), output)
+    assert_every_step_is_kept(example().MyActivation()(embedding(ragged)))
+    assert_same_rows(example().MyActivation()(embedding(ragged)), output)
 
 
 def test_without_supports_masking_the_mask_ends(ragged, padded):

@@ -33,8 +33,8 @@ from ragmask.layers import (
     TemporalSoftmax,
     TemporalSplit,
     load_model,
-    saving,
 )
+from ragmask.layers import description as descriptions
 from ragmask.layers.graph import Symbol
 
 IDS = rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927], [], [83, 0, 1, 645, 1253, 927]])
@@ -239,7 +239,7 @@ def test_arguments_that_cannot_be_written_are_named(options, message, tmp_path):
     layer = Quiet(**{"values": 1, "sizes": 1, "dtype": "int8", "name": "table", **options})
     model = Sequential([Input((3,)), layer])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(saving._registered, "Quiet", Quiet)
+        patch.setitem(descriptions._registered, "Quiet", Quiet)
         with pytest.raises(rm.UnsupportedTypeError, match=message):
             model.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -261,7 +261,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     vectors = Input((2,))
     block = Block(2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(saving._registered, "Twins", Twins)
+        patch.setitem(descriptions._registered, "Twins", Twins)
         cases = [
             (Doubled(vectors, Dense(2)(vectors)), "class Doubled: only a Model or a Sequential"),
             (Sequential([vectors, Twins(lambda: Dense(2, name="d"))]), "two weights 'twins/d/ker"),
@@ -346,6 +346,39 @@ def test_saving_and_loading_draw_no_numbers(tmp_path):
     model.save(tmp_path / "model")
     load_model(tmp_path / "model")
     np.testing.assert_array_equal(drawn(), expected)
+
+
+@layers.register
+class Late(layers.Layer):
+    """Makes the layer that it holds once it is built."""
+
+    def __init__(self, units=2, **options):
+        super().__init__(**options)
+        self.units = units
+
+    def build(self, input_shape):
+        self.inner = Dense(self.units, name="inner")
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def test_layers_made_while_building_draw_nothing_and_are_bounded(tmp_path):
+    model = Sequential([Input((None, 3)), Late()])
+    layers.set_random_seed(1)
+    expected = layers.initializers.random().random()
+    layers.set_random_seed(1)
+    model.save(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert layers.initializers.random().random() == expected
+    frames = rm.Ragged.from_rows([[[1.0, 2.0, 3.0]]])
+    np.testing.assert_array_equal(again(frames).values, model(frames).values)
+    path = tmp_path / "model" / "model.json"
+    told = json.loads(path.read_text())
+    told["layers"][1]["config"]["units"] = 10**10
+    path.write_text(json.dumps(told))
+    with pytest.raises(rm.InvalidInputError, match=r"'kernel' of shape .* larger than all the we"):
+        load_model(tmp_path / "model")
 
 
 def test_a_model_that_is_not_built_cannot_be_saved(tmp_path):
@@ -501,7 +534,7 @@ def test_what_is_no_model_at_all_is_an_error(tmp_path):
 def write_model(folder, description, weights=None):
     (folder / "model").mkdir(exist_ok=True)
     save_file(weights or {}, folder / "model" / "weights.safetensors")
-    told = {"format": saving.FORMAT, "layers": description}
+    told = {"format": descriptions.FORMAT, "layers": description}
     (folder / "model" / "model.json").write_text(json.dumps(told))
 
 

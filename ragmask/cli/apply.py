@@ -51,8 +51,7 @@ def run(
         task = progress.add_task("rows", total=batches.num_rows)
         compute = table_of(model, columns, keep)
 
-        # The stream decodes ahead, and the model's loops take all cores: on two of them, computing
-        # on a thread beside the one that writes took 1.1 times as long.
+        # no thread of its own: the stream decodes ahead, and the model's loops take all cores
         def tables() -> Iterator[Any]:
             for batch in batches:
                 yield compute(batch)

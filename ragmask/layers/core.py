@@ -1,5 +1,6 @@
 """Layers that look at one step at a time, and those that join batches."""
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -95,9 +96,6 @@ class Masking(Layer):
             inputs = with_mask(inputs, mask)
         return mask_of(ops.masking(inputs, self.mask_value))
 
-    def _check_shape(self, shape: Any) -> None:
-        pass
-
 
 class Dense(Layer):
     """`activation(x @ kernel + bias)`, of each step or of each row of an array (rows, features).
@@ -133,7 +131,7 @@ class Dense(Layer):
         activations.get(activation)
 
     def build(self, input_shape: Any) -> None:
-        features = _features(self, input_shape)
+        features = features_of(self, input_shape)
         self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
         self.bias = None
         if self.use_bias:
@@ -239,13 +237,7 @@ class Add(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if not isinstance(mask, list | tuple) or any(one is None for one in mask):
             return None
-        kept = mask[0]
-        for one in mask[1:]:
-            kept = np.logical_or(kept, one)
-        return kept
-
-    def _check_shape(self, shape: Any) -> None:
-        pass
+        return reduce(np.logical_or, mask)
 
 
 class Concatenate(Layer):
@@ -281,7 +273,7 @@ class Concatenate(Layer):
                 )
             if self.axis not in (-1, last):
                 raise InvalidInputError(f"axis must be -1 (features) or 1 (time); got {self.axis}")
-            joined = _side_by_side(parts)
+            joined = side_by_side(parts)
             return with_mask(joined, self.compute_mask(inputs, mask_of(parts)))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
@@ -293,16 +285,11 @@ class Concatenate(Layer):
         if any(one is None for one in mask):  # such a batch keeps every step
             given = next(one for one in mask if one is not None)
             return np.logical_or(given, True)
-        kept = mask[0]
-        for one in mask[1:]:
-            kept = np.logical_or(kept, one)
-        return kept
-
-    def _check_shape(self, shape: Any) -> None:
-        pass
+        return reduce(np.logical_or, mask)
 
 
-def _side_by_side(parts: list[Any]) -> Any:
+def side_by_side(parts: list[Any]) -> Any:
+    """Batches of one kind with their features joined; of masks, a Ragged has its first part's."""
     first = parts[0]
     if any(type(part) is not type(first) for part in parts):
         kinds = ", ".join(sorted({type(part).__name__ for part in parts}))
@@ -330,7 +317,7 @@ def _parts(layer: Layer, inputs: Any) -> list[Any]:
     return list(inputs)
 
 
-def _features(layer: Layer, shape: Any) -> int:
+def features_of(layer: Layer, shape: Any) -> int:
     if not isinstance(shape, tuple) or len(shape) < 2 or shape[-1] is None:
         raise InvalidInputError(
             f"layer {layer.name!r} takes steps of features, (rows, time, features), or "

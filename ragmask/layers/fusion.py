@@ -99,9 +99,8 @@ def _fits(source: Node, node: Node) -> bool:
 def pays(vocabulary: int, features: int, units: int) -> bool:
     """Whether a step's sums are looked up faster than its vector is, and multiplied.
 
-    With 20,000 words and more a row of the table comes from memory, which a product of a few
-    features is as fast as: of half as many features as units or more, a fused step took 0.55 to
-    0.99 times as long; of fewer, up to 1.3 times.
+    Of a large vocabulary a row of the table comes from memory, and a product of fewer features
+    than half the units is as fast as that.
     """
     row_bytes = -(-units // 16) * 4 * 64  # for 16 units at a time 4 gates: see weights.py
     return 2 * features >= units and (vocabulary + 1) * row_bytes <= MOST_BYTES

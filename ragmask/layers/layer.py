@@ -3,8 +3,9 @@
 import inspect
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,8 @@ class Layer:
         if name in self._own_weights:
             raise InvalidInputError(f"layer {self.name!r} has a weight {name!r} already")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        weight = np.ascontiguousarray(initializers.make(initializer, shape), dtype)
+        what = f"layer {self.name!r}: its weight {name!r}"
+        weight = np.ascontiguousarray(initializers.make(initializer, shape, what), dtype)
         if weight.shape != shape:
             raise InvalidInputError(
                 f"layer {self.name!r}: the initializer of {name!r} gave shape {weight.shape}; "
@@ -138,7 +140,7 @@ class Layer:
         return weight
 
     @property
-    def layers(self) -> list["Layer"]:
+    def sublayers(self) -> list["Layer"]:
         """The layers it holds as attributes, in the order they were assigned."""
         found: list[Layer] = []
         for key, value in vars(self).items():
@@ -155,7 +157,7 @@ class Layer:
         seen.add(id(self))
         for name, weight in self._own_weights.items():
             yield f"{self.name}/{name}", weight
-        for layer in self.layers:
+        for layer in self.sublayers:
             if id(layer) not in seen:
                 for name, weight in layer._named_weights(seen):
                     yield f"{self.name}/{name}", weight
@@ -197,7 +199,7 @@ class Layer:
     def _weights_changed(self) -> None:
         """Forget what was computed from the weights."""
         self._version += 1
-        for layer in self.layers:
+        for layer in self.sublayers:
             layer._weights_changed()
 
     def count_params(self) -> int:
@@ -234,10 +236,7 @@ class Layer:
     @property
     def uses_mask(self) -> bool:
         """Whether `call` names a mask."""
-        cls = type(self)
-        if "_uses_mask" not in cls.__dict__:
-            cls._uses_mask = "mask" in inspect.signature(cls.call).parameters  # type: ignore[attr-defined]
-        return bool(cls._uses_mask)  # type: ignore[attr-defined]
+        return takes(type(self).call, "mask")
 
     def _build_for(self, inputs: Any) -> None:
         shape = map_structure(shape_of, inputs)
@@ -271,6 +270,12 @@ class Layer:
         config = {key: value for key, value in self.get_config().items() if key != "name"}
         told = "".join(f", {key}={value!r}" for key, value in config.items())
         return f"{type(self).__name__}({self.name!r}{told})"
+
+
+@cache
+def takes(call: Callable[..., Any], argument: str) -> bool:
+    """Whether a layer's `call` names this argument."""
+    return argument in inspect.signature(call).parameters
 
 
 def mask_of(batch: Any) -> Any:

@@ -18,7 +18,7 @@ from ragmask.layers.graph import (
     sorted_nodes,
     symbols_in,
 )
-from ragmask.layers.layer import Layer, mask_of
+from ragmask.layers.layer import Layer, mask_of, takes
 from ragmask.layers.summary import summary_of
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
@@ -145,6 +145,10 @@ class Model(Layer):
         return list(unique.values())
 
     @property
+    def sublayers(self) -> list[Layer]:
+        return self.layers
+
+    @property
     def input_names(self) -> list[str]:
         return [symbol.node.layer.name for symbol in symbols_in(self.inputs)]
 
@@ -194,9 +198,9 @@ class Model(Layer):
         if isinstance(step, Fused):
             return step.run(inputs)
         if node.layer.uses_mask and node.mask is None:
-            self._warn(node, dropped, inputs)
+            self._warn(node, dropped)
         options = {key: map_structure(value, one) for key, one in node.options.items()}
-        if training and _takes_training(node.layer):
+        if training and takes(type(node.layer).call, "training"):
             options["training"] = True
         mask = None if node.mask is None else map_structure(value, node.mask)
         args = map_structure(value, node.args)
@@ -212,7 +216,10 @@ class Model(Layer):
         )
         if had_mask and not node.layer._masks_itself:
             loser = node.layer.name
-        got, named = list(_batches_in(outputs)), list(symbols_in(node.outputs))
+        got, named = (
+            list(leaves_of(Ragged | Padded | np.ndarray, outputs)),
+            list(symbols_in(node.outputs)),
+        )
         if len(got) != len(named):
             raise InvalidInputError(
                 f"layer {node.layer.name!r} gave {len(got)} batches, and {len(named)} when the "
@@ -224,7 +231,7 @@ class Model(Layer):
             if loser is not None and is_sequence and mask_of(batch) is None:
                 dropped[id(symbol)] = loser
 
-    def _warn(self, node: Node, dropped: dict[int, str], inputs: Any) -> None:
+    def _warn(self, node: Node, dropped: dict[int, str]) -> None:
         for symbol in symbols_in(node.inputs):
             loser = dropped.get(id(symbol))
             if loser is not None and node.layer.name not in self._warned:
@@ -263,9 +270,6 @@ class Model(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask_of(self(inputs, mask=mask))
-
-    def _check_shape(self, shape: Any) -> None:
-        pass
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
         if isinstance(inputs, Mapping):  # a stream's batch too, which may hold more
@@ -382,28 +386,18 @@ class Sequential(Model):
                 f"model {self.name!r} is Sequential and takes one batch; got a "
                 f"{type(inputs).__name__}"
             )
-        shape: Any = (
-            inputs.shape[1:] if isinstance(inputs, np.ndarray) and inputs.ndim < 3 else None
-        )
-        if shape is None or (inputs.ndim == 2 and inputs.dtype.kind in "biu"):
-            item_shape = inputs.shape[2:] if isinstance(inputs, np.ndarray) else inputs.item_shape
-            shape = (None, *item_shape)
+        if not isinstance(inputs, np.ndarray):
+            shape = (None, *inputs.item_shape)
+        elif inputs.ndim > 2 or (inputs.ndim == 2 and inputs.dtype.kind in "biu"):
+            shape = (None, *inputs.shape[2:])
+        else:
+            shape = inputs.shape[1:]
         self._connect(Input(shape, inputs.dtype))
 
     @property
     def layers(self) -> list[Layer]:
         """Its layers, in order."""
         return list({id(layer): layer for layer in self._given_layers}.values())
-
-
-def _takes_training(layer: Layer) -> bool:
-    import inspect
-
-    return "training" in inspect.signature(layer.call).parameters
-
-
-def _batches_in(structure: Any) -> Iterator[Any]:
-    return leaves_of(Ragged | Padded | np.ndarray, structure)
 
 
 def _check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
@@ -416,14 +410,8 @@ def _check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
     else:
         fits = given == item_shape if has_time else len(given) > 0 and given[1:] == item_shape
     if not fits:
+        wanted = str(symbol.shape).replace("None", "·")
         raise InvalidInputError(
-            f"model {model!r}: input {name!r} is of shape {_shape(symbol)}; got steps of shape "
-            f"{given}"
-            if has_time
-            else f"model {model!r}: input {name!r} is of shape {_shape(symbol)}; got rows of shape "
-            f"{given}"
+            f"model {model!r}: input {name!r} is of shape {wanted}; "
+            f"got {'steps' if has_time else 'rows'} of shape {given}"
         )
-
-
-def _shape(symbol: Symbol) -> str:
-    return str(symbol.shape).replace("None", "·")

@@ -8,7 +8,7 @@ from ragmask import ops
 from ragmask.devices import Array
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
-from ragmask.layers.core import _features
+from ragmask.layers.core import features_of, side_by_side
 from ragmask.layers.layer import Layer, mask_of
 from ragmask.layout import check_count
 from ragmask.ops.steps import with_mask
@@ -74,10 +74,10 @@ class LSTM(Layer):
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards = bool(go_backwards)
         self.zero_output_for_mask = bool(zero_output_for_mask)
-        self._packed: LSTMWeights | None = None
+        self._packed: tuple[int, LSTMWeights] | None = None  # of which version
 
     def build(self, input_shape: Any) -> None:
-        features, columns = _features(self, input_shape), 4 * self.units
+        features, columns = features_of(self, input_shape), 4 * self.units
         if len(input_shape) < 3:
             raise InvalidInputError(
                 f"layer {self.name!r} takes steps of features, (rows, time, features); got an "
@@ -104,14 +104,12 @@ class LSTM(Layer):
     @property
     def lstm_weights(self) -> LSTMWeights:
         """Its weights as the op takes them; packed once, until `set_weights`."""
-        if self._packed is None:
+        if self._packed is None or self._packed[0] != self._version:
             columns = self.recurrent_kernel.shape[1]
             bias = np.zeros(columns, np.float32) if self.bias is None else self.bias
-            self._packed = LSTMWeights(self.kernel, self.recurrent_kernel, bias)
-        return self._packed
-
-    def _weights_changed(self) -> None:
-        self._packed = None
+            weights = LSTMWeights(self.kernel, self.recurrent_kernel, bias)
+            self._packed = self._version, weights
+        return self._packed[1]
 
     def call(self, inputs: Any, mask: Any = None, initial_state: Any = None) -> Any:
         result = self.run(inputs, initial_state, ops.lstm)
@@ -220,13 +218,8 @@ class Bidirectional(Layer):
         if self.merge_mode is None:
             return outputs
         if self.merge_mode == "concat":
-            if isinstance(forward, Ragged):  # both are compact, row for row alike
-                both = np.concatenate([forward._values, backward._values], axis=-1)
-                return forward.with_values(both)
-            if isinstance(forward, Padded):
-                both = np.concatenate([forward.values, backward.values], axis=-1)
-                return Padded(both, forward.mask)
-            return np.concatenate(outputs, axis=-1)
+            joined = side_by_side(outputs)
+            return with_mask(joined, mask_of(forward))
         if self.merge_mode == "mul":
             return np.multiply(forward, backward)
         total = np.add(forward, backward)

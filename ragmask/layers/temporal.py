@@ -15,9 +15,6 @@ class _Temporal(Layer):
     _masks_itself = True
     supports_masking = True
 
-    def _check_shape(self, shape: Any) -> None:
-        pass
-
 
 class TemporalSplit(_Temporal):
     """Cuts time, and the mask with it, into equal spans of the padded width: a list of views.

@@ -234,5 +234,4 @@ def _mask_of(rows: Ragged) -> Any:
     """Its mask, or one that keeps every step."""
     if rows._mask is not None:
         return rows._mask
-    values: Any = rows._values
-    return device_rows.both(None, device_rows.progression(1, 0, len(values), values))
+    return device_rows.filled(True, rows._values.shape[:1], np.bool_, rows._values)

@@ -106,7 +106,7 @@ def view_of(padded: Padded) -> Ragged:
     rows, width = padded.shape[:2]
     lengths: Any
     if isinstance(starts, DeviceArray):
-        lengths = device_rows.progression(width, 0, rows, starts)
+        lengths = device_rows.filled(width, (rows,), np.int64, starts)
     else:
         lengths = np.full(rows, width, np.int64)
     view = Ragged._trusted(steps, starts, read_only(lengths), mask)
