@@ -125,7 +125,7 @@ def test_every_layer(ids):
     model = keras.Model(entry, [both, shares, layers.Softmax()(layers.Dense(2)(shares))])
     ids = ids[ids.lengths > 0]
     converted = assert_same(model, ids)
-    halves = [layer.name for layer in converted.get_layer("both").layers]
+    halves = [layer.name for layer in converted.get_layer("both").sublayers]
     assert halves == ["forward_half", "backward_half"]
 
 
