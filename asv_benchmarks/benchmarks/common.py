@@ -11,12 +11,20 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 import ragmask as rm
-import ragmask.kernels.cpu  # loads Numba once, in the process that asv forks the others from
+import ragmask.kernels.cpu
+
+# What is loaded on first use, in the process that asv forks the others from: once for all.
+for name in rm.__all__:
+    getattr(rm, name)
+numba.njit(lambda: None)()
+if find_spec("numba_cuda") is not None:
+    from numba import cuda  # no GPU is touched yet: a forked process could not use it
 
 ROW_GROUP = 20_000
 WIDTH = 512
@@ -148,11 +156,7 @@ DEVICES = ["cpu", "cuda"]
 @cache
 def has_gpu():
     """Whether there are numba-cuda, a driver and a GPU."""
-    if find_spec("numba_cuda") is None:
-        return False
-    from numba import cuda
-
-    return cuda.is_available()
+    return find_spec("numba_cuda") is not None and cuda.is_available()
 
 
 def require(device):
@@ -166,8 +170,6 @@ def moved(batch, device):
     if device == "cpu" or batch is None:
         return batch
     if isinstance(batch, np.ndarray):
-        from numba import cuda
-
         return cuda.to_device(batch)
     return batch.to_device()
 
@@ -180,8 +182,6 @@ def buffer(shape, dtype, device):
 def finish(device):
     """Wait for the device: a call only hands work over to it."""
     if device == "cuda":
-        from numba import cuda
-
         cuda.synchronize()
 
 
