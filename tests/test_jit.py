@@ -137,6 +137,22 @@ folder.write_text("a file where the cache was")
     assert run(package, code + RUN) == "1 compiled"
 
 
+def test_bits_are_those_of_the_source_not_of_a_compilation(tmp_path):
+    """In the process that compiles, and in the next, other copies of a helper may be linked."""
+    code = """
+import numpy as np
+import ragmask as rm
+
+numbers = np.random.default_rng(0)
+rows = rm.Ragged.from_offsets(numbers.normal(size=(90, 12)).astype("f4"), [0, 10, 50, 90])
+weights = [numbers.normal(size=size).astype("f4") for size in ((12, 160), (40, 160), 160)]
+print(rm.lstm(rows, rm.LSTMWeights(*weights)).outputs.values.tobytes().hex())
+print(rm.temporal_softmax(rows).values.tobytes().hex())
+"""
+    first, second = (run_python(code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert first == second
+
+
 def test_kernels_run_without_the_jit():
     code = "import ragmask as rm; print(rm.Ragged.from_rows([[1], []]).to_padded().values.tolist())"
     assert run_python(code, NUMBA_DISABLE_JIT="1") == "[[1], [0]]"

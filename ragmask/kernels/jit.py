@@ -38,7 +38,7 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     an LSTM's gates took 10 times as long.
     """
     compiled: Callable[..., Any] = numba.njit(
-        function, nogil=True, error_model="numpy", forceinline=True, fastmath={"contract"}
+        function, nogil=True, error_model="numpy", forceinline=True
     )
     return compiled
 
@@ -94,6 +94,22 @@ def _bits_to_float32(typing_context: Any, bits: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(types.float32))
 
     return types.float32(types.int32), codegen
+
+
+def _multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """a · b + c, rounded once where the processor can.
+
+    LLVM may contract such sums itself, but then not alike in each copy of a function that it
+    makes, and the bits would depend on the copy.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number = args[0].type
+        takes = ir.FunctionType(number, [number] * 3)
+        function = builder.module.declare_intrinsic("llvm.fmuladd", [number], takes)
+        return builder.call(function, args)
+
+    return c(c, c, c), codegen
 
 
 def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
@@ -156,6 +172,7 @@ def _store_uncompiled(array: Any, index: Any, pair: Any) -> None:
 
 
 bits_to_float32: Any = intrinsic(_bits_to_float32)
+multiply_add: Any = intrinsic(_multiply_add)
 # a hint, which code that runs uncompiled does without
 prefetch: Any = (
     (lambda array, index: None) if getattr(config, "DISABLE_JIT", 0) else intrinsic(_prefetch)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.jit import bits_to_float32, by_precision, inline
+from ragmask.kernels.jit import bits_to_float32, by_precision, inline, multiply_add
 
 f4 = np.float32
 _ROUND = f4(1.5 * 2**23)  # what is added to it loses its fraction, on CPUs and GPUs alike
@@ -24,16 +24,16 @@ def _exp32(x: Any) -> Any:
     """
     inside = x if x > f4(-88.0) else f4(-88.0)
     inside = inside if inside < f4(89.0) else f4(89.0)
-    n = (inside * f4(1.44269504088896341) + _ROUND) - _ROUND
-    r = inside - n * f4(0.693359375)
-    r = r - n * f4(-2.12194440e-4)
+    n = multiply_add(inside, f4(1.44269504088896341), _ROUND) - _ROUND
+    r = multiply_add(n, f4(-0.693359375), inside)
+    r = multiply_add(n, f4(2.12194440e-4), r)
     y = f4(1.9875691500e-4)
-    y = y * r + f4(1.3981999507e-3)
-    y = y * r + f4(8.3334519073e-3)
-    y = y * r + f4(4.1665795894e-2)
-    y = y * r + f4(1.6666665459e-1)
-    y = y * r + f4(5.0000001201e-1)
-    y = y * r * r + r + f4(1)
+    y = multiply_add(y, r, f4(1.3981999507e-3))
+    y = multiply_add(y, r, f4(8.3334519073e-3))
+    y = multiply_add(y, r, f4(4.1665795894e-2))
+    y = multiply_add(y, r, f4(1.6666665459e-1))
+    y = multiply_add(y, r, f4(5.0000001201e-1))
+    y = multiply_add(y * r, r, r) + f4(1)
     # 2^n in two halves: n may be 128, whose power float32 cannot hold
     half = np.int32(n) >> np.int32(1)
     y = y * _power_of_two(half) * _power_of_two(np.int32(n) - half)
@@ -54,22 +54,22 @@ def _tanh32(x: Any) -> Any:
     inside = f4(7.99881172180175781) if inside > f4(7.99881172180175781) else inside
     square = inside * inside
     p = f4(-2.76076847742355e-16)
-    p = p * square + f4(2.00018790482477e-13)
-    p = p * square + f4(-8.60467152213735e-11)
-    p = p * square + f4(5.12229709037114e-08)
-    p = p * square + f4(1.48572235717979e-05)
-    p = p * square + f4(6.37261928875436e-04)
-    p = p * square + f4(4.89352455891786e-03)
+    p = multiply_add(p, square, f4(2.00018790482477e-13))
+    p = multiply_add(p, square, f4(-8.60467152213735e-11))
+    p = multiply_add(p, square, f4(5.12229709037114e-08))
+    p = multiply_add(p, square, f4(1.48572235717979e-05))
+    p = multiply_add(p, square, f4(6.37261928875436e-04))
+    p = multiply_add(p, square, f4(4.89352455891786e-03))
     q = f4(1.19825839466702e-06)
-    q = q * square + f4(1.18534705686654e-04)
-    q = q * square + f4(2.26843463243900e-03)
-    q = q * square + f4(4.89352518554385e-03)
+    q = multiply_add(q, square, f4(1.18534705686654e-04))
+    q = multiply_add(q, square, f4(2.26843463243900e-03))
+    q = multiply_add(q, square, f4(4.89352518554385e-03))
     return inside * p / q
 
 
 @inline
 def _sigmoid32(x: Any) -> Any:
-    return f4(0.5) + f4(0.5) * _tanh32(f4(0.5) * x)
+    return multiply_add(f4(0.5), _tanh32(f4(0.5) * x), f4(0.5))
 
 
 @inline
@@ -98,7 +98,7 @@ def lstm_state(i: Any, f: Any, g: Any, c: Any) -> Any:
 
     S. Hochreiter, J. Schmidhuber (1997), with the forget gate of F. Gers et al. (2000).
     """
-    return sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return multiply_add(sigmoid(f), c, sigmoid(i) * tanh(g))
 
 
 @inline
