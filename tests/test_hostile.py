@@ -95,8 +95,8 @@ def test_a_loop_begun_before_a_fork_says_so_in_the_child(tmp_path):
     batches = iter(rm.stream(tmp_path / "f").batch(2))
     next(batches)
     read, write = os.pipe()
-    with warnings.catch_warnings():  # Python's own, on fork beside threads
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with warnings.catch_warnings():  # Python's, and JAX's if it is loaded, on fork beside threads
+        warnings.simplefilter("ignore")
         child = os.fork()
     if child == 0:
         try:
