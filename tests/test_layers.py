@@ -659,6 +659,14 @@ def test_dropout_in_a_model_acts_in_training():
     assert not model(ones, training=True).any()
 
 
+def test_any_layer_may_be_told_of_training(frames):
+    dense = layers.Dense(2)
+    assert dense(frames, training=True).values.tobytes() == dense(frames).values.tobytes()
+    entry = layers.Input((None, 4))
+    model = layers.Model(entry, layers.Dropout(1.0)(dense(entry, training=False), training=True))
+    assert not model(frames).values.any()
+
+
 def test_lstm_is_the_op(frames):
     lstm = layers.LSTM(5, return_sequences=True, return_state=True)
     outputs, h, c = lstm(frames)

@@ -214,6 +214,8 @@ class Layer:
     # -- calling ----------------------------------------------------------------------------
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
+        if "training" in options and not takes(type(self).call, "training"):
+            del options["training"]  # any layer may be told, as in Keras
         if first_of(Symbol, (inputs, mask, args, options)) is not None:
             return connect(self, inputs, args, mask, options)
         inputs = map_structure(_batch, inputs)

@@ -18,7 +18,7 @@ from ragmask.layers.graph import (
     sorted_nodes,
     symbols_in,
 )
-from ragmask.layers.layer import Layer, mask_of, takes
+from ragmask.layers.layer import Layer, mask_of
 from ragmask.layers.summary import summary_of
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
@@ -200,7 +200,7 @@ class Model(Layer):
         if node.layer.uses_mask and node.mask is None:
             self._warn(node, dropped)
         options = {key: map_structure(value, one) for key, one in node.options.items()}
-        if training and takes(type(node.layer).call, "training"):
+        if training:
             options["training"] = True
         mask = None if node.mask is None else map_structure(value, node.mask)
         args = map_structure(value, node.args)
