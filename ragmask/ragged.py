@@ -28,6 +28,7 @@ from ragmask.layout import (
     check_count,
     check_rows,
     check_side,
+    extent,
     is_end_to_end,
     offsets_of,
     rows_between,
@@ -74,6 +75,7 @@ class Ragged(NDArrayOperatorsMixin):
     """
 
     __slots__ = (
+        "_form",
         "_is_compact",
         "_lengths",
         "_mask",
@@ -88,6 +90,7 @@ class Ragged(NDArrayOperatorsMixin):
     _starts: Ints
     _lengths: Ints
     _mask: Bools | None
+    _form: arrow.Form | None  # how it is written to Arrow again
     _is_compact: bool | None
     _n_steps: int | None
     _max_length: int | None
@@ -102,8 +105,15 @@ class Ragged(NDArrayOperatorsMixin):
         facts = check_rows(len(values), starts, lengths)
         self._set(values, starts, lengths, mask)._remember(facts)
 
-    def _set(self, values: Array, starts: Ints, lengths: Ints, mask: Bools | None) -> "Ragged":
-        self._values, self._starts, self._lengths = values, starts, lengths
+    def _set(
+        self,
+        values: Array,
+        starts: Ints,
+        lengths: Ints,
+        mask: Bools | None,
+        form: arrow.Form | None = None,
+    ) -> "Ragged":
+        self._values, self._starts, self._lengths, self._form = values, starts, lengths, form
         writable = isinstance(mask, np.ndarray) and mask.flags.writeable
         self._mask = read_only(mask) if mask is not None and writable else mask
         self._is_compact = self._n_steps = self._max_length = None
@@ -122,9 +132,16 @@ class Ragged(NDArrayOperatorsMixin):
         self._remember(device_rows.look(len(self._values), self._starts, self._lengths))
 
     @classmethod
-    def _trusted(cls, values: Array, starts: Ints, lengths: Ints, mask: Bools | None) -> "Ragged":
+    def _trusted(
+        cls,
+        values: Array,
+        starts: Ints,
+        lengths: Ints,
+        mask: Bools | None,
+        form: arrow.Form | None = None,
+    ) -> "Ragged":
         """For rows that are known to lie inside the values."""
-        return cls.__new__(cls)._set(values, starts, lengths, mask)
+        return cls.__new__(cls)._set(values, starts, lengths, mask, form)
 
     @classmethod
     def from_offsets(cls, values: Any, offsets: Any, mask: Any = None) -> "Ragged":
@@ -175,7 +192,7 @@ class Ragged(NDArrayOperatorsMixin):
         return cls._trusted(values_array(values), offsets[:-1], read_only(lengths), None)
 
     @classmethod
-    def from_arrow(cls, array: Any, nulls: arrow.Nulls = "empty") -> "Ragged":
+    def from_arrow(cls, array: Any, nulls: arrow.Nulls = "empty", items: Any = None) -> "Ragged":
         """Rows of an Arrow list array, or of anything with the Arrow PyCapsule interface.
 
         >>> import pyarrow as pa
@@ -193,6 +210,10 @@ class Ragged(NDArrayOperatorsMixin):
         cuDF's) stays there: its numbers keep their memory, and what lies under a null.
 
         nulls : "empty" reads a null list as an empty row, "error" raises and names it.
+        items : of lists of lists of one size, that size, or "vectors" to find it: the inner lists
+            become steps of so many features.
+
+        The rows remember their type and which lists were null: `to_arrow()` gives them back.
 
         Raises UnsupportedTypeError for other types, with what to do; InvalidInputError for
         offsets that leave the values.
@@ -200,7 +221,7 @@ class Ragged(NDArrayOperatorsMixin):
         on_device = read_rows_on_device(array, nulls)
         if on_device is not None:
             return cls._trusted(*on_device[0])._remember(on_device[1])
-        return cls._trusted(*arrow.read_rows(array, nulls))
+        return cls._trusted(*arrow.read_rows(arrow.arrow_array(array), nulls, items))
 
     @classmethod
     def from_padded(
@@ -338,7 +359,10 @@ class Ragged(NDArrayOperatorsMixin):
             return self._pick_on_device(rows)
         # contiguous: a kernel would be compiled once more for strided starts
         starts, lengths = (np.ascontiguousarray(a[rows]) for a in (self._starts, self._lengths))
-        return Ragged._trusted(self._values, read_only(starts), read_only(lengths), self._mask)
+        form = self._form and self._form.pick(rows)
+        return Ragged._trusted(
+            self._values, read_only(starts), read_only(lengths), self._mask, form
+        )
 
     def _pick_on_device(self, rows: Any) -> "Ragged":
         starts, lengths = self._starts, self._lengths
@@ -403,18 +427,28 @@ class Ragged(NDArrayOperatorsMixin):
         """
         check_side("side", side)
         starts, lengths = truncate(self._starts, self._lengths, check_count("maxlen", maxlen), side)
-        return Ragged._trusted(self._values, starts, lengths, self._mask)
+        return Ragged._trusted(self._values, starts, lengths, self._mask, self._form)
 
     def with_values(self, values: Any) -> "Ragged":
-        """The same rows and mask over other values, (n, *any item).
+        """The same rows and mask over other values, (n, *any item), step for step as `.values` has.
 
+        >>> import numpy as np
         >>> import ragmask as rm
-        >>> r = rm.Ragged.from_rows([[1, 2], [3]])
-        >>> r.with_values(r.values / 2).to_rows()
-        [array([0.5, 1. ]), array([1.5])]
+        >>> r = rm.Ragged.from_rows([[1, 3], [3]])
+        >>> r.with_values(r.values - np.repeat(rm.temporal_pool(r), r.lengths)).to_rows()
+        [array([-1.,  1.]), array([0.])]
+
+        The rows must lie end to end, in their order, as those of `compact()` do: in any other
+        view, one value a step in the order of rows would land on other rows' steps. Raises
+        InvalidInputError for such views, and for another number of steps.
         """
         other = values_array(values)
         same_device(rows=self._values, values=other)
+        if not self._is_end_to_end():
+            raise InvalidInputError(
+                "the rows of this view do not lie end to end, so values in the order of its rows "
+                "would be given to others: r = r.compact() first, then r.with_values(...)"
+            )
         if len(other) != len(self._values):
             raise InvalidInputError(
                 f"the values must be {len(self._values)} steps, as many as `.values` has now; "
@@ -422,9 +456,12 @@ class Ragged(NDArrayOperatorsMixin):
             )
         return self._over(other)
 
+    def _is_end_to_end(self) -> bool:
+        return self._is_compact is True or extent(self._starts, self._lengths)[0] is not None
+
     def _over(self, values: Array) -> "Ragged":
         """The same rows over as many values, whatever is known of them with them."""
-        rows = Ragged._trusted(values, self._starts, self._lengths, self._mask)
+        rows = Ragged._trusted(values, self._starts, self._lengths, self._mask, self._form)
         rows._is_compact, rows._n_steps = self._is_compact, self._n_steps
         rows._max_length = self._max_length
         return rows
@@ -446,7 +483,7 @@ class Ragged(NDArrayOperatorsMixin):
         values, starts, mask = padding.compact(
             self._values, self._starts, self._lengths, self._mask
         )
-        return Ragged._trusted(values, starts, self._lengths, mask)
+        return Ragged._trusted(values, starts, self._lengths, mask, self._form)
 
     # -- to other shapes ------------------------------------------------------------------
 
@@ -509,6 +546,9 @@ class Ragged(NDArrayOperatorsMixin):
     def to_arrow(self) -> Any:
         """A pyarrow list array (a large list from 2^31 steps on), masked steps as nulls.
 
+        Rows that came from Arrow are written as the type they had, where they still fit it, and
+        null lists as null again.
+
         >>> import ragmask as rm
         >>> rm.Ragged.from_rows([[1, 2], []]).to_arrow().to_pylist()
         [[1, 2], []]
@@ -518,7 +558,12 @@ class Ragged(NDArrayOperatorsMixin):
         if self.device != "cpu":
             raise self._for_the_host("to_arrow()")
         rows = self.compact()
-        return arrow.write_rows(rows._values, rows.offsets, rows._mask)
+        return arrow.write_rows(rows._values, rows.offsets, rows._mask, rows._form)
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        """The Arrow PyCapsule interface: `pa.array(r)`, `pa.table({"x": r})`, `pl.Series(r)`."""
+        capsules: tuple[Any, Any] = self.to_arrow().__arrow_c_array__(requested_schema)
+        return capsules
 
     def to_rows(self) -> list[Array]:
         """Each row as an array: a view, or a numpy masked array where there is a mask."""
@@ -595,7 +640,7 @@ class Ragged(NDArrayOperatorsMixin):
 
     def _like(self, values: Array, mask: Bools | None) -> "Ragged":
         starts = read_only(offsets_of(self._lengths)[:-1])
-        return Ragged._trusted(read_only(values), starts, self._lengths, mask)
+        return Ragged._trusted(read_only(values), starts, self._lengths, mask, self._form)
 
     def _check_same_rows(self, other: "Ragged", what: str) -> None:
         same_lengths(self._lengths, other._lengths, what)
@@ -604,7 +649,7 @@ class Ragged(NDArrayOperatorsMixin):
         if self.device != "cpu":
             raise self._for_the_host("pickling")
         rows = self.compact()
-        return Ragged.from_offsets, (rows._values, rows.offsets, rows._mask)
+        return _restored, (rows._values, rows.offsets, rows._mask, rows._form)
 
     def __repr__(self) -> str:
         head = f"Ragged({count(len(self), 'row')}, {count(self.n_steps, 'step')}, "
@@ -623,6 +668,13 @@ class Ragged(NDArrayOperatorsMixin):
             return self._values[steps], None if self._mask is None else self._mask[steps]
 
         return with_rows(f"{head})", len(self), show)
+
+
+def _restored(values: Any, offsets: Any, mask: Any, form: arrow.Form | None) -> Ragged:
+    """A Ragged as it was pickled."""
+    rows = Ragged.from_offsets(values, offsets, mask)
+    rows._form = form
+    return rows
 
 
 def concatenate(parts: Sequence[Ragged]) -> Ragged:
@@ -647,6 +699,7 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
         read_only(offsets_of(lengths)[:-1]),
         read_only(lengths),
         mask,
+        arrow.joined_form([part._form for part in parts], [len(part) for part in parts]),
     )
 
 

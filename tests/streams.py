@@ -164,7 +164,7 @@ def plain(column):
     if isinstance(column, dict):
         return {name: plain(part) for name, part in column.items()}
     if isinstance(column, rm.Ragged):
-        return column.to_arrow().to_pylist()
+        return [row.tolist() for row in column]
     return column.to_pylist() if isinstance(column, pa.Array) else column.tolist()
 
 

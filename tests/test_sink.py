@@ -34,9 +34,8 @@ def test_what_is_written_streams_as_it_was(data, setup):
         batches = [contents(batch)[0] for batch in setup.stream(folder)]
         target = folder + "/written"
         if not batches:
-            with pytest.raises(rm.InvalidInputError, match="the stream has no batch"):
-                setup.stream(folder).to_parquet(target)
-            assert setup.stream(folder).to_arrow().num_rows == 0
+            assert setup.stream(folder).to_parquet(target) == 0
+            assert setup.stream(folder).to_arrow().equals(pq.read_table(target))
             return
         rows = setup.stream(folder).to_parquet(target)
         (back,) = rm.stream(target).batch(10_000)
@@ -91,12 +90,17 @@ def test_a_mapped_batch_of_padded_arrays_is_written_ragged(folder, tmp_path):
     assert [row[:1] for row in back] == [[10 * n][: bool(k)] for n, k in enumerate(SMALL.lengths)]
 
 
-def test_no_batch_is_an_empty_table_and_no_file(folder, tmp_path):
+def test_no_batch_is_an_empty_table_and_a_file_of_no_rows(folder, tmp_path):
     stream = rm.stream(folder, filter=[("number", ">", 99)]).batch(4)
     assert stream.to_arrow().schema == stream.schema
-    with pytest.raises(rm.InvalidInputError, match=r"out: the stream has no batch"):
-        stream.to_parquet(tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert stream.to_parquet(tmp_path / "out") == 0
+    assert pq.read_schema(tmp_path / "out") == stream.schema
+    mapped = stream.map(lambda batch: {"length": batch["ids"].lengths})
+    assert mapped.to_arrow().schema == pa.schema({"length": pa.int64()})
+    failing = stream.map(lambda batch: {"first": batch["number"][0]})
+    with pytest.raises(rm.InvalidInputError, match="a map fails on a batch of no rows"):
+        failing.to_parquet(tmp_path / "failing")
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
 
 
 def test_batches_of_other_columns_are_named(folder, tmp_path):

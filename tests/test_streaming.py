@@ -64,7 +64,7 @@ def path(request, tmp_path):
 
 def rows_of(column):
     if isinstance(column, rm.Ragged):
-        return column.to_arrow().to_pylist()
+        return [row.tolist() for row in column]
     return column.to_pylist() if isinstance(column, pa.Array) else column.tolist()
 
 
@@ -126,13 +126,13 @@ def test_a_batch_is_a_view_of_the_row_group(path):
 
 
 def test_an_uncompressed_arrow_file_is_mapped_not_read(tmp_path):
-    table = pa.table({"ids": pa.array([[1, 2], [3]] * 4)})
+    table = pa.table({"ids": pa.array([[1, 2] * 500, [3]] * 4)})
     write(tmp_path / "data", table, "arrow", group_rows=8)
     before = pa.total_allocated_bytes()
     mapped = next(iter(rm.stream(tmp_path / "data").batch(8)))
-    assert pa.total_allocated_bytes() == before
+    assert pa.total_allocated_bytes() < before + table.nbytes // 10
     plain = next(iter(rm.stream(tmp_path / "data", memory_map=False).batch(8)))
-    assert pa.total_allocated_bytes() > before
+    assert pa.total_allocated_bytes() >= before + table.nbytes
     assert rows_of(mapped["ids"]) == rows_of(plain["ids"])
 
 
@@ -226,12 +226,8 @@ def test_to_arrow_gives_the_rows_back(path):
             first = int(batch["label"][0])
             expected = TABLE[name].slice(first, batch.num_rows).to_pylist()
             got = back[name].to_pylist()
-            if name in ("ids", "spans"):
-                expected = [row or [] for row in expected]
-            if name == "spans":  # a null struct comes back as a struct of nulls
-                hole = {"begin": None, "word": None}
-                expected = [[step or hole for step in row] for row in expected]
             assert got == expected, name
+            assert back.schema.field(name) == TABLE.schema.field(name)
 
 
 def test_a_pickled_batch_ships_its_own_rows_alone(tmp_path):
@@ -420,5 +416,5 @@ def test_vectors_and_padded_columns_become_arrow():
     assert table["vector"].to_pylist() == vectors.tolist()
     assert table["ids"].to_pylist() == [[1, 2], [3]]
     hidden = np.ma.masked_equal(np.arange(6).reshape(2, 3), 2)
-    with pytest.raises(TypeError, match=r"column 'v' cannot become Arrow.*masked vectors"):
+    with pytest.raises(TypeError, match=r"column 'v' cannot become Arrow.*masked in part"):
         rm.Batch({"v": hidden}).to_arrow()

@@ -23,6 +23,7 @@ from ragmask.cli.measure import Measured, measure, ragged_columns
 from ragmask.cli.progress import progress_bar
 from ragmask.devices import Ints
 from ragmask.streaming.epoch import WINDOW_ROWS
+from ragmask.streaming.formats import Options
 from ragmask.streaming.plan import Order, Window
 from ragmask.streaming.source import Source
 
@@ -39,7 +40,7 @@ def run(
 
         need_matplotlib()  # said before the reading, not after
     columns = None if columns is None else list(dict.fromkeys(columns))
-    source = Source.open(paths, columns, "empty", memory_map=True)
+    source = Source.open(paths, columns, "empty", Options())
     names = ragged_columns(source, columns)
     source = replace(source, columns=tuple(names))
     with progress_bar() as progress:

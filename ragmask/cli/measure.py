@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from ragmask import arrow
+from ragmask.arrow import is_list
 from ragmask.devices import Bools, Ints
 from ragmask.errors import StreamError
 from ragmask.streaming.ahead import run_ahead
-from ragmask.streaming.columns import is_list
 from ragmask.streaming.reader import Reader
 from ragmask.streaming.source import Group, Source
 
@@ -75,16 +75,12 @@ def measure_array(column: Any) -> Measured:
 
 
 def _measure_chunk(lists: Any) -> Measured:
-    if isinstance(lists, pa.ExtensionArray):
-        return _measure_chunk(lists.storage)
-    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-    if lengths.min(initial=0) < 0:
-        raise ValueError(f"row {int(lengths.argmin())} ends before it begins")
+    rows = arrow.list_rows(arrow.seen_through(lists))
     null_steps = 0
-    if _may_have_nulls(lists.values):
-        # flatten() honours the slice and leaves out what lies under null lists
-        null_steps = int((~_is_there(lists.flatten())).sum())
-    return Measured(lengths.astype(np.int64), lists.null_count, null_steps)
+    if _may_have_nulls(rows.items):
+        null_steps = int((~_is_there(arrow.items_of_rows(rows))).sum())
+    null_rows = 0 if rows.valid is None else int((~rows.valid).sum())
+    return Measured(rows.lengths, null_rows, null_steps)
 
 
 def _may_have_nulls(items: Any) -> bool:

@@ -144,7 +144,7 @@ def lstm_of_ids(
     output = np.empty((rows.n_steps if outputs else 0, units), table.dtype)
     h, c = _compute(
         ids,
-        rows.with_values(nothing),
+        rows._over(nothing),
         rows.values,
         panels,
         table,

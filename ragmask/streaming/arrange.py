@@ -4,12 +4,15 @@ Each way to arrange is a small frozen class. `arrange` gives the decoded window 
 delivery; what comes out depends on the window's rows and its key alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from ragmask import arrow
+from ragmask.arrow import Form
 from ragmask.devices import Ints, read_only
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import offsets_of
@@ -17,6 +20,7 @@ from ragmask.ragged import Ragged
 from ragmask.streaming.columns import (
     Column,
     column_to_arrow,
+    each_field,
     lengths_of,
     slice_columns,
     take_columns,
@@ -199,17 +203,21 @@ class Sequences:
         return Part(columns, self.row_ids[rows])
 
 
+def packed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of columns once rows are packed: one value a row becomes a list of them."""
+    return {
+        name: field
+        if arrow.is_list(field.type)
+        else pa.field(name, pa.large_list(field.with_name("item")), metadata=field.metadata)
+        for name, field in fields.items()
+    }
+
+
 PACKED = ("row_ids", "positions", "cu_seqlens")
 """The columns that packing adds."""
 
 
 def _is_ragged(column: Column) -> bool:
-    if isinstance(column, pa.Array):
-        return _has_lengths(column)
-    return isinstance(column, Ragged | dict)
-
-
-def _has_lengths(column: Any) -> bool:
     try:
         lengths_of("", column)
     except UnsupportedTypeError:
@@ -230,18 +238,18 @@ def _check_alike(name: str, lengths: Ints, other: str, others: Ints, row_ids: In
 def _join_pieces(column: Column, rows: Ints, begins: Ints, sizes: Ints, ends: Ints) -> Column:
     """Pieces of rows laid end to end, a row of the result each sequence."""
     if isinstance(column, dict):
-        return {
-            name: _join_pieces(part, rows, begins, sizes, ends) for name, part in column.items()
-        }
+        return each_field(column, lambda part: _join_pieces(part, rows, begins, sizes, ends))
     if isinstance(column, Ragged):
         starts = read_only(column.starts[rows] + begins)
         pieces = Ragged._trusted(column.values, starts, read_only(sizes), column.mask).compact()
-        return Ragged.from_offsets(pieces.values, ends, pieces.mask)
-    lists = Ragged.from_offsets(
-        np.arange(len(column.flatten())), offsets_of(lengths_of("", column))
-    )
-    steps = _join_pieces(lists, rows, begins, sizes, ends).values
-    return pa.LargeListArray.from_arrays(pa.array(ends), column.flatten().take(pa.array(steps)))
+        form = column._form and Form(column._form.type)  # no row of them is null
+        ends = read_only(ends)
+        return Ragged._trusted(
+            pieces.values, ends[:-1], read_only(np.diff(ends)), pieces.mask, form
+        )
+    lists = arrow.list_rows(arrow.seen_through(column))
+    steps = arrow.steps_of(lists.starts[rows] + begins, sizes)
+    return pa.LargeListArray.from_arrays(pa.array(ends), lists.items.take(pa.array(steps)))
 
 
 def _group(column: Column, ends: Ints) -> Column:

@@ -5,9 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from ragmask import arrow
 from ragmask.devices import Ints
 from ragmask.errors import InvalidInputError
-from ragmask.streaming.columns import Column, column_to_arrow, describe, num_rows, own
+from ragmask.streaming.columns import Column, column_to_arrow, describe, face, num_rows, own
+
+Fields = Mapping[str, Any]  # of columns that come from files: their pyarrow fields
 
 
 class Batch(Mapping[str, Column]):
@@ -36,10 +39,22 @@ class Batch(Mapping[str, Column]):
     Raises InvalidInputError, naming the column, where numbers of rows differ.
     """
 
-    __slots__ = ("_columns", "_state", "num_rows", "repeated", "row_ids")
+    __slots__ = (
+        "_columns",
+        "_faces",
+        "_fields",
+        "_metadata",
+        "_state",
+        "num_rows",
+        "repeated",
+        "row_ids",
+    )
 
     def __init__(self, columns: Mapping[str, Column]) -> None:
         self._columns = dict(columns)
+        self._faces: dict[str, Column] = {}  # of those that are handed over as something else
+        self._fields: Fields = {}
+        self._metadata: Any = None
         self._state: Any = None
         self.row_ids: Ints | None = None
         self.repeated = False
@@ -63,11 +78,19 @@ class Batch(Mapping[str, Column]):
 
     def __getitem__(self, name: str) -> Column:
         if name in self._columns:
-            return self._columns[name]
-        column, _, field = str(name).partition(".")
-        fields = self._columns.get(column)
-        if isinstance(fields, dict) and field in fields:
-            return fields[field]
+            column = self._columns[name]
+            if name not in self._fields:
+                return column
+            if name not in self._faces:
+                self._faces[name] = face(column)
+            return self._faces[name]
+        parts = str(name).split(".")
+        for cut in range(1, len(parts)):
+            found = self._columns.get(".".join(parts[:cut]))
+            for part in parts[cut:]:
+                found = found.get(part) if isinstance(found, dict) else None
+            if found is not None:
+                return found
         raise KeyError(f"no column {name!r}; the batch has {', '.join(self._columns)}")
 
     def __iter__(self) -> Iterator[str]:
@@ -83,13 +106,34 @@ class Batch(Mapping[str, Column]):
         >>> import ragmask as rm
         >>> rm.Batch({"tokens": rm.Ragged.from_rows([[1, 2], [3]])}).to_arrow().to_pydict()
         {'tokens': [[1, 2], [3]]}
+
+        A column that came from a file has the type that it has there, and its nulls; also under
+        another name, where a map handed it on unchanged, and also with other values under its
+        own name, as long as that type can hold them.
         """
-        columns = self._columns.items()
-        return pa.table({name: column_to_arrow(name, column) for name, column in columns})
+        arrays, fields = [], []
+        for name, column in self._columns.items():
+            known = self._fields.get(name)
+            array = column_to_arrow(name, column, None if known is None else known.type)
+            field = pa.field(name, array.type)
+            if known is not None and array.type == known.type:
+                field = known.with_nullable(known.nullable or bool(array.null_count))
+            arrays.append(array)
+            fields.append(field)
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields, self._metadata))
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        """The Arrow PyCapsule interface, as a struct of the columns: `pa.record_batch(batch)`."""
+        table = self.to_arrow()
+        arrays = [arrow.one_array(column) for column in table.columns]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=table.schema)
+        capsules: tuple[Any, Any] = batch.__arrow_c_array__(requested_schema)
+        return capsules
 
     def __reduce__(self) -> Any:
         columns = {name: own(column) for name, column in self._columns.items()}
-        return _restored, (columns, self.state, self.row_ids, self.repeated)
+        told = self.state, self.row_ids, self.repeated, dict(self._fields), self._metadata
+        return _restored, (columns, *told)
 
     def __repr__(self) -> str:
         texts: dict[str, str] = {}
@@ -103,10 +147,35 @@ class Batch(Mapping[str, Column]):
         return "\n".join([f"Batch of {self.num_rows:,} rows", *lines])
 
 
-def delivered(columns: Mapping[str, Column], state: Any, row_ids: Ints, repeated: bool) -> Batch:
+def delivered(
+    columns: Mapping[str, Column],
+    state: Any,
+    row_ids: Ints | None,
+    repeated: bool,
+    fields: Fields | None = None,
+    metadata: Any = None,
+) -> Batch:
     """A batch as a stream hands it over."""
     batch = columns if isinstance(columns, Batch) else Batch(columns)
     batch._state, batch.row_ids, batch.repeated = state, row_ids, repeated
+    if fields is not None:
+        batch._fields, batch._metadata = fields, metadata
+    return batch
+
+
+def derived(columns: Mapping[str, Column], given: Batch) -> Batch:
+    """A batch made of another: what is handed on unchanged stays what it was in the files."""
+    came = {id(given[name]): name for name in given}
+    stored: dict[str, Column] = {}
+    fields: dict[str, Any] = {}
+    for name in columns:
+        column = columns[name]
+        source = came.get(id(column), name)
+        stored[name] = given._columns[source] if id(column) in came else column
+        if source in given._fields:
+            fields[name] = given._fields[source].with_name(name)
+    batch = Batch(stored)
+    batch._fields, batch._metadata = fields, given._metadata
     return batch
 
 

@@ -5,16 +5,51 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ragmask import arrow
-from ragmask.devices import Ints
+from ragmask.arrow import Fields
+from ragmask.devices import Ints, read_only
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.layout import offsets_of
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged, concatenate
 from ragmask.show import item_name
 
-Column = Any  # Ragged, Padded, numpy array, pyarrow array, or {field: Ragged} of list<struct>
+Column = Any  # Ragged, Padded, numpy array, pyarrow array, or Fields of them
+
+
+def read_column(array: Any, nulls: arrow.Nulls = "empty") -> Column:
+    """An Arrow column in the form that a window holds it in.
+
+    Dictionaries stay what they are, so that nothing of them is lost; `face` looks them up.
+    """
+    if nulls == "error" and arrow.is_list(array.type):
+        arrow.refuse_nulls(array)
+    kind = arrow.kind_of(array.type)
+    if kind == "ragged":
+        return Ragged._trusted(*arrow.read_rows(array))
+    if kind == "struct":
+        fields = arrow.read_fields(array)
+        return Fields(
+            {name: _read_field(part, nulls) for name, part in fields.items()},
+            _read_field(fields.frame, nulls),
+            fields.type,
+        )
+    if pa.types.is_dictionary(array.type) or kind == "other":
+        return arrow.one_array(array)
+    return arrow.read_scalars(array)
+
+
+def _read_field(part: Any, nulls: arrow.Nulls) -> Column:
+    if isinstance(part, arrow.Rows):
+        return Ragged._trusted(*part)
+    return read_column(part, nulls) if isinstance(part, pa.ChunkedArray) else part
+
+
+def face(column: Column) -> Column:
+    """A window's column as it is handed over: a dictionary as the values of its rows."""
+    is_encoded = isinstance(column, pa.Array) and pa.types.is_dictionary(column.type)
+    return arrow.read_scalars(column) if is_encoded else column
 
 
 def slice_columns(columns: Mapping[str, Column], first: int, last: int) -> dict[str, Column]:
@@ -29,7 +64,7 @@ def take_columns(columns: Mapping[str, Column], rows: Ints) -> dict[str, Column]
 
 def take(column: Column, rows: Ints) -> Column:
     if isinstance(column, dict):
-        return take_columns(column, rows)
+        return each_field(column, lambda part: take(part, rows))
     if isinstance(column, Ragged):
         return column._pick(rows)
     if isinstance(column, pa.Array):
@@ -37,28 +72,25 @@ def take(column: Column, rows: Ints) -> Column:
     return column[rows]
 
 
+def each_field(column: dict[str, Column], function: Any) -> dict[str, Column]:
+    """A column of fields, each of them, and what they share, put through a function."""
+    fields = {name: function(part) for name, part in column.items()}
+    if isinstance(column, Fields):
+        return Fields(fields, function(column.frame), column.type)
+    return fields
+
+
 def lengths_of(name: str, column: Column) -> Ints:
     """The steps of each row, int64 (rows,), of a Ragged or an Arrow list array."""
+    if isinstance(column, Fields):
+        return lengths_of(name, column.frame)
     if isinstance(column, dict):
         return lengths_of(name, next(iter(column.values())))
     if isinstance(column, Ragged):
         return column.lengths
-    if isinstance(column, pa.Array) and is_list(column.type):
-        lengths = pc.list_value_length(column).fill_null(0)
-        return np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)
+    if isinstance(column, pa.Array) and arrow.is_list(column.type):
+        return arrow.list_rows(arrow.seen_through(column)).lengths
     raise UnsupportedTypeError(f"column {name!r} has no lengths: it is {describe(column)}")
-
-
-def is_list(type_: Any) -> bool:
-    """Whether rows of this Arrow type are lists that may differ in length."""
-    if isinstance(type_, pa.BaseExtensionType):
-        return is_list(type_.storage_type)
-    return bool(
-        pa.types.is_list(type_)
-        or pa.types.is_large_list(type_)
-        or pa.types.is_list_view(type_)
-        or pa.types.is_large_list_view(type_)
-    )
 
 
 def join_columns(parts: list[dict[str, Column]]) -> dict[str, Column]:
@@ -70,7 +102,7 @@ def join_columns(parts: list[dict[str, Column]]) -> dict[str, Column]:
 
 def _slice(column: Column, first: int, last: int) -> Column:
     if isinstance(column, dict):
-        return slice_columns(column, first, last)
+        return each_field(column, lambda part: _slice(part, first, last))
     if isinstance(column, pa.Array):
         return column.slice(first, last - first)
     return column[first:last]
@@ -79,17 +111,29 @@ def _slice(column: Column, first: int, last: int) -> Column:
 def _join(columns: list[Column]) -> Column:
     first = columns[0]
     if isinstance(first, dict):
-        return join_columns(columns)
+        fields = {name: _join([column[name] for column in columns]) for name in first}
+        if not isinstance(first, Fields):
+            return fields
+        return Fields(fields, _join([column.frame for column in columns]), first.type)
     if isinstance(first, Ragged):
         return concatenate(columns)
     if isinstance(first, pa.Array):
-        return pa.concat_arrays(columns)
+        return arrow.one_array(_in_one_type(columns))
     if any(isinstance(column, np.ma.MaskedArray) for column in columns):
         return np.ma.concatenate(columns)  # type: ignore[no-untyped-call]
     return np.concatenate(columns)
 
 
+def _in_one_type(arrays: list[Any]) -> Any:
+    """Arrays of a column, of which some may have been widened, as a chunked array."""
+    types = [array.type for array in arrays]
+    type_ = next((t for t in types if t != types[0]), types[0])
+    return pa.chunked_array([arrow.to_type(array, type_) for array in arrays], type_)
+
+
 def num_rows(name: str, column: Column) -> int:
+    if isinstance(column, Fields):
+        return len(column.frame)
     if isinstance(column, dict):
         rows = {num_rows(f"{name}.{field}", part) for field, part in column.items()}
         if len(rows) != 1:
@@ -102,9 +146,18 @@ def num_rows(name: str, column: Column) -> int:
     return len(column)
 
 
-def column_to_arrow(name: str, column: Column) -> Any:
+# -- to Arrow -----------------------------------------------------------------------------
+
+
+def column_to_arrow(name: str, column: Column, type_: Any = None) -> Any:
+    """A column as an Arrow array, of the type it came in while the values still fit that."""
+    array = _to_arrow(name, column)
+    return array if type_ is None else arrow.like(array, type_)
+
+
+def _to_arrow(name: str, column: Column) -> Any:
     if isinstance(column, dict):
-        return _struct_to_arrow(column)
+        return _fields_to_arrow(name, column)
     if isinstance(column, Ragged):
         return column.to_arrow()
     if isinstance(column, Padded):
@@ -117,20 +170,44 @@ def column_to_arrow(name: str, column: Column) -> Any:
         raise UnsupportedTypeError(f"column {name!r} cannot become Arrow: {error}") from error
 
 
-def _struct_to_arrow(fields: dict[str, Column]) -> Any:
-    lists = {name: column_to_arrow(name, part) for name, part in fields.items()}
-    lengths = pc.list_value_length(next(iter(lists.values())))
-    offsets = np.concatenate([[0], np.cumsum(lengths.to_numpy(zero_copy_only=False))])
-    items = pa.StructArray.from_arrays([part.flatten() for part in lists.values()], list(lists))
-    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), items)
+def _fields_to_arrow(name: str, column: dict[str, Column]) -> Any:
+    rows = num_rows(name, column)
+    if isinstance(column, Fields) and not isinstance(column.frame, Ragged):
+        children = [_to_arrow(f"{name}.{field}", part) for field, part in column.items()]
+        present = None if column.frame.all() else column.frame
+        return arrow.write_fields(children, column.type, present, rows)
+    frame = column.frame.compact() if isinstance(column, Fields) else _frame_of(name, column)
+    children = []
+    for field, part in column.items():
+        if not np.array_equal(lengths_of(field, part), frame.lengths):
+            raise InvalidInputError(f"the fields of column {name!r} differ in their lengths")
+        lists = arrow.seen_through(_to_arrow(f"{name}.{field}", part))
+        children.append(arrow.items_of_rows(arrow.list_rows(lists)))
+    form = frame._form or arrow.Form()
+    type_ = form.type
+    struct = _struct_of(list(column), children) if type_ is None else type_.value_type
+    items = arrow.write_fields(children, struct, frame.mask, frame.n_steps)
+    return arrow.write_lists(type_, items, frame.starts, frame.lengths, form.valid)
+
+
+def _frame_of(name: str, column: dict[str, Column]) -> Ragged:
+    """What the fields of a dict that somebody made have in common."""
+    lengths = lengths_of(name, column)
+    steps = read_only(np.empty((int(lengths.sum()), 0), np.uint8))
+    return Ragged._trusted(steps, read_only(offsets_of(lengths)[:-1]), lengths, None)
+
+
+def _struct_of(names: list[str], children: list[Any]) -> Any:
+    return pa.struct([(name, child.type) for name, child in zip(names, children, strict=True)])
 
 
 def own(column: Column) -> Column:
     """Without the rows around a slice, which pickle would ship too."""
     if isinstance(column, dict):
-        return {field: own(part) for field, part in column.items()}
+        return each_field(column, own)
     if isinstance(column, pa.Array):
-        return column.take(pa.array(np.arange(len(column))))
+        workable = arrow.to_workable(column)
+        return arrow.to_type(workable.take(pa.array(np.arange(len(column)))), column.type)
     return column
 
 

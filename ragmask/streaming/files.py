@@ -18,7 +18,11 @@ from ragmask.streaming.retry import Retry
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
-_SUFFIXES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
+_SUFFIXES = (".parquet", ".parq", ".pq", ".arrow", ".arrows", ".feather", ".ipc")
+# pandas and others name the compression inside the file behind them, as .parquet.gzip
+_IS_DATA = re.compile(
+    rf"({'|'.join(map(re.escape, _SUFFIXES))})(\.(gz|gzip|snappy|zstd|zst|br|brotli|lz4))?$", re.I
+)
 _MAGIC = "*?["
 _QUERY = re.compile(r"\?\w+=")  # in a URI; any other question mark is a glob's
 _IN_URIS = ":/?#[]@!$&'()*+,;=%"  # and letters, digits and -._~
@@ -43,6 +47,16 @@ class Storage:
     @property
     def is_local(self) -> bool:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    @property
+    def on_disk(self) -> bool:
+        return self.is_local
+
+    def table(self, path: str) -> None:
+        """The record batches behind a name; files are none (see memory.py)."""
+
+    def open(self, path: str) -> Any:
+        return self.filesystem.open_input_file(path)
 
     def here(self) -> "Storage":
         """This storage, for use in the process that calls."""
@@ -171,7 +185,7 @@ def _in_folder(storage: Storage, folder: str) -> list[Found]:
     paths = [
         path
         for path in _list(storage, folder, recursive=True)
-        if path.endswith(_SUFFIXES) and not _is_hidden(_relative(path, folder))
+        if _IS_DATA.search(path) and not _is_hidden(_relative(path, folder))
     ]
     if not paths:
         raise StreamError(f"{folder}: the folder holds no {', '.join(_SUFFIXES)} file")

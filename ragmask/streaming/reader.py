@@ -7,16 +7,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from ragmask import arrow
 from ragmask.devices import Ints
 from ragmask.errors import RagmaskError, StreamError
-from ragmask.ragged import Ragged
-from ragmask.streaming.columns import Column, join_columns
+from ragmask.streaming.columns import Column, join_columns, read_column
+from ragmask.streaming.formats import (
+    Batches,
+    File,
+    Pieces,
+    RowGroups,
+    Wanted,
+    naming,
+    open_batches,
+    open_parquet,
+)
 from ragmask.streaming.plan import Span
 from ragmask.streaming.retry import GivenUpError
-from ragmask.streaming.source import File, Group, Source, open_arrow
+from ragmask.streaming.source import Group, Source
 
 
 class Decoded(NamedTuple):
@@ -83,96 +91,154 @@ class Reader:
             table, row_ids = self._filtered(groups, table, row_ids)
         columns = {}
         for name in self._columns:
-            try:
-                columns[name] = read_column(table[name], source.nulls)
-            except (RagmaskError, pa.ArrowException) as error:
-                raise StreamError(f"{groups[0]}, column {name!r}: {error}") from error
+            with naming(f"{groups[0]}, column {name!r}"):
+                columns[name] = read_column(self._items(name, table[name]), source.nulls)
         return Decoded(columns, row_ids)
 
+    def empty(self) -> Decoded:
+        """No rows of every column."""
+        columns = {}
+        for name in self._columns:
+            type_ = arrow.workable(self._source.field(name).type)
+            columns[name] = read_column(self._items(name, pa.chunked_array([], type_)))
+        return Decoded(columns, np.empty(0, np.int64))
+
     def _filtered(self, groups: list[Group], table: Any, row_ids: Ints) -> tuple[Any, Ints]:
-        try:
-            scanner = pads.dataset(table).scanner(
-                columns={"keep": self._source.filter}, use_threads=False
+        source = self._source
+        with naming(groups[0], "cannot be filtered"):
+            scanner = pads.dataset(table.select(list(source.filter_columns))).scanner(
+                columns={"keep": source.filter}, use_threads=False
             )
             kept = scanner.to_table()["keep"].fill_null(False)
             return table.filter(kept), row_ids[np.asarray(kept.to_numpy(), np.bool_)]
-        except pa.ArrowException as error:
-            raise StreamError(f"{groups[0]} cannot be filtered: {error}") from error
+
+    def _items(self, name: str, column: Any) -> Any:
+        """Lists of lists that are to be read as lists of vectors, as such."""
+        items, widths = self._source.items, self._source.widths
+        if items is None:
+            return column
+        if items == "vectors":
+            item = arrow.item_type(column.type) if arrow.is_list(column.type) else None
+            if item is None or not (arrow.is_list(item) and arrow.kind_of(item) == "ragged"):
+                return column
+            if name not in widths:
+                found = arrow.vector_width(column)
+                widths.setdefault(name, self._width(name) if found is None else found)
+            return arrow.as_vectors(column, widths[name])
+        return arrow.as_vectors(column, items[name]) if name in items else column
+
+    def _width(self, name: str) -> int:
+        """The size of the first vector there is in a column; 0 where there is none."""
+        reader = Reader(self._source, (name,))
+        for group in self._source.groups:
+            width = arrow.vector_width(reader.read_table([group])[name])
+            if width is not None:
+                return width
+        return 0
 
     def read_table(self, groups: list[Group]) -> Any:
-        """Row groups of one file as a pyarrow Table of the wanted columns, and the filter's."""
-        source, file = self._source, groups[0].file
-        try:
-            if self._storage.is_local:
-                table = self._read_file(self._opened(file), file, groups)
-            else:
-                table = self._read_afar(file, groups)
-            for name, value in source.key_values(groups[0].keys).items():
-                field = pa.field(name, value.type)
-                table = table.append_column(field, pa.repeat(value, table.num_rows))
-            table = table.select(list(dict.fromkeys([*self._columns, *source.filter_columns])))
-            table.validate()
-            return table
-        except StreamError:
-            raise
-        except (OSError, pa.ArrowException) as error:
-            raise StreamError(f"{groups[0]} cannot be read: {error}") from error
+        """Row groups of one file as a pyarrow Table of the wanted columns, and the filter's.
 
-    def _read_afar(self, file: File, groups: list[Group]) -> Any:
+        Their types are those of `Source.full_schema`, in a form that Arrow's kernels know.
+        """
+        source, file = self._source, groups[0].file
+        with naming(groups[0]):
+            wanted = [one for one in source.in_files(self._columns) if one.top in file.schema.names]
+            try:
+                table = self._read(file, groups, wanted)
+            except (OSError, ValueError, RuntimeError, pa.ArrowException, RagmaskError) as error:
+                if not isinstance(error, GivenUpError):
+                    self._name_the_column(file, groups, wanted)
+                raise
+            rows = sum(group.rows for group in groups)
+            if table.num_rows != rows:
+                raise StreamError(
+                    f"{groups[0]} is damaged: {table.num_rows} rows were decoded, and its footer "
+                    f"counts {rows}"
+                )
+            return self._columns_of(table, groups)
+
+    def _columns_of(self, table: Any, groups: list[Group]) -> Any:
+        source = self._source
+        keys = source.key_values(groups[0].keys)
+        columns: dict[str, Any] = {}
+        wanted = [*map(source.split, self._columns), *map(Wanted, source.filter_columns)]
+        for one in dict.fromkeys(wanted):
+            if one.top in keys:
+                array = pa.chunked_array([pa.repeat(keys[one.top], len(table))])
+            elif one.top in table.column_names:
+                array = table[one.top]
+            else:
+                array = pa.chunked_array([pa.nulls(len(table), source.field(str(one)).type)])
+                columns[str(one)] = arrow.to_workable(array)
+                continue
+            with naming(f"{groups[0]}, column {one.top!r}"):
+                if one.path:
+                    chunks = [
+                        arrow.field_of(arrow.to_workable(chunk), list(one.path))
+                        for chunk in array.chunks
+                    ]
+                    type_ = arrow.workable(source.field(str(one)).type)
+                    chunks = [arrow.to_type(chunk, type_) for chunk in chunks]
+                    array = pa.chunked_array(chunks, type_)
+                elif one.top not in keys:
+                    array = arrow.to_type(array, source.full_schema.field(one.top).type)
+                columns[str(one)] = arrow.to_workable(array)
+        made = pa.table(columns)
+        return made if columns else table.select([])
+
+    def _name_the_column(self, file: File, groups: list[Group], wanted: list[Wanted]) -> None:
+        """Raise an error that names the column, where one of them alone cannot be read either."""
+        for group in groups if len(wanted) > 1 else []:
+            for one in wanted:
+                with naming(f"{group}, column {str(one)!r}"):
+                    self._read(file, [group], [one])
+
+    def _read(self, file: File, groups: list[Group], wanted: list[Wanted]) -> Any:
+        indices = [group.index for group in groups]
+        if self._storage.is_local:
+            return self._opened(file).read(indices, wanted)
         more = f" and {len(groups) - 1} more" if len(groups) > 1 else ""
         return self._source.retry.run(
-            lambda: self._read_file(self._open_afar(file), file, groups),
-            f"{groups[0]}{more}",
-            self._stop,
+            lambda: self._open_afar(file).read(indices, wanted), f"{groups[0]}{more}", self._stop
         )
-
-    def _read_file(self, opened: Any, file: File, groups: list[Group]) -> Any:
-        indices = [group.index for group in groups]
-        if file.format == "parquet":
-            return opened.read_row_groups(
-                indices, columns=self._source.in_files(self._columns), use_threads=False
-            )
-        table = pa.Table.from_batches([opened.get_batch(index) for index in indices])
-        return table.select(self._source.in_files(self._columns))
 
     def _opened(self, file: File) -> Any:
         """A local file, opened once a thread."""
         self._check_unchanged(file)
         if getattr(self._open, "path", None) != file.path:
-            self._open.file = _open_local(file, self._source)
+            self._open.file = self._open_local(file)
             self._open.path = file.path
         return self._open.file
 
-    def _open_afar(self, file: File) -> Any:
+    def _open_local(self, file: File) -> RowGroups | Batches | Pieces:
+        storage, options = self._storage, self._source.options
+        if file.format == "table":
+            return Pieces(storage.table(file.path))
+        if file.format == "parquet":
+            place = file.path if storage.on_disk else storage.open(file.path)
+            return open_parquet(place, options, pre_buffer=False)
+        return open_batches(storage, file.path, file.format, options, self._positions(file))
+
+    def _open_afar(self, file: File) -> RowGroups | Batches:
         """Another's file, opened for each read: one that was given up on may still be in use."""
         self._check_unchanged(file)
-        if file.format == "arrow":
-            return open_arrow(self._storage, file.path, memory_map=False)
-        opened = pq.ParquetFile(
-            self._storage.filesystem.open_input_file(file.path),
-            metadata=self._metadata.get(file.path),
-            pre_buffer=True,
-        )
+        storage, options = self._storage, self._source.options
+        if file.format != "parquet":
+            return open_batches(storage, file.path, file.format, options, self._positions(file))
+        known = self._metadata.get(file.path)
+        opened = open_parquet(storage.open(file.path), options, metadata=known, pre_buffer=True)
         self._metadata = {file.path: opened.metadata}  # spares the next read the footer
         return opened
+
+    def _positions(self, file: File) -> list[int]:
+        """The wanted columns' numbers: no others are read, or decompressed."""
+        tops = {one.top for one in self._source.in_files(self._columns)}
+        return [at for at, name in enumerate(file.schema.names) if name in tops]
 
     def _check_unchanged(self, file: File) -> None:
         if self._storage.stamp(file.path) != file.stamp:
             raise StreamError(f"{file.path}: the file changed while it was being streamed")
-
-
-def read_column(array: Any, nulls: arrow.Nulls) -> Column:
-    """An Arrow column in the form that a batch holds it in."""
-    kind = arrow.kind_of(array.type)
-    if kind == "ragged":
-        return Ragged._trusted(*arrow.read_rows(array, nulls))
-    if kind == "struct":
-        fields = arrow.read_fields(array, nulls)
-        return {
-            name: Ragged._trusted(*rows) if isinstance(rows, arrow.Rows) else rows
-            for name, rows in fields.items()
-        }
-    return arrow.read_scalars(array)
 
 
 def _cut(table: Any, groups: list[Group], spans: list[Span]) -> Any:
@@ -186,24 +252,3 @@ def _cut(table: Any, groups: list[Group], spans: list[Span]) -> Any:
             for start, span in zip(starts, spans, strict=False)
         ]
     )
-
-
-def _open_local(file: File, source: Source) -> Any:
-    if file.format == "parquet":
-        # never mapped: a file cut short under a map would kill the process
-        return pq.ParquetFile(file.path, pre_buffer=False)
-    if source.memory_map:
-        mapped = pa.memory_map(file.path)
-        reader = pa.ipc.open_file(mapped)
-        if reader.num_record_batches == 0 or _lies_in(mapped, reader.get_batch(0)):
-            return reader
-    # decompressing copies anyway, and a plain read cannot meet a page that is gone
-    return open_arrow(source.storage, file.path, memory_map=False)
-
-
-def _lies_in(mapped: Any, batch: Any) -> bool:
-    """Whether a record batch's buffers are the file's own pages, that is, not compressed."""
-    pages = mapped.read_buffer()
-    begin, end = pages.address, pages.address + pages.size
-    buffers = [buffer for column in batch.columns for buffer in column.buffers() if buffer]
-    return all(begin <= buffer.address < end for buffer in buffers if buffer.size)

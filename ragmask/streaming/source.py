@@ -1,15 +1,11 @@
-"""The files of a data set: what their footers say, and which row groups a filter leaves.
-
-"Row group" names the piece that is decoded in one go: a Parquet row group, or a record batch
-of an Arrow IPC file.
-"""
+"""The files of a data set: what their footers say, and which row groups a filter leaves."""
 
 import difflib
 import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
@@ -21,26 +17,21 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from ragmask.arrow import Nulls
+from ragmask import arrow
+from ragmask.arrow import Nulls, check_nulls
 from ragmask.errors import InvalidInputError, StreamError
-from ragmask.streaming.files import Found, Paths, Storage, find_files
+from ragmask.layout import check_count
+from ragmask.streaming.files import Found, Paths, find_files
+from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
+from ragmask.streaming.memory import in_memory, path_of
 from ragmask.streaming.retry import Retry
 
-_PARQUET_MAGIC, _ARROW_MAGIC = b"PAR1", b"ARROW1"
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
 _MOST_FLOATS = 3  # columns of a filter, up to which statistics are looked at
 _WHOLE = re.compile(r"-?[0-9]{1,18}")  # what int64 holds for certain
 
-
-@dataclass(frozen=True)
-class File:
-    """What a file's footer says, and the stamp by which a later change is noticed."""
-
-    path: str
-    format: Literal["parquet", "arrow"]
-    stamp: tuple[int, int]
-    schema: Any
-    group_rows: tuple[int, ...]
+Missing = Literal["error", "null"]
+Items = Literal["vectors"] | Mapping[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -62,15 +53,18 @@ class Group:
 class Source:
     """Files with the same columns. Holds no open file, so it can be pickled."""
 
-    storage: Storage
+    storage: Any  # a Storage, or a Memory
     found: tuple[Found, ...]
     columns: tuple[str, ...]
     nulls: Nulls
-    memory_map: bool
+    options: Options
     first: File = field(repr=False)
     filter: Any = None
     filter_columns: tuple[str, ...] = ()
     retry: Retry = field(default_factory=Retry)
+    missing: Missing = "error"
+    items: Items = None
+    widths: dict[str, int] = field(default_factory=dict, compare=False)  # of vectors, once found
 
     @classmethod
     def open(
@@ -78,18 +72,25 @@ class Source:
         paths: Paths,
         columns: Iterable[str] | None,
         nulls: Nulls,
-        memory_map: bool,
+        options: Options,
         *,
         filter: Any = None,
         filesystem: Any = None,
         retry: Retry | None = None,
+        missing: Missing = "error",
+        items: Items = None,
     ) -> "Source":
         """Find the files and check the wanted columns against the first of them."""
-        if nulls not in ("empty", "error"):
-            raise InvalidInputError(f'nulls must be "empty" or "error"; got {nulls!r}')
+        check_nulls(nulls)
+        if missing not in ("error", "null"):
+            raise InvalidInputError(f'missing must be "error" or "null"; got {missing!r}')
         retry = retry or Retry()
-        storage, found = find_files(paths, filesystem, retry)
-        first = read_footer(storage, found[0].path, memory_map, retry)
+        held = in_memory(paths)
+        if held is None and isinstance(paths, list | tuple):
+            paths = [path_of(path) for path in paths]
+        held = held or find_files(path_of(paths), filesystem, retry)
+        storage, found = held
+        first = read_footer(storage, found[0].path, options, retry)
         keys = _key_schema(found, first)
         names = [*first.schema.names, *keys.names]
         if isinstance(columns, str):
@@ -98,11 +99,26 @@ class Source:
         if not wanted:
             raise InvalidInputError("columns names no column")
         for position, name in enumerate(wanted):
-            _check_column(first, name, names)
+            if missing == "error":
+                _find_column(first, name, pa.schema([*first.schema, *keys]))
             if name in wanted[:position]:
                 raise InvalidInputError(f"columns names {name!r} twice")
         expression, used = _read_filter(filter, pa.schema([*first.schema, *keys]))
-        return cls(storage, found, wanted, nulls, memory_map, first, expression, used, retry)
+        source = cls(
+            storage, found, wanted, nulls, options, first, expression, used, retry, missing, items
+        )
+        source._check_items()
+        return source
+
+    def _check_items(self) -> None:
+        if self.items is None or self.items == "vectors":
+            return
+        if not isinstance(self.items, Mapping):
+            raise InvalidInputError(f'items is "vectors" or {{column: width}}; got {self.items!r}')
+        for name, width in self.items.items():
+            if name not in self.columns:
+                raise InvalidInputError(f"items names {name!r}, which is none of the columns read")
+            check_count(f"items[{name!r}]", width)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -114,19 +130,61 @@ class Source:
         return _key_schema(self.found, self.first)
 
     @property
-    def full_schema(self) -> Any:
-        """Every column there is."""
-        return pa.schema([*self.first.schema, *self.key_schema])
+    def first_schema(self) -> Any:
+        """The wanted columns as the first file has them; those it lacks are left out."""
+        schema = pa.schema([*self.first.schema, *self.key_schema])
+        fields = (_field_of(schema, name) for name in self.columns)
+        return pa.schema([one for one in fields if one is not None])
 
-    @property
+    @cached_property
+    def full_schema(self) -> Any:
+        """Every column there is, in the type that holds what all files have in it."""
+        fields: dict[str, Any] = {one.name: one for one in self.first.schema}
+        came = dict.fromkeys(fields, self.first.path)
+        used = {*self.filter_columns, *(self.split(name).top for name in self.columns)}
+        used -= set(self.key_schema.names)
+        for file in self.files[1:]:
+            for one in file.schema:
+                if one.name not in used:
+                    continue
+                known = fields.setdefault(one.name, one)
+                came.setdefault(one.name, file.path)
+                type_ = arrow.unified(known.type, one.type)
+                if type_ is None:
+                    raise StreamError(
+                        f"{file.path}: column {one.name!r} is {one.type}, and {known.type} in "
+                        f"{came[one.name]}: no type holds both without loss"
+                    )
+                nullable = known.nullable or one.nullable
+                fields[one.name] = known.with_type(type_).with_nullable(nullable)
+        lacking = {name for file in self.files for name in used if name not in file.schema.names}
+        made = [one.with_nullable(True) if one.name in lacking else one for one in fields.values()]
+        keys = [one for one in self.key_schema if one.name not in fields]
+        return pa.schema([*made, *keys], self.first.schema.metadata)
+
+    @cached_property
     def schema(self) -> Any:
         """The Arrow schema of the wanted columns."""
-        return pa.schema([self.full_schema.field(name) for name in self.columns])
+        full = self.full_schema
+        return pa.schema([self.field(name) for name in self.columns], full.metadata)
 
-    def in_files(self, columns: Iterable[str]) -> list[str]:
+    def field(self, name: str) -> Any:
+        """The field of a wanted column."""
+        found = _field_of(self.full_schema, name)
+        if found is None:
+            _find_column(self.first, name, self.full_schema)
+        return found
+
+    def split(self, name: str) -> Wanted:
+        """The file's column that holds a wanted one, and the path to it from there."""
+        every = {*self.first.schema.names, *self.key_schema.names}
+        return _split(name, every)
+
+    def in_files(self, columns: Iterable[str]) -> list[Wanted]:
         """These columns and the filter's, less those that are names of folders."""
-        every = dict.fromkeys([*columns, *self.filter_columns])
-        return [name for name in every if name not in self.key_schema.names]
+        wanted = [*map(self.split, columns), *map(Wanted, self.filter_columns)]
+        keys = self.key_schema.names
+        return [one for one in dict.fromkeys(wanted) if one.top not in keys]
 
     @cached_property
     def files(self) -> tuple[File, ...]:
@@ -137,7 +195,7 @@ class Source:
         def read(found: Found) -> File:
             if found.path == self.first.path:
                 return self.first
-            return read_footer(storage, found.path, self.memory_map, self.retry, stop)
+            return read_footer(storage, found.path, self.options, self.retry, stop)
 
         if self.storage.is_local or len(self.found) < 3:
             files = [read(found) for found in self.found]
@@ -147,14 +205,11 @@ class Source:
                     files = list(pool.map(read, self.found))
                 finally:
                     stop.set()
-        for file in files:
-            for name in self.in_files(self.columns):
-                _check_column(file, name, file.schema.names)
-                here, there = file.schema.field(name).type, self.first.schema.field(name).type
-                if here != there:
-                    raise StreamError(
-                        f"{file.path}: column {name!r} is {here}, and {there} in {self.first.path}"
-                    )
+        if self.missing == "error":
+            for file in files:
+                schema = pa.schema([*file.schema, *self.key_schema])
+                for name in [*self.columns, *self.filter_columns]:
+                    _find_column(file, name, schema)
         return tuple(files)
 
     @cached_property
@@ -172,14 +227,18 @@ class Source:
 
     def _left_by_statistics(self, found: Found, file: File) -> set[int] | None:
         """The row groups that may hold rows the filter keeps; None where it cannot be told."""
-        if self.filter is None or file.format != "parquet":
-            return None
-        types = [self.full_schema.field(name).type for name in self.filter_columns]
-        if any(map(pa.types.is_struct, types)):
+        if self.filter is None or file.format != "parquet" or not self.storage.filesystem:
             return None
         keys = self.key_values(found.keys)
         in_file = [name for name in self.filter_columns if name not in keys]
+        if any(name not in file.schema.names for name in in_file):
+            return None
         fields = [file.schema.field(name) for name in in_file]
+        # narrow: a column that nobody asked for may be of a type that Arrow's data sets refuse
+        schema = pa.schema([*fields, *(one for one in self.key_schema if one.name in keys)])
+        encrypted = self.options.decryption is not None
+        if encrypted or any(pa.types.is_struct(one.type) for one in fields):
+            return None
         nans = [
             (field.name, pa.scalar(float("nan"), field.type))
             for field in fields
@@ -198,16 +257,12 @@ class Source:
                     storage.filesystem,
                     partition_expression=_equal(keys | dict(compress(nans, chosen))),
                 )
-                subset = fragment.subset(self.filter, schema=self.full_schema)
+                subset = fragment.subset(self.filter, schema=schema)
                 left |= {group.id for group in subset.row_groups}
             return left
 
-        try:
+        with naming(file.path, "cannot be filtered"):
             return read() if storage.is_local else self.retry.run(read, file.path)
-        except StreamError:
-            raise
-        except (OSError, pa.ArrowException) as error:
-            raise StreamError(f"{file.path} cannot be filtered: {error}") from error
 
     def key_values(self, keys: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
         """The values of folder names as Arrow scalars."""
@@ -239,83 +294,37 @@ class Source:
         }
 
 
-def read_footer(
-    storage: Storage,
-    path: str,
-    memory_map: bool = True,
-    retry: Retry | None = None,
-    stop: threading.Event | None = None,
-) -> File:
-    """Schema and row counts of a Parquet or Arrow IPC file; its first bytes tell which."""
-
-    def read() -> File:
-        stamp = storage.stamp(path)
-        with storage.filesystem.open_input_file(path) as file:
-            head = file.read(len(_ARROW_MAGIC))
-            if head.startswith(_PARQUET_MAGIC):
-                metadata = pq.read_metadata(file)
-                groups = range(metadata.num_row_groups)
-                rows = [metadata.row_group(index).num_rows for index in groups]
-                schema = metadata.schema.to_arrow_schema()
-                return _checked(File(path, "parquet", stamp, schema, tuple(rows)))
-        if head == _ARROW_MAGIC:
-            with open_arrow(storage, path, memory_map) as reader:
-                schema = reader.schema
-            # a record batch says its rows only when it is read: read its cheapest column
-            with open_arrow(storage, path, memory_map, [_cheapest(schema)]) as reader:
-                rows = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
-            return _checked(File(path, "arrow", stamp, schema, tuple(rows)))
-        raise StreamError(
-            f"{path} is neither a Parquet nor an Arrow IPC file (it begins with {head!r}); "
-            "an Arrow IPC stream, without a footer, must be written as a file first"
-        )
-
-    try:
-        if storage.is_local:
-            return read()
-        return (retry or Retry()).run(read, path, stop or threading.Event())
-    except StreamError:
-        raise
-    except (OSError, pa.ArrowException) as error:
-        raise StreamError(f"{path} cannot be read: {error}") from error
+def _split(name: str, tops: Iterable[str]) -> Wanted:
+    """A column's own name wins over the path to a field; of several, the longest name does."""
+    parts = str(name).split(".")
+    tops = set(tops)
+    for cut in range(len(parts), 0, -1):
+        top = ".".join(parts[:cut])
+        if top in tops:
+            return Wanted(top, tuple(parts[cut:]))
+    return Wanted(str(name))
 
 
-def open_arrow(
-    storage: Storage, path: str, memory_map: bool, fields: list[int] | None = None
-) -> Any:
-    """A reader of an Arrow IPC file, of all its columns or some."""
-    if storage.is_local:
-        file = pa.memory_map(path) if memory_map else pa.OSFile(path)
-    else:
-        file = storage.filesystem.open_input_file(path)
-    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
+def _field_of(schema: Any, name: str) -> Any:
+    """The field of a column, or of a field of its structs; None where there is none."""
+    one = _split(name, schema.names)
+    if one.top not in schema.names:
+        return None
+    top = schema.field(one.top)
+    if not one.path:
+        return top
+    type_ = arrow.field_at(top.type, list(one.path))
+    return None if type_ is None else pa.field(name, type_)
 
 
-def _checked(file: File) -> File:
-    names = file.schema.names
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise StreamError(f"{file.path}: several columns are named {', '.join(sorted(twice))}")
-    return file
-
-
-def _check_column(file: File, name: str, names: list[str]) -> None:
-    if name not in names:
-        near = difflib.get_close_matches(str(name), names, 1)
+def _find_column(file: File, name: str, schema: Any) -> None:
+    """Raise where a file lacks a column."""
+    if _field_of(schema, name) is None:
+        near = difflib.get_close_matches(str(name), schema.names, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise StreamError(f"{file.path}: no column {name!r}{hint}; it has {', '.join(names)}")
-
-
-def _cheapest(schema: Any) -> int:
-    """The column that costs least to read: of a fixed width, and of the smallest."""
-
-    def cost(position: int) -> int:
-        try:
-            return int(schema.field(position).type.bit_width)
-        except ValueError:
-            return 1 << 30
-
-    return min(range(len(schema)), key=cost, default=0)
+        raise StreamError(
+            f"{file.path}: no column {name!r}{hint}; it has {', '.join(schema.names)}"
+        )
 
 
 # -- folders that are columns, and filters ------------------------------------------------
@@ -356,25 +365,31 @@ def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
     if "FieldPath(" in str(expression):
         raise InvalidInputError(f"the filter {expression} must give columns by name")
 
-    def binds(names: list[str]) -> bool:
-        part = pa.schema([schema.field(name) for name in names])
-        table = part.empty_table()
-        scanner = pads.dataset(table).scanner(columns={"keep": expression})
-        if not pa.types.is_boolean(scanner.projected_schema.field("keep").type):
-            raise InvalidInputError(f"the filter {expression} is no condition: it gives no bools")
-        return True
-
-    def needs(name: str) -> bool:
+    used: list[str] = []
+    while True:
         try:
-            return not binds([other for other in schema.names if other != name])
-        except pa.ArrowException:
-            return True
+            scanner = _scanner(pa.schema([schema.field(name) for name in used]), expression)
+            break
+        except pa.ArrowException as error:
+            lacking = [
+                name
+                for name in schema.names
+                if name not in used and f"FieldRef.Name({name})" in str(error)
+            ]
+            if not lacking:
+                why = str(error).splitlines()[0]
+                raise InvalidInputError(
+                    f"the filter {expression} does not fit the columns "
+                    f"{', '.join(schema.names)}: {why}"
+                ) from error
+            used.append(max(lacking, key=len))
+    if not pa.types.is_boolean(scanner.projected_schema.field("keep").type):
+        raise InvalidInputError(f"the filter {expression} is no condition: it gives no bools")
+    return expression, tuple(name for name in schema.names if name in used)
 
-    try:
-        binds(schema.names)
-    except pa.ArrowException as error:
-        why = str(error).splitlines()[0]
-        raise InvalidInputError(
-            f"the filter {expression} does not fit the columns {', '.join(schema.names)}: {why}"
-        ) from error
-    return expression, tuple(name for name in schema.names if needs(name))
+
+def _scanner(schema: Any, expression: Any) -> Any:
+    """What Arrow makes of an expression over columns of these types, and of no others."""
+    kept = [one.with_type(arrow.workable(one.type)) for one in schema]
+    table = pa.Table.from_arrays([pa.nulls(0, one.type) for one in kept], schema=pa.schema(kept))
+    return pads.dataset(table).scanner(columns={"keep": expression})

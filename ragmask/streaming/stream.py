@@ -4,23 +4,34 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ragmask.arrow import Nulls
+from ragmask import arrow
+from ragmask.arrow import Nulls, is_list
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layout import check_count
 from ragmask.streaming.ahead import check_process
-from ragmask.streaming.arrange import PACKED, Budget, Packing, Rows, padded_steps
-from ragmask.streaming.batch import Batch, delivered
-from ragmask.streaming.columns import is_list
+from ragmask.streaming.arrange import (
+    PACKED,
+    Budget,
+    Packing,
+    Part,
+    Rows,
+    packed_fields,
+    padded_steps,
+)
+from ragmask.streaming.batch import Batch, delivered, derived
 from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
 from ragmask.streaming.files import Paths
+from ragmask.streaming.formats import Options
+from ragmask.streaming.reader import Reader
 from ragmask.streaming.retry import Retry
 from ragmask.streaming.sink import Advance, alike, write_parquet
-from ragmask.streaming.source import Source
+from ragmask.streaming.source import Items, Missing, Source
 from ragmask.streaming.state import State, resume
 
 MapFunction = Callable[[Batch], Batch | Mapping[str, Any]]
@@ -34,10 +45,14 @@ def stream(
     filesystem: Any = None,
     nulls: Nulls = "empty",
     memory_map: bool = True,
+    items: Items = None,
+    missing: Missing = "error",
+    verify: bool = False,
+    decryption_properties: Any = None,
     retries: int = 4,
     timeout: float = 60.0,
 ) -> "Stream":
-    """Stream ragged data from Parquet or Arrow IPC files.
+    """Stream ragged data from Parquet or Arrow IPC files, or from a table in memory.
 
     >>> import ragmask as rm
     >>> from ragmask.data import JAPANESE_VOWELS
@@ -51,13 +66,25 @@ def stream(
     Parameters
     ----------
     paths : a file, a folder (searched through, in sorted order), a glob, a URI such as
-        "s3://bucket/folder", or several of them. A file's first bytes tell its format. Folders
-        named `key=value` below a folder or glob become columns.
-    columns : names of those to read; by default all.
+        "s3://bucket/folder", or several of them. A file's first bytes tell its format: Parquet,
+        an Arrow IPC file, or an Arrow IPC stream, as Hugging Face's save_to_disk writes it.
+        Folders named `key=value` below a folder or glob become columns. Also what is in memory:
+        anything with `__arrow_c_stream__` (tables of pyarrow, polars, pandas, DuckDB), bytes, and
+        files open in binary mode (read whole, unless they lie on a disk).
+    columns : names of those to read; by default all. `"answers.start"` is a field of structs, or
+        of lists of them, at any depth; nothing else of its column is read.
     filter : keep only rows for which it is true: a pyarrow.compute expression, or tuples as
         `[("label", "==", 3)]`. Row groups whose statistics rule them out are not read.
     filesystem : a pyarrow.fs or fsspec file system that the paths are on.
-    nulls : "empty" reads a null list as an empty row, "error" raises and names it.
+    nulls : "empty" reads a null list as an empty row, "error" raises and names it. A column of
+        any kind of lists is looked at.
+    items : of lists of lists of one size, {column: size}, or "vectors" to find it for all such
+        columns: their inner lists are read as steps of so many features, (n, size).
+    missing : "null" reads a column that a file lacks as nulls, "error" names the file.
+    verify : check the checksums of Parquet's pages, where the writer put them in: pyarrow does
+        with `write_page_checksum=True`, parquet-mr (Spark) by default. Without, a damaged page
+        may decode to other values in silence.
+    decryption_properties : of pyarrow.parquet.encryption, for encrypted Parquet files.
     memory_map : map uncompressed Arrow IPC files, whose batches are then views of the file.
         Who cuts a file short under a map kills the process that reads it; False avoids it.
         Parquet files are never mapped.
@@ -67,15 +94,20 @@ def stream(
     Returns a Stream. Raises StreamError, naming the file and the column, for a path that is
     not there, an empty folder, an unreadable file or a missing column; InvalidInputError for
     a filter that does not fit the columns.
+
+    Files may differ in how they keep a column, as long as one type holds the values of all
+    without loss: list or large list, int32 or int64, dictionaries or plain, nulls alone.
     """
     source = Source.open(
         paths,
         columns,
         nulls,
-        memory_map,
+        Options(bool(memory_map), bool(verify), decryption_properties),
         filter=filter,
         filesystem=filesystem,
         retry=Retry(retries, timeout),
+        missing=missing,
+        items=items,
     )
     return Stream(source)
 
@@ -264,7 +296,10 @@ class Stream:
 
     @property
     def schema(self) -> Any:
-        """The pyarrow schema of the streamed columns, as they lie in the files."""
+        """The pyarrow schema of the streamed columns, as they lie in the files.
+
+        Where files differ, the types that hold the values of all; every footer is read for it.
+        """
         return self._source.schema
 
     @property
@@ -377,10 +412,9 @@ class Stream:
         progress, process = self._progress, os.getpid()
         with closing(self._epoch(start).deliver(start)) as deliveries:
             for part, state, repeated in deliveries:
-                batch = Batch(part.columns)
-                rows = batch.num_rows
-                for function in self._maps:
-                    batch = _as_batch(function(batch), function)
+                given = self._given(part)
+                rows = given.num_rows
+                batch = self._mapped(given)
                 if self._settings.shard.even and batch.num_rows != rows:
                     raise InvalidInputError(
                         "even=True does not go with a map that changes the number of rows: it "
@@ -388,21 +422,69 @@ class Stream:
                     )
                 progress.last = state
                 yield delivered(batch, state, part.row_ids, repeated)
+                del given, batch, part
                 check_process(process)
         progress.epoch, progress.start, progress.last = start.epoch + 1, None, None
+
+    def _given(self, part: Part) -> Batch:
+        """What the first map gets."""
+        fields, metadata = self._fields
+        return delivered(part.columns, None, None, False, fields, metadata)
+
+    def _mapped(self, batch: Batch) -> Batch:
+        for function in self._maps:
+            batch = derived(_as_columns(function(batch), function), batch)
+        return batch
+
+    @cached_property
+    def _fields(self) -> tuple[dict[str, Any], Any]:
+        """The fields of a batch's columns before any map, and their metadata."""
+        schema = self._source.schema
+        fields = {one.name: one for one in schema}
+        if self._settings.packing:
+            fields = packed_fields(fields)
+        return fields, schema.metadata
+
+    def _empty(self) -> Any:
+        """A table of no rows, with the columns that batches have."""
+        columns, row_ids = Reader(self._source).empty()
+        arranged = self._settings.arrangement.arrange(columns, row_ids, None)
+        batch = self._given(arranged.take(0, arranged.items))
+        try:
+            return self._mapped(batch).to_arrow()
+        except Exception as error:
+            raise InvalidInputError(
+                "the stream has no batch, and what columns there are cannot be told, since a map "
+                f"fails on a batch of no rows: {error}"
+            ) from error
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The Arrow PyCapsule interface: batches one by one, in bounded memory.
+
+        `pl.from_arrow(stream)`, `pa.RecordBatchReader.from_stream(stream)`, and DuckDB's queries
+        read an epoch's batches, or rows as they lie.
+        """
+        schema = self._empty().schema
+        tables = alike((batch.to_arrow() for batch in self._cut()), schema)
+        batches = (batch for table in tables for batch in table.to_batches())
+        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        return reader.__arrow_c_stream__(requested_schema)
 
     def to_parquet(self, path: str | os.PathLike[str], *, progress: Advance | None = None) -> int:
         """Write the batches, or the rows as they lie, to a Parquet file; returns its rows.
 
         The file appears under its name when it is whole, and not at all after an error. Row
         groups hold about 64 MB of values. `progress` is called with the rows written so far.
+        Columns have the types they came in, but for those that Parquet lacks (run ends). A
+        stream without a batch becomes a file of no rows.
         """
-        return write_parquet((batch.to_arrow() for batch in self._cut()), path, progress)
+        tables = (batch.to_arrow() for batch in self._cut())
+        return write_parquet(tables, path, progress, self._empty)
 
     def to_arrow(self) -> Any:
         """All batches of the epoch, or the rows as they lie, as one pyarrow Table in memory."""
         tables = list(alike(batch.to_arrow() for batch in self._cut()))
-        return pa.concat_tables(tables) if tables else self.schema.empty_table()
+        return pa.concat_tables(tables) if tables else self._empty()
 
     def _cut(self) -> "Stream":
         shuffle = self._settings.shuffle
@@ -439,7 +521,7 @@ class Stream:
     def _ragged(self, column: str | None) -> str:
         """The column whose lengths count."""
         schema = self._source.schema
-        ragged: list[str] = [field.name for field in schema if is_list(field.type)]
+        ragged: list[str] = [one.name for one in schema if is_list(arrow.workable(one.type))]
         if column is None:
             if len(ragged) == 1:
                 return ragged[0]
@@ -476,15 +558,13 @@ class Stream:
             lines.append(f"  rank {settings.shard.rank} of {settings.shard.world_size}")
         if self._source.filter is not None:
             lines.append(f"  where {self._source.filter_text}")
-        fields = [f"  {field.name}: {field.type}" for field in self.schema]
+        fields = [f"  {field.name}: {field.type}" for field in self._source.first_schema]
         return "\n".join([*lines, *fields])
 
 
-def _as_batch(result: Any, function: MapFunction) -> Batch:
-    if isinstance(result, Batch):
-        return result
+def _as_columns(result: Any, function: MapFunction) -> Mapping[str, Any]:
     if isinstance(result, Mapping):
-        return Batch(result)
+        return result
     name = getattr(function, "__name__", repr(function))
     raise UnsupportedTypeError(
         f"map({name}) must return a Batch or a dict of columns; got {type(result).__name__}"

@@ -1,0 +1,66 @@
+"""Bare arrays to Arrow arrays, over the same memory, in the type that they once came in."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ragmask.arrow.convert import build_struct, like
+from ragmask.arrow.items import write_items
+from ragmask.arrow.lists import build_list
+from ragmask.arrow.read import Form
+from ragmask.arrow.types import fields_of, has_fixed_size, is_list, is_struct, item_type, storage_of
+from ragmask.devices import Array, Bools, Ints
+from ragmask.errors import UnsupportedTypeError
+
+
+def write_rows(values: Array, offsets: Ints, mask: Bools | None, form: Form | None = None) -> Any:
+    """A list array over the memory of compact rows: a large list from 2^31 items on.
+
+    Rows that came from Arrow go back as the lists they were, null ones included, with items of
+    the type that they had while the values still fit it.
+    """
+    form = form or Form()
+    items = write_items(values, mask)
+    type_, valid = form.type, form.valid
+    if type_ is not None:
+        items = like(items, item_type(type_))
+    return write_lists(type_, items, offsets[:-1], np.diff(offsets), valid)
+
+
+def write_lists(type_: Any, items: Any, starts: Ints, lengths: Ints, valid: Bools | None) -> Any:
+    """Lists of the type they came in, of these items."""
+    stored = pa.list_(items.type) if type_ is None else storage_of(type_)
+    if not (is_list(stored) or has_fixed_size(stored)):
+        stored = pa.list_(items.type)
+    field = stored.value_field.with_type(items.type)
+    lists = build_list(stored, items, starts, lengths, valid, field)
+    return lists if type_ is None else like(lists, type_)
+
+
+def write_fields(children: list[Any], type_: Any, present: Bools | None, rows: int) -> Any:
+    """Structs of a type, of its fields' arrays end to end."""
+    fields = fields_of(type_)
+    arrays = [like(child, field.type) for child, field in zip(children, fields, strict=True)]
+    made = [
+        field.with_type(array.type).with_nullable(field.nullable or bool(array.null_count))
+        for field, array in zip(fields, arrays, strict=True)
+    ]
+    structs = build_struct(arrays, pa.struct(made), present, rows)
+    return like(structs, type_) if is_struct(type_) else structs
+
+
+def write_scalars(column: Any) -> Any:
+    """An Arrow array of one value a row; an array of vectors becomes fixed-size lists."""
+    if isinstance(column, np.ndarray) and column.ndim > 1:
+        mask = np.ma.getmask(column)
+        valid = None
+        if mask is not np.ma.nomask and mask.any():
+            flat = mask.reshape(len(column), -1)
+            valid = ~flat.all(axis=1)
+            if flat[valid].any():
+                raise UnsupportedTypeError("an array of vectors masked in part cannot become Arrow")
+        return write_items(np.ascontiguousarray(np.ma.getdata(column)), valid)
+    if isinstance(column, np.ma.MaskedArray):
+        return pa.array(column.data, mask=np.ma.getmaskarray(column))
+    return pa.array(column)
