@@ -237,8 +237,8 @@ def dense_array(values: Any) -> Array:
         return dense
     plain = dense.dtype.isnative and dense.flags.aligned
     if len(dense) and not (plain and dense[0].flags.c_contiguous):
-        dense = values_array(dense)
-    return dense
+        return values_array(dense)
+    return dense.view()  # its owner could change its shape in place
 
 
 def end_to_end(dense: Array, mask: Bools | None) -> tuple[Array, Ints, Bools | None]:
@@ -379,4 +379,6 @@ def _span(present: Bools) -> tuple[Ints, Ints]:
     some = present.any(axis=1)
     first = present.argmax(axis=1)
     last = width - present[:, ::-1].argmax(axis=1)
-    return np.where(some, first, 0), np.where(some, last - first, 0)
+    # another thread may write to the mask between these looks at it: then the span is another one,
+    # but lies inside the row
+    return np.where(some, first, 0), np.where(some, np.maximum(last - first, 0), 0)

@@ -10,6 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import ragmask as rm
+from ragmask import padding
+from ragmask.kernels import cpu
+from ragmask.layers import fusion
+from ragmask.ops import embeddings
 
 
 def test_weights_cannot_be_exchanged_under_their_packed_form():
@@ -25,6 +29,114 @@ def test_changing_a_shape_in_place_changes_no_batch():
     for array in (given, batch.values, batch.starts, batch.lengths):
         array.shape = (1, array.size)
     assert rm.temporal_pool(batch, "last").tolist() == [2, 5]
+
+
+@pytest.mark.parametrize("shape", [(24,), (2, 12), (1, 24, 1), (12, 2)])
+def test_changing_the_shape_of_a_padded_array_in_place_changes_no_batch(shape):
+    given, mask = np.arange(24.0).reshape(2, 3, 4), np.ones((2, 3), bool)
+    batch = rm.Padded(given, mask)
+    expected = rm.temporal_pool(batch, "sum").tolist()
+    for array in (given, batch.values):
+        array.shape = shape
+    for array in (mask, batch.mask):
+        array.shape = (6,)
+    assert batch.shape == (2, 3, 4)
+    assert rm.temporal_pool(batch, "sum").tolist() == expected
+
+
+# What another thread may do between a check and its kernel: it is done right after the check.
+
+BEYOND = [4, 5, 2**40, 2**61, 2**62, 2**63 - 1, -1, -(2**40), -(2**63)]
+
+
+@pytest.mark.parametrize("words", [1, 3, 4, 16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_ids_written_after_their_check_read_nothing_outside_the_table(words, masked, monkeypatch):
+    ids = np.zeros(len(BEYOND), np.int64)
+    checked = embeddings._check_ids
+
+    def check(*arguments):
+        checked(*arguments)
+        ids[:] = BEYOND
+
+    monkeypatch.setattr(embeddings, "_check_ids", check)
+    around = np.full((12, words), 99.0, np.float32)  # foreign memory
+    around[4:8] = 1
+    mask = np.arange(len(ids)) != 3 if masked else None
+    for batch in (rm.Ragged(ids, [0, 5], [5, 4], mask), ids.reshape(3, 3)):
+        ids[:] = 0
+        found = rm.embedding(batch, around[4:8])
+        assert set(np.unique(getattr(found, "values", found))) <= {0, 1}
+
+
+def test_a_mask_written_after_the_check_of_ids_lets_none_pass():
+    ids, mask = np.array([0, 7, -9, 1]), np.ones(4, bool)
+    for table in (np.ones((2, 3), np.uint32), np.ones((0, 3), np.uint32)):
+        out = np.full(12, 5, np.uint32)
+        place = np.array([0]), np.array([4])
+        cpu.embedding(0, 1, ids, *place, mask, table.reshape(-1), 3, place[0], out)
+        assert set(out) <= {0, 1}
+
+
+@pytest.mark.parametrize("bad", BEYOND)
+def test_ids_written_after_their_check_start_an_lstm_inside_its_table(bad, monkeypatch):
+    monkeypatch.setattr(fusion, "pays", lambda *sizes: True)
+    layers = rm.layers
+    model = layers.Sequential([layers.Embedding(4, 3), layers.LSTM(5, return_sequences=True)])
+    ids = np.array([1, 2, 3, 0, 1, 2])
+    batch = rm.Ragged(ids, [0, 4], [4, 2])
+    right = model(batch).values.copy()
+    checked = embeddings._check_ids
+
+    def check(*arguments):
+        checked(*arguments)
+        ids[2] = bad
+
+    monkeypatch.setattr(embeddings, "_check_ids", check)
+    raced = model(batch).values
+    np.testing.assert_array_equal(raced[[0, 1, 4, 5]], right[[0, 1, 4, 5]])
+    assert np.isfinite(raced).all()
+
+
+class _Changing(np.ndarray):
+    """A mask that another thread writes to as soon as somebody has looked for its first step."""
+
+    def argmax(self, *arguments, **options):
+        found = np.asarray(self).argmax(*arguments, **options)
+        self.base[...] = [[True, False, False], [False, True, False], [True, True, True]]
+        return found
+
+
+def test_a_span_lies_inside_its_row_whatever_becomes_of_the_mask():
+    mask = np.array([[False, False, True], [False, True, True], [False, False, False]])
+    first, kept = padding._span(mask.view(_Changing))
+    assert ((first >= 0) & (kept >= 0) & (first + kept <= 3)).all()
+
+
+@pytest.mark.parametrize("picked", [[True, False, True], [False] * 3, [True] * 3])
+def test_rows_picked_by_bools_are_picked_by_one_reading_of_them(picked):
+    bools = np.array(picked)
+    batch = rm.Ragged.from_rows([[1], [2, 3], [4, 5, 6]])
+    assert not np.shares_memory(batch._row_numbers(bools), bools)
+    assert len(batch[bools]) == sum(picked)
+
+
+@pytest.mark.parametrize("left", [0, 1, 4])
+@pytest.mark.parametrize("maxlen", [None, 3])
+def test_a_list_that_shrinks_while_it_is_padded_is_not_read_past_its_end(left, maxlen):
+    rows = [[1, 2, 3, 4, 5], [6]]
+
+    class Value:
+        @property
+        def ndim(self):
+            del rows[0][left:]
+            return 0
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array(0.0)
+
+    padded = rm.pad_sequences(rows, maxlen, value=Value())
+    assert set(padded.ravel()) <= {0, 1, 2, 3, 4, 5, 6}
 
 
 def test_rows_of_more_steps_than_can_be_counted_are_refused():
