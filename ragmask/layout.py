@@ -86,12 +86,14 @@ def check_side(name: str, side: str) -> None:
         raise InvalidInputError(f'{name} must be "pre" or "post"; got {side!r}')
 
 
-def check_count(name: str, count: object, least: int = 0) -> int:
-    """`count` as an int of at least `least`."""
+def check_count(name: str, count: object, least: int = 0, most: int | None = None) -> int:
+    """`count` as an int of at least `least`, and at most `most`."""
     if isinstance(count, bool) or not isinstance(count, int | np.integer):
         raise InvalidInputError(f"{name} must be an integer; got {count!r}")
     if count < least:
         raise InvalidInputError(f"{name} must be at least {least}; got {count}")
+    if most is not None and count > most:
+        raise InvalidInputError(f"{name} must be at most {most}; got {count}")
     return int(count)
 
 

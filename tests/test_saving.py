@@ -294,13 +294,19 @@ def test_a_link_stays_one(tmp_path):
     model = sequential()
     model.save(tmp_path / "deep" / "model")
     (tmp_path / "link").symlink_to("deep/model")
-    model.set_weights([weight + 1 for weight in model.get_weights()])
-    model.save(tmp_path / "link")
+    with pytest.raises(
+        rm.StreamError, match=r"link is a link to deep/model, and would be replaced"
+    ):
+        model.save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
+    (tmp_path / "folder").symlink_to("deep")
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    model.save(tmp_path / "folder" / "model")
+    assert (tmp_path / "folder").is_symlink()
     assert_alike(load_model(tmp_path / "deep" / "model"), model)
 
 
-@pytest.mark.parametrize("fails", ["save_file", "rename", "second rename"])
+@pytest.mark.parametrize("fails", ["disk", "rename", "second rename"])
 def test_a_save_that_fails_leaves_what_was_there(fails, tmp_path, monkeypatch):
     old, new = sequential(), sequential()
     old.save(tmp_path / "model")
@@ -312,8 +318,8 @@ def test_a_save_that_fails_leaves_what_was_there(fails, tmp_path, monkeypatch):
             raise OSError("the disk is full")
         return rename(*args)
 
-    if fails == "save_file":
-        monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    if fails == "disk":
+        monkeypatch.setattr("ragmask.layers.saving.bring_to_disk", fail)
     else:
         monkeypatch.setattr(type(tmp_path), "rename", fail)
     with pytest.raises(OSError, match="the disk is full"):

@@ -1,7 +1,6 @@
 """Batches written to a Parquet file, whole or not at all."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ragmask.errors import InvalidInputError, StreamError
+from ragmask.errors import InvalidInputError
+from ragmask.files import cannot_write, shown, whole_file
 
 _GROUP_BYTES = 64 << 20  # of values, before they are encoded: what a reader then decodes in one go
 _GROUP_ROWS = 1 << 20
@@ -24,29 +24,14 @@ def write_parquet(
 
     Written beside `path` under another name, brought to the disk, and renamed.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise StreamError(f"{target}: is a folder; to_parquet writes one file")
     try:
-        handle, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
-    except OSError as error:
-        raise StreamError(f"{target} cannot be written: {error}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            rows = _write(tables, file, target, advance)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        Path(name).replace(target)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, pa.ArrowException) or type(error) is OSError:
-            raise StreamError(f"{target} cannot be written: {error}") from error
-        raise
-    return rows
+        with whole_file(path) as file:
+            return _write(tables, file, shown(path), advance)
+    except pa.ArrowException as error:
+        raise cannot_write(Path(path), error) from error
 
 
-def _write(tables: Iterable[Any], file: Any, target: Path, advance: Advance | None) -> int:
+def _write(tables: Iterable[Any], file: Any, target: str, advance: Advance | None) -> int:
     writer, rows = None, 0
     waiting: list[Any] = []
     rows_waiting = bytes_waiting = 0
@@ -91,9 +76,3 @@ def alike(tables: Iterable[Any]) -> Iterator[Any]:
             raise InvalidInputError(
                 f"batch {number} has other columns than the first: {error}"
             ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
