@@ -290,6 +290,14 @@ def test_only_a_saved_model_is_replaced(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "foreign", "model", "other"]
 
 
+@pytest.mark.parametrize("name", ["\ud800", "a\udcff"])
+def test_a_name_that_is_no_text_is_refused(name, tmp_path):
+    model = Sequential([Input((None,), "int32"), Embedding(4, 2, name=name)])
+    with pytest.raises(rm.InvalidInputError, match="holds half a character; give the layer"):
+        model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_link_stays_one(tmp_path):
     model = sequential()
     model.save(tmp_path / "deep" / "model")

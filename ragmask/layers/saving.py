@@ -45,7 +45,13 @@ def save_model(model: Model, path: str | os.PathLike[str], vocabulary: Any = Non
     target = Path(os.path.realpath(name_to_write(path)))
     _check_free(target)
     files = {_vocabulary_file(model, name): words.to_json() for name, words in vocabularies.items()}
-    files[_WEIGHTS] = safetensors().save(weights)
+    try:
+        files[_WEIGHTS] = safetensors().save(weights)
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"model {model.name!r} cannot be saved: the name {error.object!r} holds half a "
+            "character; give the layer another one"
+        ) from error
     files[MODEL_FILE] = text.encode("utf-8")
     folder = beside(target)
     try:

@@ -396,6 +396,9 @@ class Stream:
 
         The file appears under its name when it is whole, and not at all after an error. Row
         groups hold about 64 MB of values. `progress` is called with the rows written so far.
+
+        Raises StreamError, naming the file, where the disk fails, and for a name that may not be
+        given: of a link, a device or a pipe, or inside a saved model's folder.
         """
         return write_parquet((batch.to_arrow() for batch in self._cut()), path, progress)
 
