@@ -199,8 +199,24 @@ def as_words(array: Array, word: np.dtype[Any]) -> Array:
     return array.reshape(-1).view(word)
 
 
+def check_size(shape: tuple[int, ...], itemsize: int) -> None:
+    """Raise where numpy could not count an array's bytes, in which a side of 0 counts as 1.
+
+    Of less, the system knows at once whether it has so much.
+    """
+    if math.prod(side or 1 for side in shape) * itemsize >= 2**63:
+        raise InvalidInputError(f"an array of shape {shape} is larger than any memory")
+
+
+def converted(values: Array, dtype: npt.DTypeLike) -> Array:
+    """A copy in another dtype."""
+    check_size(values.shape, np.dtype(dtype).itemsize)
+    return values.astype(dtype)
+
+
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, like: Array) -> Array:
     """A new array where `like` lives."""
+    check_size(shape, np.dtype(dtype).itemsize)
     if isinstance(like, DeviceArray):
         return like.empty(shape, dtype)
     return np.empty(shape, dtype)

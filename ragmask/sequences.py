@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array, Ints, read_only
+from ragmask.devices import Array, Ints, check_size, read_only
 from ragmask.errors import InvalidInputError
 from ragmask.layout import offsets_of
 from ragmask.padding import pad_rows
@@ -62,6 +62,8 @@ def pad_sequences(
         for s in sequences
     ]
     shape = (len(sequences), width, *item_shape)
+    if isinstance(width, int):
+        check_size(shape, np.dtype(dtype).itemsize)
     kept = np.minimum(np.array(lengths, np.int64), width)
     steps = _end_to_end(rows, kept, item_shape, dtype) if np.ndim(value) == 0 else None
     if steps is None or maxlen == 0:

@@ -15,11 +15,11 @@ from ragmask import arrow
 from ragmask.devices import Array, Bools, read_only
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.files import read_json, shown, whole_file
-from ragmask.layout import check_count
+from ragmask.layout import LARGEST, check_count
 from ragmask.ragged import Ragged
 
 _FORMAT = "ragmask vocabulary 1"
-_MOST_ID = np.iinfo(np.int64).max - 1  # so that len() can count it
+_MOST_ID = LARGEST - 1  # so that len() can count it
 _BUILD_ROWS = 32_768  # rows counted at a time
 
 
@@ -101,7 +101,7 @@ class Vocabulary:
             return cls([], unknown_id)
         order = pc.sort_indices(counted, sort_keys=[("count", "descending"), ("word", "ascending")])
         if max_size is not None:
-            order = order.slice(0, max_size - (1 if unknown_id == 0 else 2))
+            order = order.slice(0, min(max_size, LARGEST) - (1 if unknown_id == 0 else 2))
         return cls(counted["word"].take(order).to_pylist(), unknown_id)
 
     def encode(self, words: Any) -> Any:

@@ -146,6 +146,114 @@ def test_rows_of_more_steps_than_can_be_counted_are_refused():
             use()
 
 
+def nothing(rows=2, steps=2**44):
+    """Rows of steps that hold no number, and take no memory however many they are."""
+    return rm.Ragged(np.empty((steps, 0), "u1"), [0] * rows, [steps] * rows)
+
+
+SOME = rm.Ragged.from_rows([[1, 2, 3], [4]])
+HUGE = [2**40, 2**62, 2**63, 2**70, 10**40]
+
+
+@pytest.mark.parametrize("sections", HUGE)
+@pytest.mark.parametrize(
+    "given",
+    [SOME, SOME.to_padded(), nothing(), SOME[:0], rm.Ragged.from_rows([[], []]), np.ones((2, 0))],
+    ids=["ragged", "padded", "nothing", "no rows", "empty rows", "no width"],
+)
+def test_more_sections_than_anybody_could_hold_are_refused(sections, given):
+    for width in (None, given.shape[1] if hasattr(given, "shape") else 2**62):
+        with pytest.raises(rm.InvalidInputError, match="sections must be at most 1048576"):
+            rm.temporal_split(given, sections, width=width)
+    with pytest.raises(rm.InvalidInputError, match="sections must be at most 1048576"):
+        rm.layers.TemporalSplit(sections)
+
+
+def test_sections_of_many_rows_are_counted_before_they_are_made():
+    rows = nothing(rows=5000, steps=0)
+    with pytest.raises(rm.InvalidInputError, match="5000 rows in 1048576 sections"):
+        rm.temporal_split(rows, 1 << 20)
+    assert len(rm.temporal_split(rows, 1 << 10)) == 1 << 10
+
+
+def test_a_width_of_any_size_that_can_be_counted_is_only_a_number():
+    first, second = rm.temporal_split(SOME, 2, width=2**62)
+    assert (first.lengths.tolist(), second.lengths.tolist()) == ([3, 1], [0, 0])
+    for width in (2**63, 2**70):
+        for cut in (rm.temporal_split, rm.layers.TemporalSplit):
+            with pytest.raises(rm.InvalidInputError, match="width must be at most"):
+                cut(*([SOME] if cut is rm.temporal_split else []), 2, width=width)
+
+
+@pytest.mark.parametrize("size", HUGE[1:])
+@pytest.mark.parametrize("batch", [SOME, nothing(), nothing(1, 0)], ids=["some", "many", "none"])
+def test_a_padded_array_that_cannot_be_counted_is_refused(size, batch):
+    for options in ({"maxlen": 2 * size}, {"multiple_of": 2 * size, "maxlen": 1}):
+        with pytest.raises(rm.InvalidInputError, match="is larger than any memory"):
+            batch.to_padded(**options)
+    assert batch.truncate(size).n_steps == batch.n_steps
+
+
+@pytest.mark.parametrize("maxlen", HUGE[1:])
+@pytest.mark.parametrize("sequences", [[[1, 2], [3]], [[], []], [[[1.5]]], [["a"]]])
+@pytest.mark.parametrize("dtype", ["int32", object])
+def test_sequences_padded_to_what_cannot_be_counted_are_refused(maxlen, sequences, dtype):
+    with pytest.raises(rm.InvalidInputError, match="is larger than any memory"):
+        rm.pad_sequences(sequences, maxlen, dtype=dtype)
+
+
+def test_steps_that_hold_no_number_are_never_gone_through():
+    batch = nothing()
+    for how in ("mean", "sum", "max", "first", "last"):
+        assert rm.temporal_pool(batch, how).shape == (2, 0)
+    assert rm.temporal_softmax(batch.with_values(np.empty((2**44, 0)))).n_steps == 2**45
+    assert rm.embedding(rm.Ragged.from_rows([[0, 1]]), np.empty((2, 0))).item_shape == (0,)
+    assert batch.compact().n_steps == 2**45
+    assert (batch + 1).n_steps == 2**45
+    assert [part.n_steps for part in rm.temporal_split(batch)] == [2**44] * 2
+    most = rm.Ragged(np.empty((2**61, 0), "u1"), [0], [2**61])
+    with pytest.raises(rm.InvalidInputError, match="is larger than any memory"):
+        rm.temporal_pool(most, "sum")  # of 8 bytes each
+
+
+@pytest.mark.parametrize("size", HUGE[1:])
+def test_layers_whose_weights_cannot_be_counted_are_refused(size):
+    layers = rm.layers
+    for layer, given in (
+        (layers.Embedding(size, 2), [[1]]),
+        (layers.Embedding(2, size), [[1]]),
+        (layers.Dense(size), np.ones((1, 2))),
+        (layers.LSTM(size), np.ones((1, 2, 3))),
+    ):
+        with pytest.raises(rm.InvalidInputError, match="is larger than any memory"):
+            layer(np.array(given))
+    for shape in ((None, size), (size,), (None, 2, size)):
+        with pytest.raises(rm.InvalidInputError, match="is larger than any memory"):
+            layers.Input(shape)
+
+
+@pytest.mark.parametrize("size", HUGE)
+def test_settings_of_a_stream_of_any_size(size, tmp_path):
+    pq.write_table(pa.table({"ids": [[1, 2], [3]] * 5}), tmp_path / "f")
+    stream = rm.stream(tmp_path / "f")
+    for batched in (
+        stream.batch(size),
+        stream.batch(tokens=size),
+        stream.batch(tokens=size, bucket=True),
+        stream.shuffle(size, window_rows=size).batch(size),
+    ):
+        assert [batch.num_rows for batch in batched] == [10]
+    assert [batch["ids"].n_steps for batch in stream.pack(size).batch(1)] == [15]
+    with pytest.raises(rm.InvalidInputError, match="world_size must be at most 1048576"):
+        stream.shard(0, size)
+    assert rm.Vocabulary.build(pa.array(["a", "b"]), max_size=size).words == ["a", "b"]
+    if size > 2**62:
+        with pytest.raises(rm.InvalidInputError, match="n must be at most"):
+            stream.prefetch(size)
+        with pytest.raises(rm.InvalidInputError, match="unknown_id must be at most"):
+            rm.Vocabulary(["a"], unknown_id=size)
+
+
 @pytest.mark.parametrize("said", [{"value": 0}, {"lengths": [2]}, {"mask": np.ones((1, 3), bool)}])
 def test_a_padded_mask_is_never_dropped(said):
     padded = rm.Padded(np.array([[1, 2, 0]]), np.array([[True, False, False]]))
