@@ -134,11 +134,13 @@ class Vocabulary:
         )
         places = strings.indices
         if places.null_count == 0 and strings.dictionary.null_count == 0:
-            return ids[places.to_numpy()], None
-        mask: Bools = pc.is_valid(strings.dictionary_decode()).to_numpy(zero_copy_only=False)
-        taken = places.fill_null(0).to_numpy(zero_copy_only=False)
-        found = ids[taken] if len(ids) else np.zeros(len(taken), np.int64)
-        return np.where(mask, found, 0), read_only(mask)
+            return _taken(ids, places), None
+        mask: Bools = places.is_valid().to_numpy(zero_copy_only=False)
+        if not len(ids):  # every place is null
+            return np.zeros(len(mask), np.int64), read_only(mask)
+        places = places.fill_null(0)
+        mask &= _taken(np.array([word is not None for word in distinct]), places)
+        return np.where(mask, _taken(ids, places), 0), read_only(mask)
 
     def decode(self, ids: Any) -> Any:
         """The words of ids: an Arrow array, or a list array for a Ragged.
@@ -221,6 +223,12 @@ class Vocabulary:
         shown = [names[id_] for id_ in sorted(names)] + [repr(word) for word in self.words[:4]]
         more = ", …" if len(self._ids) > 4 else ""
         return f"Vocabulary({len(self):,} ids: {', '.join(shown)}{more})"
+
+
+def _taken(values: Array, places: Any) -> Array:
+    """The values at these places, which another thread may write to after they were checked."""
+    taken: Array = values.take(places.to_numpy(zero_copy_only=False), mode="clip")
+    return taken
 
 
 def _arrays(source: Any, column: str | None) -> Iterable[Any]:

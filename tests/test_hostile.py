@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import ragmask as rm
-from ragmask import padding
+from ragmask import arrow, padding
 from ragmask.kernels import cpu
 from ragmask.layers import fusion
 from ragmask.ops import embeddings
@@ -119,6 +119,55 @@ def test_rows_picked_by_bools_are_picked_by_one_reading_of_them(picked):
     batch = rm.Ragged.from_rows([[1], [2, 3], [4, 5, 6]])
     assert not np.shares_memory(batch._row_numbers(bools), bools)
     assert len(batch[bools]) == sum(picked)
+
+
+def arrow_lists(kind, offsets, sizes):
+    """Lists of any layout over offsets that numpy may write to."""
+    items = pa.array(np.arange(9))
+    buffers = [None, pa.py_buffer(offsets)] + ([pa.py_buffer(sizes)] if "view" in kind else [])
+    return pa.Array.from_buffers(getattr(pa, kind)(items.type), 3, buffers, children=[items])
+
+
+ROUTES = {
+    "Ragged": lambda o, s: rm.Ragged(np.arange(9), o[:-1], s),
+    "from_offsets": lambda o, s: rm.Ragged.from_offsets(np.arange(9), o),
+    "from_padded": lambda o, s: rm.Ragged.from_padded(np.zeros((3, 9)), lengths=s),
+    "picked": lambda o, s: rm.Ragged.from_rows([[1]] * 9)[o[:-1]],
+    "list_": lambda o, s: rm.Ragged.from_arrow(arrow_lists("list_", o, s)),
+    "large_list": lambda o, s: rm.Ragged.from_arrow(arrow_lists("large_list", o, s)),
+    "list_view": lambda o, s: rm.Ragged.from_arrow(arrow_lists("list_view", o, s)),
+    "large_list_view": lambda o, s: rm.Ragged.from_arrow(arrow_lists("large_list_view", o, s)),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_where_rows_lie_is_a_copy_whoever_said_it(route):
+    number = np.int32 if route in ("list_", "list_view") else np.int64
+    offsets, sizes = np.array([0, 2, 5, 8], number), np.array([2, 3, 3], number)
+    batch = ROUTES[route](offsets, sizes)
+    expected = [row.tolist() for row in batch]
+    for one in (batch.starts, batch.lengths):
+        assert not any(np.shares_memory(one, given) for given in (offsets, sizes))
+    offsets[:], sizes[:] = 2**30, 2**30
+    assert [row.tolist() for row in batch] == expected
+
+
+@pytest.mark.parametrize("place", [2, 2**30, -1, -(2**31)])
+@pytest.mark.parametrize("nulls", [False, True])
+def test_words_whose_places_change_after_their_check_get_ids_of_the_vocabulary(
+    place, nulls, monkeypatch
+):
+    places, words = np.array([0, 1, 0, 1], np.int32), pa.array(["a", None if nulls else "b"])
+    checked = arrow.read_strings
+
+    def read(array):
+        found = checked(array)
+        places[1:3] = place
+        return found
+
+    monkeypatch.setattr(arrow, "read_strings", read)
+    ids = rm.Vocabulary(["a", "b"]).encode(pa.DictionaryArray.from_arrays(places, words))
+    assert set(np.asarray(ids)) <= {0, 2, 3}
 
 
 @pytest.mark.parametrize("left", [0, 1, 4])
