@@ -38,7 +38,8 @@ class Vocabulary:
       []
 
     words get the ids from 1 on, in their order, leaving out `unknown_id`. With `unknown_id=0`
-    unknown words are padding. Raises InvalidInputError for a word that comes twice.
+    unknown words are padding. Raises InvalidInputError for a word that comes twice, or that holds
+    half a character, a lone surrogate.
     """
 
     __slots__ = ("_ids", "_words", "unknown_id")

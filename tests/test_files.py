@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 import ragmask as rm
-from ragmask.cli import apply
+from ragmask.cli import apply, plot
 from ragmask.layers import Embedding, Input, Sequential, load_model
 from tests.interpreters import run_python
 
@@ -161,6 +161,21 @@ def test_a_full_disk_leaves_what_was_there(write, tmp_path, size, before):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == files
     assert [path.read_bytes() for path in files] == contents
     assert names_in(tmp_path) == ["data", "out"] if before else ["data"]
+
+
+def test_a_picture_is_written_as_other_files_are(tmp_path):
+    def write(target):
+        plot.draw({"ids": np.empty(0, np.int64)}, [], lambda rows: [1], target)
+
+    write(tmp_path / "out.png")
+    before = (tmp_path / "out.png").read_bytes()
+    with no_room_for_more_than(100), pytest.raises(rm.StreamError, match=r"out\.png cannot"):
+        write(tmp_path / "out.png")
+    assert (tmp_path / "out.png").read_bytes() == before
+    (tmp_path / "link.png").symlink_to("out.png")
+    with pytest.raises(rm.StreamError, match=r"link to out\.png"):
+        write(tmp_path / "link.png")
+    assert names_in(tmp_path) == ["link.png", "out.png"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
