@@ -5,7 +5,7 @@ Annotations name numpy's alone. A DeviceArray answers to the same names as far a
 """
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from ragmask.threads import run_rows
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+A = TypeVar("A", bound=Array)
 
 # bool, integers, floats, complex, durations and times of numpy
 _NUMBER_KINDS = "biufcmM"
@@ -110,7 +111,7 @@ def index_array(array: Any, what: str) -> Ints:
 
 
 def check_mask(array: Any, shape: tuple[int, ...], what: str = "mask") -> Bools:
-    """The bool array itself, which must be of exactly `shape`; True = keep."""
+    """A bool array as it lies, which must be of exactly `shape`; True = keep."""
     mask = to_array(array, what, spaced=True)
     if mask.dtype != np.bool_:
         raise UnsupportedTypeError(
@@ -118,7 +119,7 @@ def check_mask(array: Any, shape: tuple[int, ...], what: str = "mask") -> Bools:
         )
     if mask.shape != shape:
         raise InvalidInputError(f"{what} has shape {mask.shape}; its values need {shape}")
-    return mask
+    return mask if isinstance(mask, DeviceArray) else mask.view()  # as in read_only
 
 
 def mask_array(array: Any, shape: tuple[int, ...], what: str = "mask") -> Bools:
@@ -198,8 +199,24 @@ def as_words(array: Array, word: np.dtype[Any]) -> Array:
     return array.reshape(-1).view(word)
 
 
+def check_size(shape: tuple[int, ...], itemsize: int) -> None:
+    """Raise where numpy could not count an array's bytes, in which a side of 0 counts as 1.
+
+    Of less, the system knows at once whether it has so much.
+    """
+    if math.prod(side or 1 for side in shape) * itemsize >= 2**63:
+        raise InvalidInputError(f"an array of shape {shape} is larger than any memory")
+
+
+def converted(values: Array, dtype: npt.DTypeLike) -> Array:
+    """A copy in another dtype."""
+    check_size(values.shape, np.dtype(dtype).itemsize)
+    return values.astype(dtype)
+
+
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike, like: Array) -> Array:
     """A new array where `like` lives."""
+    check_size(shape, np.dtype(dtype).itemsize)
     if isinstance(like, DeviceArray):
         return like.empty(shape, dtype)
     return np.empty(shape, dtype)
@@ -213,6 +230,12 @@ def beside(array: Array, like: Array) -> Array:
 def native(array: Any) -> Any:
     """What is given back: numpy's array, or that of the library the device's memory came from."""
     return array.native() if isinstance(array, DeviceArray) else array
+
+
+def given_out(array: A) -> A:
+    """What a batch shows of itself: a view, whose shape may be changed in place; ours may not."""
+    given: A = native(array) if isinstance(array, DeviceArray) else array.view()
+    return given
 
 
 def run(name: str, lengths: Ints, cost_ns: tuple[float, float], *arguments: Any) -> None:

@@ -22,7 +22,7 @@ class RowIndexError(RagmaskError, IndexError):
 
 
 class StreamError(RagmaskError, OSError):
-    """A file, row group or column that cannot be streamed; the message names it."""
+    """A file, row group or column that cannot be read or written; the message names it."""
 
 
 class MissingExtraError(RagmaskError, ImportError):

@@ -13,6 +13,7 @@ from ragmask.devices import Ints, read_only
 from ragmask.errors import InvalidInputError
 
 Side = Literal["pre", "post"]
+LARGEST = 2**63 - 1  # what numpy and the kernels can count
 
 
 def check_rows(n: int, starts: Ints, lengths: Ints) -> device_rows.Facts | None:
@@ -86,21 +87,23 @@ def check_side(name: str, side: str) -> None:
         raise InvalidInputError(f'{name} must be "pre" or "post"; got {side!r}')
 
 
-def check_count(name: str, count: object, least: int = 0) -> int:
-    """`count` as an int of at least `least`."""
+def check_count(name: str, count: object, least: int = 0, most: int | None = None) -> int:
+    """`count` as an int of at least `least`, and at most `most`."""
     if isinstance(count, bool) or not isinstance(count, int | np.integer):
         raise InvalidInputError(f"{name} must be an integer; got {count!r}")
     if count < least:
         raise InvalidInputError(f"{name} must be at least {least}; got {count}")
+    if most is not None and count > most:
+        raise InvalidInputError(f"{name} must be at most {most}; got {count}")
     return int(count)
 
 
 def truncate(starts: Ints, lengths: Ints, maxlen: int, side: Side) -> tuple[Ints, Ints]:
     """Rows of at most `maxlen` steps; `side` is the end that is cut off."""
     if isinstance(starts, DeviceArray):
-        most = min(maxlen, np.iinfo(np.int64).max)
+        most = min(maxlen, LARGEST)
         return device_rows.cut(starts, lengths, 0, most, from_end=side == "pre")
-    kept = np.minimum(lengths, min(maxlen, np.iinfo(np.int64).max))
+    kept = np.minimum(lengths, min(maxlen, LARGEST))
     return read_only(starts + (lengths - kept) if side == "pre" else starts), read_only(kept)
 
 
@@ -138,7 +141,7 @@ def is_end_to_end(starts: Ints, lengths: Ints) -> bool:
 def extent(starts: Ints, lengths: Ints) -> tuple[int | None, int]:
     """Where rows that lie end to end begin, None where they do not; and the steps of all rows."""
     if isinstance(starts, DeviceArray):
-        facts = device_rows.look(np.iinfo(np.int64).max, starts, lengths)
+        facts = device_rows.look(LARGEST, starts, lengths)
         return facts.first_start if facts.is_end_to_end else None, facts.steps
     begin = int(starts[0]) if starts.size else 0
     return begin if is_end_to_end(starts, lengths) else None, total_steps(lengths)

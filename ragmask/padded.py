@@ -8,7 +8,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from ragmask import elementwise
 from ragmask.device_array import DeviceArray, same_device
 from ragmask.device_rows import contiguous
-from ragmask.devices import Array, Bools, check_mask, native
+from ragmask.devices import Array, Bools, check_mask, given_out
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 from ragmask.padding import dense_array
 from ragmask.show import count, item_name, with_rows
@@ -51,12 +51,12 @@ class Padded(NDArrayOperatorsMixin):
     @property
     def values(self) -> Array:
         """(rows, width, *item). On a device, an array of the library its memory came from."""
-        return native(self._values)  # type: ignore[no-any-return]
+        return given_out(self._values)
 
     @property
     def mask(self) -> Bools | None:
         """bool (rows, width), True = keep; None where every step counts."""
-        return None if self._mask is None else native(self._mask)
+        return None if self._mask is None else given_out(self._mask)
 
     @property
     def device(self) -> str:

@@ -17,6 +17,8 @@ from ragmask.devices import (
     beside,
     check_mask,
     check_no_overlap,
+    check_size,
+    converted,
     empty,
     index_array,
     number_dtype,
@@ -75,7 +77,7 @@ def to_padded(
                 f"first, with r.with_values(r.values.astype({target.name!r}))"
             )
         values, starts, mask = compact(values, starts, lengths, mask)
-        values = values.astype(target)
+        values = converted(values, target)
 
     item = item_of(value, values.dtype, values.shape[1:])
     shape = (lengths.size, width, *values.shape[1:])
@@ -89,12 +91,6 @@ def padded_width(longest: int, maxlen: int | None, multiple_of: int | None) -> i
     width = longest if maxlen is None else check_count("maxlen", maxlen)
     multiple = 1 if multiple_of is None else check_count("multiple_of", multiple_of, 1)
     return -(-width // multiple) * multiple
-
-
-def check_size(shape: tuple[int, ...], itemsize: int) -> None:
-    """Raise where an array of `shape` could not even be counted in bytes."""
-    if math.prod(shape) * itemsize >= 2**63:
-        raise InvalidInputError(f"a padded array of shape {shape} is larger than any memory")
 
 
 def compact(
@@ -237,8 +233,8 @@ def dense_array(values: Any) -> Array:
         return dense
     plain = dense.dtype.isnative and dense.flags.aligned
     if len(dense) and not (plain and dense[0].flags.c_contiguous):
-        dense = values_array(dense)
-    return dense
+        return values_array(dense)
+    return dense.view()  # its owner could change its shape in place
 
 
 def end_to_end(dense: Array, mask: Bools | None) -> tuple[Array, Ints, Bools | None]:
@@ -355,7 +351,7 @@ def _output(
     shape: tuple[int, ...], values: Array, mask: Bools | None, out: tuple[Any, Any] | None
 ) -> tuple[Array, Bools]:
     """Where to write: fresh arrays, the caller's of that shape, or the front of flat buffers."""
-    check_size(shape, values.itemsize)
+    check_size(shape, values.itemsize)  # of the caller's buffers too
     if out is None:
         return empty(shape, values.dtype, values), empty(shape[:2], np.bool_, values)
     if not isinstance(out, tuple) or len(out) != 2:
@@ -379,4 +375,6 @@ def _span(present: Bools) -> tuple[Ints, Ints]:
     some = present.any(axis=1)
     first = present.argmax(axis=1)
     last = width - present[:, ::-1].argmax(axis=1)
-    return np.where(some, first, 0), np.where(some, last - first, 0)
+    # another thread may write to the mask between these looks at it: then the span is another one,
+    # but lies inside the row
+    return np.where(some, first, 0), np.where(some, np.maximum(last - first, 0), 0)

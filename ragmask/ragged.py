@@ -1,7 +1,7 @@
 """Ragged: rows of unequal length, as views of values laid end to end."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,9 @@ from ragmask.devices import (
     Array,
     Bools,
     Ints,
+    given_out,
     index_array,
     mask_array,
-    native,
     number_dtype,
     read_only,
     to_numpy,
@@ -38,8 +38,6 @@ from ragmask.layout import (
 )
 from ragmask.padded import Padded
 from ragmask.show import count, item_name, with_rows
-
-A = TypeVar("A", bound=Array)
 
 
 class Ragged(NDArrayOperatorsMixin):
@@ -258,22 +256,22 @@ class Ragged(NDArrayOperatorsMixin):
 
         On a device, an array of the library that the memory came from.
         """
-        return _given_out(self._values)
+        return given_out(self._values)
 
     @property
     def starts(self) -> Ints:
         """int64 (rows,): where each row begins in `values`."""
-        return _given_out(self._starts)
+        return given_out(self._starts)
 
     @property
     def lengths(self) -> Ints:
         """int64 (rows,): the steps of each row, masked ones included."""
-        return _given_out(self._lengths)
+        return given_out(self._lengths)
 
     @property
     def mask(self) -> Bools | None:
         """bool (n,) along `values`, True = keep; None where every step counts."""
-        return None if self._mask is None else _given_out(self._mask)
+        return None if self._mask is None else given_out(self._mask)
 
     @property
     def device(self) -> str:
@@ -326,7 +324,7 @@ class Ragged(NDArrayOperatorsMixin):
         """
         if not self.is_compact:
             raise InvalidInputError("only a compact Ragged has offsets: call compact() first")
-        return _given_out(self._offsets())
+        return given_out(self._offsets())
 
     def _offsets(self) -> Ints:
         return read_only(offsets_of(self._lengths))
@@ -402,7 +400,7 @@ class Ragged(NDArrayOperatorsMixin):
                     f"an index of bools needs one for each of {len(self)} rows; "
                     f"got shape {picked.shape}"
                 )
-            return picked
+            return picked.copy()  # starts and lengths are picked one after the other
         numbers = index_array(rows, "the index")
         outside = (numbers < -len(self)) | (numbers >= len(self))
         if outside.any():
@@ -726,9 +724,3 @@ def _row_array(row: Any, position: int, dtype: npt.DTypeLike | None) -> Array:
     if array.size == 0 and dtype is None and isinstance(row, list | tuple):
         return array
     return values_array(array, what)
-
-
-def _given_out(array: A) -> A:
-    """A view, whose shape may be changed in place; ours may not. Or the device's own array."""
-    given: A = native(array) if isinstance(array, DeviceArray) else array.view()
-    return given

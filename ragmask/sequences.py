@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array, read_only
+from ragmask.devices import Array, Ints, check_size, read_only
 from ragmask.errors import InvalidInputError
 from ragmask.layout import offsets_of
 from ragmask.padding import pad_rows
@@ -62,11 +62,13 @@ def pad_sequences(
         for s in sequences
     ]
     shape = (len(sequences), width, *item_shape)
-    steps = _end_to_end(rows, item_shape, dtype) if np.ndim(value) == 0 else None
+    if isinstance(width, int):
+        check_size(shape, np.dtype(dtype).itemsize)
+    kept = np.minimum(np.array(lengths, np.int64), width)
+    steps = _end_to_end(rows, kept, item_shape, dtype) if np.ndim(value) == 0 else None
     if steps is None or maxlen == 0:
         return _pad_one_by_one(rows, lengths, np.full(shape, value, dtype), padding)
     out = np.empty(shape, dtype)
-    kept = np.minimum(np.array(lengths, np.int64), width)
     pattern = np.full(item_shape, value, dtype)
     starts = offsets_of(kept)[:-1]
     pad_rows(
@@ -98,7 +100,9 @@ def _sizes(sequences: Any) -> tuple[list[int], tuple[int, ...]]:
     return lengths, item_shape or ()
 
 
-def _end_to_end(rows: list[Any], item_shape: tuple[int, ...], dtype: Any) -> Array | None:
+def _end_to_end(
+    rows: list[Any], kept: Ints, item_shape: tuple[int, ...], dtype: Any
+) -> Array | None:
     """All steps in one array, or None where only row by row gives what Keras gives."""
     if np.dtype(dtype).kind not in "biufc":
         return None
@@ -114,7 +118,8 @@ def _end_to_end(rows: list[Any], item_shape: tuple[int, ...], dtype: Any) -> Arr
             return None
     except (TypeError, ValueError, OverflowError):
         return None
-    return steps if steps.shape == (sum(map(len, rows)), *item_shape) else None
+    # not the rows' own lengths: a list may have changed since it was measured
+    return steps if steps.shape == (int(kept.sum()), *item_shape) else None
 
 
 def _pad_one_by_one(rows: list[Any], lengths: list[int], out: Array, padding: str) -> Array:
@@ -132,5 +137,5 @@ def _pad_one_by_one(rows: list[Any], lengths: list[int], out: Array, padding: st
         if padding == "post":
             out[position, : len(steps)] = steps
         else:
-            out[position, -len(steps) :] = steps
+            out[position, out.shape[1] - len(steps) :] = steps
     return out

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import pyarrow.compute as pc
 
 from ragmask import arrow
 from ragmask.devices import Array, Bools, read_only
-from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
-from ragmask.layout import check_count
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.files import read_json, shown, whole_file
+from ragmask.layout import LARGEST, check_count
 from ragmask.ragged import Ragged
 
 _FORMAT = "ragmask vocabulary 1"
+_MOST_ID = LARGEST - 1  # so that len() can count it
 _BUILD_ROWS = 32_768  # rows counted at a time
 
 
@@ -35,13 +38,14 @@ class Vocabulary:
       []
 
     words get the ids from 1 on, in their order, leaving out `unknown_id`. With `unknown_id=0`
-    unknown words are padding. Raises InvalidInputError for a word that comes twice.
+    unknown words are padding. Raises InvalidInputError for a word that comes twice, or that holds
+    half a character, a lone surrogate.
     """
 
     __slots__ = ("_ids", "_words", "unknown_id")
 
     def __init__(self, words: Iterable[str], unknown_id: int = 1) -> None:
-        self.unknown_id = check_count("unknown_id", unknown_id)
+        self.unknown_id = check_count("unknown_id", unknown_id, most=_MOST_ID)
         self._ids: dict[str, int] = {}
         self._words: dict[int, str] = {}
         next_id = 1
@@ -54,6 +58,13 @@ class Vocabulary:
             self._ids[word] = next_id
             self._words[next_id] = word
             next_id += 1
+        try:
+            "".join(self._ids).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(
+                f"a word holds half a character, {error.object[error.start]!r}, which no file and "
+                "no Arrow array can: read the words with errors='replace'"
+            ) from error
 
     @classmethod
     def build(
@@ -91,7 +102,7 @@ class Vocabulary:
             return cls([], unknown_id)
         order = pc.sort_indices(counted, sort_keys=[("count", "descending"), ("word", "ascending")])
         if max_size is not None:
-            order = order.slice(0, max_size - (1 if unknown_id == 0 else 2))
+            order = order.slice(0, min(max_size, LARGEST) - (1 if unknown_id == 0 else 2))
         return cls(counted["word"].take(order).to_pylist(), unknown_id)
 
     def encode(self, words: Any) -> Any:
@@ -105,9 +116,7 @@ class Vocabulary:
         is masked, with id 0; a null list is an empty row. Raises UnsupportedTypeError for
         anything but strings.
         """
-        if isinstance(words, list | tuple):
-            words = pa.array(words, from_pandas=True)
-        strings, starts, lengths = arrow.read_strings(words)
+        strings, starts, lengths = arrow.read_strings(_as_arrow(words))
         ids, mask = self._look_up(strings)
         if starts is not None and lengths is not None:
             return Ragged._trusted(read_only(ids), starts, lengths, mask)
@@ -126,11 +135,13 @@ class Vocabulary:
         )
         places = strings.indices
         if places.null_count == 0 and strings.dictionary.null_count == 0:
-            return ids[places.to_numpy()], None
-        mask: Bools = pc.is_valid(strings.dictionary_decode()).to_numpy(zero_copy_only=False)
-        taken = places.fill_null(0).to_numpy(zero_copy_only=False)
-        found = ids[taken] if len(ids) else np.zeros(len(taken), np.int64)
-        return np.where(mask, found, 0), read_only(mask)
+            return _taken(ids, places), None
+        mask: Bools = places.is_valid().to_numpy(zero_copy_only=False)
+        if not len(ids):  # every place is null
+            return np.zeros(len(mask), np.int64), read_only(mask)
+        places = places.fill_null(0)
+        mask &= _taken(np.array([word is not None for word in distinct]), places)
+        return np.where(mask, _taken(ids, places), 0), read_only(mask)
 
     def decode(self, ids: Any) -> Any:
         """The words of ids: an Arrow array, or a list array for a Ragged.
@@ -172,26 +183,38 @@ class Vocabulary:
     __hash__ = None  # type: ignore[assignment]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a JSON file of the words. It appears whole or not at all."""
-        text = json.dumps(
-            {"format": _FORMAT, "unknown_id": self.unknown_id, "words": self.words},
-            ensure_ascii=False,
-        )
-        beside = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        """Write a JSON file of the words. It appears whole or not at all.
+
+        Raises StreamError, naming the file, where the disk is full, or the name is that of a link
+        or of anything else that is no file.
+        """
+        with whole_file(path) as file:
+            file.write(self.to_json())
+
+    def to_json(self) -> bytes:
+        """What `save` writes."""
+        told = {"format": _FORMAT, "unknown_id": self.unknown_id, "words": self.words}
+        return json.dumps(told, ensure_ascii=False).encode("utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
-        """Read what `save` wrote."""
-        name = os.fspath(path)
+        """Read what `save` wrote.
+
+        Raises InvalidInputError, naming the file, for anything else, and StreamError where it
+        cannot be read.
+        """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
-                raise InvalidInputError(f"its format is {content['format']!r}, not {_FORMAT!r}")
-            return cls(content["words"], content["unknown_id"])
-        except (KeyError, TypeError, ValueError, RagmaskError) as error:
-            raise InvalidInputError(f"{name} is no saved vocabulary: {error}") from error
+            told = read_json(Path(path))
+            if not isinstance(told, dict) or told.get("format") != _FORMAT:
+                found = told.get("format") if isinstance(told, dict) else told
+                raise InvalidInputError(f"its format is {short(found)}, not {_FORMAT!r}")
+            words = told.get("words")
+            if not isinstance(words, list):
+                raise InvalidInputError(f"its words must be a list of strings; got {short(words)}")
+            unknown_id: Any = told.get("unknown_id")
+            return cls(words, unknown_id)
+        except (InvalidInputError, UnsupportedTypeError) as error:
+            raise InvalidInputError(f"{shown(path)} is no saved vocabulary: {error}") from error
 
     def __repr__(self) -> str:
         names = {0: "0 padding"}
@@ -203,10 +226,16 @@ class Vocabulary:
         return f"Vocabulary({len(self):,} ids: {', '.join(shown)}{more})"
 
 
+def _taken(values: Array, places: Any) -> Array:
+    """The values at these places, which another thread may write to after they were checked."""
+    taken: Array = values.take(places.to_numpy(zero_copy_only=False), mode="clip")
+    return taken
+
+
 def _arrays(source: Any, column: str | None) -> Iterable[Any]:
     """The column's arrays, batch by batch; or the array itself."""
     if not (hasattr(source, "schema") and hasattr(source, "batch")):
-        return [pa.array(source) if isinstance(source, list | tuple) else source]
+        return [_as_arrow(source)]
     if column is None:
         names = [field.name for field in source.schema if _holds_words(field.type)]
         if len(names) != 1:
@@ -215,6 +244,16 @@ def _arrays(source: Any, column: str | None) -> Iterable[Any]:
         column = names[0]
     name = column
     return (batch[name] for batch in source.batch(rows=_BUILD_ROWS))
+
+
+def _as_arrow(words: Any) -> Any:
+    """Arrow's own arrays as they are, and Python's lists as one."""
+    if not isinstance(words, list | tuple):
+        return words
+    try:
+        return pa.array(words, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise UnsupportedTypeError(f"words must be strings or lists of strings: {error}") from error
 
 
 def _holds_words(type_: Any) -> bool:

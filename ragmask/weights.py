@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from ragmask.device_array import Library, move_to_device
 from ragmask.devices import Array, read_only, to_numpy
 from ragmask.errors import InvalidInputError, MissingExtraError, UnsupportedTypeError
+from ragmask.files import cannot_read, shown, whole_file
 
 _VECTOR_BYTES = 64  # of the kernel's panels, see kernels/cpu/tile.py
 
@@ -136,16 +138,18 @@ class LSTMWeights:
         return cls(kernel.T, recurrent_kernel.T, bias)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file of the three arrays (extra `models`)."""
-        safetensors().save_file(self._arrays, os.fspath(path))
+        """Write a safetensors file of the three arrays (extra `models`), whole or not at all."""
+        content = safetensors().save(self._arrays)
+        with whole_file(path) as file:
+            file.write(content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LSTMWeights":
         """Read what `save` wrote. The file holds numbers alone: reading it runs no code."""
-        arrays = safetensors().load_file(os.fspath(path))
+        arrays = read_arrays(Path(path))
         if set(arrays) != set(_NAMES):
             raise InvalidInputError(
-                f"{os.fspath(path)} must hold {', '.join(_NAMES)}; it has {', '.join(arrays)}"
+                f"{shown(path)} must hold {', '.join(_NAMES)}; it has {', '.join(arrays)}"
             )
         return cls(**arrays)
 
@@ -235,6 +239,18 @@ def _panels(matrices: list[Array], dtype: np.dtype[Any]) -> Array:
     gates = np.zeros((depth, 4, blocks * lanes), dtype)
     gates[:, :, :units] = matrix.reshape(depth, 4, units)
     return gates.reshape(depth, 4, blocks, lanes).transpose(2, 1, 0, 3)
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a safetensors file; by its bytes, since its name may be no text."""
+    reader = safetensors()
+    try:
+        arrays: dict[str, Array] = reader.load(path.read_bytes())
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except Exception as error:  # its own classes, and others for dtypes that numpy has not
+        raise InvalidInputError(f"{shown(path)} holds no weights: {error}") from error
+    return arrays
 
 
 def safetensors() -> Any:

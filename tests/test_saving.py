@@ -290,17 +290,31 @@ def test_only_a_saved_model_is_replaced(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "foreign", "model", "other"]
 
 
+@pytest.mark.parametrize("name", ["\ud800", "a\udcff"])
+def test_a_name_that_is_no_text_is_refused(name, tmp_path):
+    model = Sequential([Input((None,), "int32"), Embedding(4, 2, name=name)])
+    with pytest.raises(rm.InvalidInputError, match="holds half a character; give the layer"):
+        model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_link_stays_one(tmp_path):
     model = sequential()
     model.save(tmp_path / "deep" / "model")
     (tmp_path / "link").symlink_to("deep/model")
-    model.set_weights([weight + 1 for weight in model.get_weights()])
-    model.save(tmp_path / "link")
+    with pytest.raises(
+        rm.StreamError, match=r"link is a link to deep/model, and would be replaced"
+    ):
+        model.save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
+    (tmp_path / "folder").symlink_to("deep")
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    model.save(tmp_path / "folder" / "model")
+    assert (tmp_path / "folder").is_symlink()
     assert_alike(load_model(tmp_path / "deep" / "model"), model)
 
 
-@pytest.mark.parametrize("fails", ["save_file", "rename", "second rename"])
+@pytest.mark.parametrize("fails", ["disk", "rename", "second rename"])
 def test_a_save_that_fails_leaves_what_was_there(fails, tmp_path, monkeypatch):
     old, new = sequential(), sequential()
     old.save(tmp_path / "model")
@@ -312,8 +326,8 @@ def test_a_save_that_fails_leaves_what_was_there(fails, tmp_path, monkeypatch):
             raise OSError("the disk is full")
         return rename(*args)
 
-    if fails == "save_file":
-        monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    if fails == "disk":
+        monkeypatch.setattr("ragmask.layers.saving.bring_to_disk", fail)
     else:
         monkeypatch.setattr(type(tmp_path), "rename", fail)
     with pytest.raises(OSError, match="the disk is full"):

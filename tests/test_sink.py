@@ -194,7 +194,7 @@ def test_a_target_that_cannot_be_written_is_named(folder, tmp_path):
     for target in (tmp_path / "nowhere" / "out", tmp_path / "file" / "out"):
         with pytest.raises(rm.StreamError, match="out cannot be written"):
             rm.stream(folder).to_parquet(target)
-    with pytest.raises(rm.StreamError, match="is a folder; to_parquet writes one file"):
+    with pytest.raises(rm.StreamError, match="is a folder: name the file to write"):
         rm.stream(folder).to_parquet(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """`ragmask apply`: a data set through a saved model, batch by batch, into a Parquet file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def _check_names(model: Model, keep: Sequence[str]) -> None:
 
 def _check_target(paths: Sequence[str], target: str) -> None:
     """Raise where the output would take the place of what is read."""
-    there = Path(target).exists()
+    there = False
+    with suppress(OSError):  # of a name that cannot be: it is refused once it is to be written
+        there = Path(target).exists()
     for path in map(Path, paths):
         if there and path.exists() and path.samefile(target):
             raise InvalidInputError(f"{target} is what is read: write to another file")

@@ -8,7 +8,8 @@ import numpy as np
 
 from ragmask.cli.lengths import by_rows, by_tokens, quantile, tokens_for
 from ragmask.devices import Ints
-from ragmask.errors import InvalidInputError, MissingExtraError, StreamError
+from ragmask.errors import InvalidInputError, MissingExtraError
+from ragmask.files import shown, whole_file
 from ragmask.streaming.plan import Window
 
 _BARS, _LINES = "#4c78a8", ("#d1615d", "#5a9e6f")
@@ -40,11 +41,10 @@ def draw(
         _draw_lengths(left, name, lengths)
         _draw_padding(right, lengths, windows, batch_sizes(lengths.size))
     try:
-        figure.savefig(path)
-    except OSError as error:
-        raise StreamError(f"{path} cannot be written: {error.strerror or error}") from error
+        with whole_file(path) as file:
+            figure.savefig(file, format=path.suffix[1:] or None)
     except ValueError as error:  # the suffix names a format that matplotlib does not write
-        raise InvalidInputError(f"{path} cannot be drawn: {error}") from error
+        raise InvalidInputError(f"{shown(path)} cannot be drawn: {error}") from error
 
 
 def _draw_lengths(axes: Any, name: str, lengths: Ints) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragmask import arrow, layers
-from ragmask.devices import Array, Ints, index_array, number_dtype, read_only
+from ragmask.devices import Array, Ints, check_size, index_array, number_dtype, read_only
 from ragmask.errors import (
     InvalidInputError,
     MissingExtraError,
@@ -26,7 +26,7 @@ from ragmask.errors import (
     UnsupportedTypeError,
 )
 from ragmask.layout import Side, check_count, offsets_of, total_steps
-from ragmask.padding import check_size, pack_rows, padded_width
+from ragmask.padding import pack_rows, padded_width
 from ragmask.ragged import Ragged
 from ragmask.streaming.batch import Batch
 from ragmask.streaming.columns import own

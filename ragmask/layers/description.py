@@ -24,13 +24,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.files import MODEL_FORMAT
 from ragmask.layers import core, initializers, recurrent, temporal
 from ragmask.layers.graph import Symbol, input_symbol, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.model import InputLayer, Model, Sequential
 from ragmask.ragged import Ragged
 
-FORMAT = "ragmask model 1"
+FORMAT = f"{MODEL_FORMAT}1"
 _OWN = (
     *(core.Activation, core.Add, core.Concatenate, core.Dense, core.Dropout, core.Embedding),
     *(core.Masking, recurrent.LSTM, recurrent.Bidirectional, temporal.TemporalConcat),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ragmask.devices import number_dtype
+from ragmask.devices import check_size, number_dtype
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
@@ -96,6 +96,7 @@ def input_symbol(layer: "Layer", shape: tuple[int | None, ...], dtype: npt.DType
             f"shape is that of a row: (None, features) or (None,) where it has steps, else "
             f"(features,); got {shape!r}"
         )
+    check_size((1, *(size or 1 for size in shape)), np.dtype(number_dtype(dtype)).itemsize)
     node = Node(layer, None)
     if shape[:1] == (None,):
         features: Any = shape[1:]

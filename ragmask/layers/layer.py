@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array, read_only, to_numpy
+from ragmask.devices import Array, check_size, read_only, to_numpy
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.layers import initializers
 from ragmask.layers.graph import Symbol, connect, first_of, map_structure
@@ -129,6 +129,7 @@ class Layer:
             raise InvalidInputError(f"layer {self.name!r} has a weight {name!r} already")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         what = f"layer {self.name!r}: its weight {name!r}"
+        check_size(shape, 8)  # bytes, in which numbers are drawn
         weight = np.ascontiguousarray(initializers.make(initializer, shape, what), dtype)
         if weight.shape != shape:
             raise InvalidInputError(

@@ -307,6 +307,10 @@ class Model(Layer):
 
         vocabulary : a Vocabulary for the only input, or {input: Vocabulary}: with it `ragmask
         apply` encodes columns of strings.
+
+        The folder appears whole or not at all, and takes the place of a saved model alone. Raises
+        InvalidInputError where anything else is there; StreamError, naming the folder, where the
+        disk fails, and for the name of a link or of what lies in another saved model's folder.
         """
         from ragmask.layers.saving import save_model
 

@@ -7,7 +7,6 @@ arguments that are JSON, and weights are arrays.
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +15,22 @@ from typing import Any
 
 from ragmask.devices import Array
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.files import (
+    MODEL_FILE,
+    beside,
+    bring_to_disk,
+    cannot_write,
+    holds_model,
+    name_to_write,
+    read_json,
+    shown,
+)
 from ragmask.layers.description import FORMAT, about, describe, model_of
 from ragmask.layers.model import Model
 from ragmask.vocabulary import Vocabulary
-from ragmask.weights import safetensors
+from ragmask.weights import read_arrays, safetensors
 
-_DESCRIPTION, _WEIGHTS = "model.json", "weights.safetensors"
+_WEIGHTS = "weights.safetensors"
 _FILES = re.compile(r"model\.json|weights\.safetensors|vocabulary_\d+\.json")
 
 
@@ -33,23 +42,30 @@ def save_model(model: Model, path: str | os.PathLike[str], vocabulary: Any = Non
     text = json.dumps(describe(model), indent=1)
     _check_comes_back(model, text, weights)
     vocabularies = _by_input(model, vocabulary)
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(name_to_write(path)))
     _check_free(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = _beside(target)
-    folder.mkdir()
+    files = {_vocabulary_file(model, name): words.to_json() for name, words in vocabularies.items()}
     try:
-        (folder / _DESCRIPTION).write_text(text, encoding="utf-8")
-        safetensors().save_file(weights, os.fspath(folder / _WEIGHTS))
-        (folder / _WEIGHTS).chmod((folder / _DESCRIPTION).stat().st_mode & 0o777)
-        for name, words in vocabularies.items():
-            words.save(folder / _vocabulary_file(model, name))
-        for file in folder.iterdir():
-            with file.open("rb+") as written:
-                os.fsync(written.fileno())
+        files[_WEIGHTS] = safetensors().save(weights)
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"model {model.name!r} cannot be saved: the name {error.object!r} holds half a "
+            "character; give the layer another one"
+        ) from error
+    files[MODEL_FILE] = text.encode("utf-8")
+    folder = beside(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        for name, content in files.items():
+            with (folder / name).open("xb") as file:
+                file.write(content)
+                bring_to_disk(file)
         _put(folder, target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise cannot_write(target, error) from error
         raise
 
 
@@ -124,22 +140,12 @@ def _check_free(target: Path) -> None:
     foreign = [target.name]
     if target.is_dir():
         foreign = [one.name for one in target.iterdir() if not _FILES.fullmatch(one.name)]
-        if not foreign and _is_description(target / _DESCRIPTION):
+        if not foreign and holds_model(target):
             return
     why = f" but {min(foreign)}" if foreign and target.is_dir() else ""
-    raise InvalidInputError(f"{target} is there, and is no saved model{why}: nothing is replaced")
-
-
-def _is_description(file: Path) -> bool:
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(told, dict) and str(told.get("format")).startswith("ragmask model ")
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    raise InvalidInputError(
+        f"{shown(target)} is there, and is no saved model{why}: nothing is replaced"
+    )
 
 
 def _put(folder: Path, target: Path) -> None:
@@ -147,7 +153,7 @@ def _put(folder: Path, target: Path) -> None:
     if not target.exists():
         folder.rename(target)
         return
-    old = _beside(target)
+    old = beside(target)
     target.rename(old)
     try:
         folder.rename(target)
@@ -165,40 +171,37 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     fit: an unknown layer, a graph that is none, weights missing, too many, or of other shapes.
     """
     folder = Path(path)
-    source = folder / _DESCRIPTION
+    source = folder / MODEL_FILE
     if not source.is_file():
-        raise InvalidInputError(f"{folder} holds no saved model: there is no model.json in it")
-    with about(str(source)):
-        told = json.loads(source.read_text(encoding="utf-8"))
+        raise InvalidInputError(
+            f"{shown(folder)} holds no saved model: there is no model.json in it"
+        )
+    with about(shown(source)):
+        told = read_json(source)
         found = told.get("format") if isinstance(told, dict) else told
         if found != FORMAT:
             raise InvalidInputError(
                 f"it is of format {short(found)}; this version of ragmask reads {FORMAT!r}"
             )
     weights = _read_weights(folder / _WEIGHTS)
-    with about(str(source)):
+    with about(shown(source)):
         model = model_of(told, sum(array.size for array in weights.values()))
         own = _weights_of(model)
-    with about(str(folder / _WEIGHTS)):
+    with about(shown(folder / _WEIGHTS)):
         _check_weights(own, weights)
         model.set_weights([weights[name] for name in own])
     for name in model._entry_names():
         words = folder / _vocabulary_file(model, name)
         if words.is_file():
-            with about(str(words)):
+            with about(shown(words)):
                 model.vocabularies[name] = Vocabulary.load(words)
     return model
 
 
 def _read_weights(path: Path) -> dict[str, Array]:
     if not path.is_file():
-        raise InvalidInputError(f"{path} is not there")
-    reader = safetensors()
-    try:
-        weights: dict[str, Array] = reader.load_file(os.fspath(path))
-    except Exception as error:  # its own classes, and others for dtypes that numpy has not
-        raise InvalidInputError(f"{path} holds no weights: {error}") from error
-    return weights
+        raise InvalidInputError(f"{shown(path)} is not there")
+    return read_arrays(path)
 
 
 def _check_weights(own: Mapping[str, Array], found: Mapping[str, Array]) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 from ragmask import ops
 from ragmask.layers.layer import Layer, mask_of
-from ragmask.layout import check_count
+from ragmask.layout import LARGEST, check_count
 from ragmask.ops.pool import How
+from ragmask.ops.split import MOST_SECTIONS
 from ragmask.ops.steps import with_mask
 
 
@@ -30,8 +31,8 @@ class TemporalSplit(_Temporal):
 
     def __init__(self, sections: int = 2, width: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.sections = check_count("sections", sections, 1)
-        self.width = None if width is None else check_count("width", width)
+        self.sections = check_count("sections", sections, 1, MOST_SECTIONS)
+        self.width = None if width is None else check_count("width", width, most=LARGEST)
         self._probe_steps = self.sections if width is None else min(self.width or 0, 1)
 
     def call(self, inputs: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ragmask.devices import Array, empty, native, read_only, run
+from ragmask.devices import Array, converted, empty, native, read_only, run
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.ops.steps import Steps, flat_items
 from ragmask.padded import Padded
@@ -39,20 +39,21 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
     computed, given_back = _dtypes(dtype, how)
     if computed != dtype:
         rows = rows.compact()
-        rows = rows._over(read_only(rows._values.astype(computed)))
+        rows = rows._over(read_only(converted(rows._values, computed)))
     pooled = empty((len(rows), *rows.item_shape), computed, rows._values)
     flat = flat_items(rows._values)
-    run(
-        "pool",
-        rows._lengths,
-        (20.0, 2.0 + 0.2 * flat.shape[1]),
-        flat,
-        rows._starts,
-        rows._lengths,
-        rows._mask,
-        _CODES[how],
-        pooled.reshape(len(rows), flat.shape[1]),
-    )
+    if pooled.size:  # steps of nothing may be more than could ever be counted
+        run(
+            "pool",
+            rows._lengths,
+            (20.0, 2.0 + 0.2 * flat.shape[1]),
+            flat,
+            rows._starts,
+            rows._lengths,
+            rows._mask,
+            _CODES[how],
+            pooled.reshape(len(rows), flat.shape[1]),
+        )
     return native(pooled.astype(given_back, copy=False))  # type: ignore[no-any-return]
 
 

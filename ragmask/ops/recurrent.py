@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ragmask import threads
-from ragmask.devices import Array, Bools, Ints, read_only, values_array
+from ragmask.devices import Array, Bools, Ints, empty, read_only, values_array
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 from ragmask.ops.recurrent_device import lstm_on_device
 from ragmask.ops.steps import Steps, floats
@@ -103,8 +103,8 @@ def lstm(
     if outputs:
         output = steps.output((weights.units,), given.dtype, out)
     else:
-        output = np.empty((0, weights.units), given.dtype)
-    target = output if output.dtype == rows.dtype else np.empty(output.shape, rows.dtype)
+        output = empty((0, weights.units), given.dtype, rows._values)
+    target = output if output.dtype == rows.dtype else empty(output.shape, rows.dtype, rows._values)
     h, c = _compute(
         steps,
         rows,
@@ -140,8 +140,8 @@ def lstm_of_ids(
     """
     rows = ids.rows
     zeros = _states(None, (len(rows), units), table.dtype)
-    nothing = read_only(np.empty((rows.n_steps, 0), table.dtype))
-    output = np.empty((rows.n_steps if outputs else 0, units), table.dtype)
+    nothing = read_only(empty((rows.n_steps, 0), table.dtype, table))
+    output = empty((rows.n_steps if outputs else 0, units), table.dtype, table)
     h, c = _compute(
         ids,
         rows._over(nothing),
@@ -171,7 +171,7 @@ def _compute(
     """Write the outputs, and give the last states."""
     from ragmask.kernels import cpu
 
-    h, c = np.empty(h0.shape, rows.dtype), np.empty(h0.shape, rows.dtype)
+    h, c = (empty(h0.shape, rows.dtype, h0) for _ in "hc")
     kept = _kept_lengths(rows)
     units = h0.shape[1]
     multiplies = (rows.item_shape[0] + units) * 4 * units

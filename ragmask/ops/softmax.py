@@ -3,9 +3,7 @@
 import math
 from typing import Any
 
-import numpy as np
-
-from ragmask.devices import run
+from ragmask.devices import empty, run
 from ragmask.ops.steps import Steps, floats
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
@@ -36,7 +34,7 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
     given = steps.rows
     rows = floats(given, "x")
     output = steps.output(rows.item_shape, given.dtype, out)
-    target = output if rows.dtype == given.dtype else np.empty(output.shape, rows.dtype)
+    target = output if rows.dtype == given.dtype else empty(output.shape, rows.dtype, output)
     features = math.prod(rows.item_shape)
     if features:
         run(

@@ -7,13 +7,18 @@ import numpy as np
 
 from ragmask import device_rows
 from ragmask.device_array import DeviceArray, is_on_device, same_device
-from ragmask.devices import Array, native, read_only, to_array, to_numpy
+from ragmask.devices import Array, empty, native, read_only, to_array, to_numpy
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layout import check_count, offsets_of
+from ragmask.layout import LARGEST, check_count, offsets_of
 from ragmask.ops.steps import Steps
 from ragmask.padded import Padded
 from ragmask.padding import copy_rows
 from ragmask.ragged import Ragged
+
+# Each section is a batch of its own, even one of no steps: numbers that no data has, which would
+# never end and fill the memory slowly.
+MOST_SECTIONS = 1 << 20
+_MOST_ROWS = 1 << 32  # of all sections together, at 16 bytes
 
 
 def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | None = None) -> Any:
@@ -26,9 +31,9 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
 
     The width is that of the array, or the longest row of a Ragged; `width` sets another, at least
     as long. Returns a list of views, masks included: nothing is copied. Raises InvalidInputError
-    where the width is no multiple of `sections`, saying both.
+    where the width is no multiple of `sections`, saying both, and for more than 2**20 sections.
     """
-    sections = check_count("sections", sections, 1)
+    sections = check_count("sections", sections, 1, MOST_SECTIONS)
     if isinstance(x, Ragged):
         longest, what = x.max_length, "the longest row"
     else:
@@ -36,7 +41,7 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
         if dense.ndim < 2:
             raise InvalidInputError(f"x must have rows and steps; got shape {dense.shape}")
         longest, what = dense.shape[1], "the array's width"
-    total = longest if width is None else check_count("width", width)
+    total = longest if width is None else check_count("width", width, most=LARGEST)
     if not isinstance(x, Ragged) and total != longest:
         raise InvalidInputError(f"width {total} is not {what}, {longest}: pad to it first")
     if total < longest:
@@ -50,6 +55,11 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
     span = total // sections
     begins = [section * span for section in range(sections)]
     if isinstance(x, Ragged):
+        if sections * len(x) > _MOST_ROWS:
+            raise InvalidInputError(
+                f"{len(x)} rows in {sections} sections are more rows than fit any memory: split "
+                "fewer rows at a time"
+            )
         return [_span(x, begin, span) for begin in begins]
     parts = [_columns(dense, begin, span) for begin in begins]
     if not isinstance(x, Padded):
@@ -144,7 +154,7 @@ def _join_ragged(parts: list[Ragged]) -> Ragged:
         return Ragged._trusted(first._values, _first_starts(parts), lengths, first._mask)
     offsets = read_only(offsets_of(lengths))
     dtype = _common_dtype(parts)
-    values = np.empty((int(offsets[-1]), *first.item_shape), dtype)
+    values = empty((int(offsets[-1]), *first.item_shape), dtype, first._values)
     has_mask = any(part.mask is not None for part in parts)
     mask = np.ones(len(values), np.bool_) if has_mask else None
     at = offsets[:-1]

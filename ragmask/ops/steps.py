@@ -12,6 +12,7 @@ from ragmask.devices import (
     Bools,
     Ints,
     check_no_overlap,
+    converted,
     empty,
     mask_array,
     native,
@@ -123,7 +124,7 @@ def floats(rows: Ragged, what: str) -> Ragged:
         )
     if rows.dtype == np.float16 and rows.device == "cpu":  # CUDA kernels read it as it is
         rows = rows.compact()
-        rows = rows._over(read_only(rows._values.astype(np.float32)))
+        rows = rows._over(read_only(converted(rows._values, np.float32)))
     return rows
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from ragmask.errors import InvalidInputError, MissingExtraError, StreamError, UnsupportedTypeError
+from ragmask.files import shown
 from ragmask.streaming.retry import Retry
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -87,13 +88,23 @@ def find_files(paths: Paths, filesystem: Any, retry: Retry) -> tuple[Storage, tu
     storage: Storage | None = None
     found: list[Found] = []
     for one in given:
-        on, path = _resolve(os.fspath(one), filesystem)
+        on, path = _resolve(_text(os.fspath(one)), filesystem)
         if storage is not None and not on.filesystem.equals(storage.filesystem):
             raise StreamError(f"{one}: all paths of a stream must be on one file system")
         storage = storage or on
         found += _find(storage, path, retry)
     assert storage is not None
     return storage, tuple(found)
+
+
+def _text(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise StreamError(
+            f"{shown(path)} is no text in UTF-8, and Arrow reads no other names: rename the file"
+        ) from error
+    return path
 
 
 def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:

@@ -1,7 +1,6 @@
 """Batches written to a Parquet file, whole or not at all."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ragmask import arrow
-from ragmask.errors import InvalidInputError, StreamError
+from ragmask.errors import InvalidInputError
+from ragmask.files import cannot_write, shown, whole_file
 
 _GROUP_BYTES = 64 << 20  # of values, before they are encoded: what a reader then decodes in one go
 _GROUP_ROWS = 1 << 20
@@ -30,32 +30,17 @@ def write_parquet(
 
     Written beside `path` under another name, brought to the disk, and renamed.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise StreamError(f"{target}: is a folder; to_parquet writes one file")
     try:
-        handle, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
-    except OSError as error:
-        raise StreamError(f"{target} cannot be written: {error}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            rows = _write(tables, file, target, advance, empty)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        Path(name).replace(target)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, pa.ArrowException) or type(error) is OSError:
-            raise StreamError(f"{target} cannot be written: {error}") from error
-        raise
-    return rows
+        with whole_file(path) as file:
+            return _write(tables, file, shown(path), advance, empty)
+    except pa.ArrowException as error:
+        raise cannot_write(Path(path), error) from error
 
 
 def _write(
     tables: Iterable[Any],
     file: Any,
-    target: Path,
+    target: str,
     advance: Advance | None,
     empty: Callable[[], Any] | None,
 ) -> int:
@@ -128,9 +113,3 @@ def _storable(table: Any) -> Any:
     """The table in types that Parquet has."""
     fields = [field.with_type(arrow.storable(field.type)) for field in table.schema]
     return _in_schema(table, pa.schema(fields, table.schema.metadata))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

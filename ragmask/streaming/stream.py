@@ -13,7 +13,7 @@ import pyarrow as pa
 from ragmask import arrow
 from ragmask.arrow import Nulls, is_list
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layout import check_count
+from ragmask.layout import LARGEST, check_count
 from ragmask.streaming.ahead import check_process
 from ragmask.streaming.arrange import (
     PACKED,
@@ -34,6 +34,7 @@ from ragmask.streaming.sink import Advance, alike, write_parquet
 from ragmask.streaming.source import Items, Missing, Source
 from ragmask.streaming.state import State, resume
 
+_MOST_RANKS = 1 << 20  # the windows of each are known to all
 MapFunction = Callable[[Batch], Batch | Mapping[str, Any]]
 
 
@@ -222,7 +223,9 @@ class Stream:
             raise InvalidInputError("drop_last goes with rows=: batches by tokens= differ in rows")
         if self._settings.packing:
             raise InvalidInputError("packed sequences are alike: batch them with rows=")
-        budget = Budget(check_count("tokens", tokens, 1), self._ragged(column), bool(bucket))
+        budget = Budget(
+            min(check_count("tokens", tokens, 1), LARGEST), self._ragged(column), bool(bucket)
+        )
         return self._with(rows=1, drop_last=False, budget=budget)
 
     def pack(self, length: int, column: str | None = None) -> "Stream":
@@ -252,7 +255,7 @@ class Stream:
                 f"packing adds a column {taken[0]!r}, and the files have one: name others with "
                 "columns="
             )
-        packing = Packing(check_count("length", length, 1), self._ragged(column))
+        packing = Packing(min(check_count("length", length, 1), LARGEST), self._ragged(column))
         return self._with(packing=packing)
 
     def shuffle(self, seed: int, window_rows: int = WINDOW_ROWS) -> "Stream":
@@ -273,7 +276,7 @@ class Stream:
         `tokens=` or packing, that takes one pass over the column's lengths at the start of an
         epoch.
         """
-        world_size = check_count("world_size", world_size, 1)
+        world_size = check_count("world_size", world_size, 1, _MOST_RANKS)
         if check_count("rank", rank) >= world_size:
             raise InvalidInputError(f"rank must be less than world_size, {world_size}; got {rank}")
         if even and self._source.filter is not None:
@@ -290,7 +293,7 @@ class Stream:
 
     def prefetch(self, n: int) -> "Stream":
         """Decode `n` windows ahead of the one in use (by default 3); 0 uses no thread."""
-        return self._with(prefetch=check_count("n", n))
+        return self._with(prefetch=check_count("n", n, most=LARGEST))
 
     # -- what it is -----------------------------------------------------------------------
 
@@ -477,6 +480,9 @@ class Stream:
         groups hold about 64 MB of values. `progress` is called with the rows written so far.
         Columns have the types they came in, but for those that Parquet lacks (run ends). A
         stream without a batch becomes a file of no rows.
+
+        Raises StreamError, naming the file, where the disk fails, and for a name that may not be
+        given: of a link, a device or a pipe, or inside a saved model's folder.
         """
         tables = (batch.to_arrow() for batch in self._cut())
         return write_parquet(tables, path, progress, self._empty)

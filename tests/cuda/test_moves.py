@@ -172,6 +172,20 @@ def test_long_rows_of_ids_are_the_reference(width):
     check_embedding(ids, random.standard_normal((9, width)).astype(np.float32))
 
 
+@pytest.mark.parametrize("width", [1, 3, 4])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("vocabulary", [0, 4])
+def test_ids_written_after_their_check_read_nothing_outside_the_table(width, masked, vocabulary):
+    """The simulator's arrays are numpy's: one that is read past its end raises."""
+    numbers = np.array([4, 5, 2**40, 2**61, 2**62, 2**63 - 1, -1, -(2**40), -(2**63)])
+    table = np.ones(vocabulary * width, np.uint32)
+    out = np.full(numbers.size * width, 5, np.uint32)
+    place = np.array([0]), np.array([numbers.size])
+    mask = np.ones(numbers.size, bool) if masked else None
+    running.run(cuda.embedding, 1, numbers, *place, mask, table, width, place[0], out)
+    assert set(out) <= {0, 1}
+
+
 @pytest.mark.parametrize("parts", [2, 3])
 def test_blocks_that_share_rows_move_all_of_them(monkeypatch, parts):
     """Whatever the kernel, and whether a row is for a warp or a block of each part."""

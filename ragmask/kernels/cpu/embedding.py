@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ragmask.kernels.cpu.pad import copy, repeat
 from ragmask.kernels.jit import njit, prefetch
 
 LINE_BYTES = 64
@@ -26,7 +27,11 @@ def embedding(
     ids int64 (n,), each within the table unless its step is masked; starts, lengths, out_starts
     int64 (rows,); mask bool (n,) or None; table (vocabulary · words,) and out (steps · words,)
     as flat unsigned words, so that one compiled kernel serves every dtype and width.
+
+    ids and mask are the caller's memory: what another thread writes there after they were checked
+    gives other numbers, but nothing outside the table is read.
     """
+    last = table.size - words  # where the last row begins
     for row in range(first_row, last_row):
         length = lengths[row]
         row_ids = ids[starts[row] : starts[row] + length]
@@ -36,10 +41,7 @@ def embedding(
                 for word in range(0, words, LINE_BYTES // table.itemsize):
                     prefetch(table, coming + word)
             to = (out_starts[row] + step) * words
-            target = out[to : to + words]
-            if mask is None or mask[starts[row] + step]:
-                source = table[row_ids[step] * words : (row_ids[step] + 1) * words]
-                for word in range(words):  # a slice assigned whole takes twice as long
-                    target[word] = source[word]
+            if mask is None or (mask[starts[row] + step] and last >= 0):
+                copy(table, max(0, min(row_ids[step] * words, last)), words, out, to)
             else:
-                target[:] = 0
+                repeat(0, words, out, to)

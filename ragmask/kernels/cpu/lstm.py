@@ -66,6 +66,7 @@ def lstm(
     blocks = (units + lanes - 1) // lanes
     depth = features + units
     stride = features + blocks * lanes
+    sums = blocks * 4 * lanes  # of a step's gates
     now = np.zeros(slots * stride, x.dtype)  # each slot's [x | h] at this step
     then = np.zeros(slots * stride, x.dtype)  # and at the next
     cells = np.zeros((blocks, slots * lanes), x.dtype)
@@ -99,10 +100,12 @@ def lstm(
             at = starts[row] + place(steps[slot], lengths[row], backwards)
             copy(x[at], now[slot * stride : slot * stride + features])
             if ids.size:
-                first[slot] = ids[at] * blocks * 4 * lanes
+                begin = ids[at] * sums
+                # ids may have changed since they were checked: any row of the table, but of it
+                first[slot] = begin if 0 <= begin <= start.size - sums else 0
                 if steps[slot] + 1 < lengths[row]:  # it may be masked: then nothing is gained
                     at = starts[row] + place(steps[slot] + 1, lengths[row], backwards)
-                    later[slot] = ids[at] * blocks * 4 * lanes
+                    later[slot] = ids[at] * sums  # only ever asked for
         for block in range(blocks):
             multiply(taken, now, stride, weights, depth, start, first, later, block, gates)
             update(taken, gates, cells[block], then[features + block * lanes :], stride)

@@ -33,7 +33,8 @@ def softmax(
     longest = 0
     for row in range(first_row, last_row):
         longest = max(longest, lengths[row])
-    scratch = np.empty(longest * features + LANES, x.dtype)
+    # zeros: of a mask that another thread changes, the second reading may keep more steps
+    scratch = np.zeros(longest * features + LANES, x.dtype)
     lanes = np.empty(LANES, x.dtype)
     shift = np.empty(features, x.dtype)
     scale = np.empty(features, x.dtype)

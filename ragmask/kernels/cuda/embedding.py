@@ -31,6 +31,9 @@ def embedding(
     ids int64 (n,), each within the table unless its step is masked; starts, lengths, out_starts
     int64 (rows,); mask bool (n,) or None; table (vocabulary · words,) and out (steps · words,)
     as flat unsigned words, so that one compiled kernel serves every dtype and width.
+
+    ids and mask are the caller's memory: what somebody writes there after they were checked gives
+    other numbers, but nothing outside the table is read.
     """
     block_row, part, parts = rows_of_block(lengths.size)
     for turn in range(WARPS):
@@ -57,18 +60,19 @@ def embedding_row(
     wide = (address(table, 0) | address(out, 0) | words * bytes_of_item(out)) & 15 == 0
     pieces = words // size if wide else words
     across = min(pieces, threads)
+    last = table.size - words  # where the table's last row begins
     step, first_piece = i8(u4(thread) // u4(across)), i8(u4(thread) % u4(across))
     down = i8(u4(threads) // u4(across))
     if step >= down:
         step = length
     while step < length:
-        keep = mask is None or mask[u8(start + step)]
-        source = ids[u8(start + step)] * pieces if keep else i8(0)
+        source = ids[u8(start + step)] * words
+        keep = (mask is None or mask[u8(start + step)]) and 0 <= source <= last
         target, piece = (to + step) * pieces, first_piece
         while piece < pieces:
             if wide:
                 nothing = u8(0), u8(0)
-                both = load_16_bytes(table, (source + piece) * size) if keep else nothing
+                both = load_16_bytes(table, source + piece * size) if keep else nothing
                 store_16_bytes(out, (target + piece) * size, both)
             else:
                 nothing = out.dtype.type(0)
