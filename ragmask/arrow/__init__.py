@@ -6,14 +6,16 @@ values another type, read.py and write.py cross the border.
 
 from ragmask.arrow.convert import (
     field_of,
+    items_of_rows,
     join,
     like,
     one_array,
+    take,
     to_type,
     to_workable,
     validate,
 )
-from ragmask.arrow.lists import items_of_rows, list_rows, seen_through, steps_of
+from ragmask.arrow.lists import list_rows, seen_through, steps_of
 from ragmask.arrow.read import (
     Fields,
     Form,
@@ -35,6 +37,7 @@ from ragmask.arrow.types import (
     field_at,
     is_list,
     is_string,
+    item_shape,
     item_type,
     kind_of,
     leaves_at,
@@ -46,6 +49,7 @@ from ragmask.arrow.write import write_fields, write_lists, write_rows, write_sca
 
 __all__ = [
     "field_at",
+    "item_shape",
     "item_type",
     "leaves_at",
     "storable",
@@ -77,6 +81,7 @@ __all__ = [
     "refuse_nulls",
     "seen_through",
     "steps_of",
+    "take",
     "to_type",
     "to_workable",
     "validate",

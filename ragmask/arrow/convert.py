@@ -6,19 +6,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ragmask.arrow.lists import bits_of, build_list, items_of_rows, list_rows, primitive, validity
+from ragmask.arrow.lists import (
+    ListRows,
+    bits_of,
+    list_rows,
+    primitive,
+    steps_of,
+    validity,
+)
 from ragmask.arrow.types import (
     fields_of,
     has_fixed_size,
     is_list,
+    is_list_view,
     is_struct,
     shown,
     tensor_shape,
     wide,
+    with_items,
     workable,
 )
+from ragmask.devices import Bools, Ints
 from ragmask.errors import InvalidInputError
+from ragmask.layout import is_end_to_end
 
+_INT32 = np.iinfo(np.int32).max
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
@@ -91,6 +103,11 @@ def like(array: Any, type_: Any) -> Any:
         return to_type(array, type_)
     except (pa.ArrowException, InvalidInputError):  # a day of 25 hours, a dictionary too large
         return array
+
+
+def take(array: Any, places: Any) -> Any:
+    """Values by number, of any type; a null number gives a null."""
+    return to_type(to_workable(array).take(places), array.type)
 
 
 def join(arrays: list[Any], type_: Any) -> Any:
@@ -235,3 +252,71 @@ def _tensor_storage(array: Any, type_: Any) -> Any:
     items = to_type(flat, stored.value_type)
     starts = np.arange(len(array)) * size
     return build_list(stored, items, starts, np.full(len(array), size), validity(array))
+
+
+# -- lists -------------------------------------------------------------------------------
+
+
+def items_of_rows(rows: ListRows) -> Any:
+    """The rows' own items end to end, and no others: none from gaps, none from under nulls."""
+    if is_end_to_end(rows.starts, rows.lengths) and len(rows.items) == int(rows.lengths.sum()):
+        return rows.items
+    return take(rows.items, pa.array(steps_of(rows.starts, rows.lengths)))
+
+
+def build_list(
+    type_: Any,
+    items: Any,
+    starts: Ints,
+    lengths: Ints,
+    valid: Bools | None,
+    field: Any = None,
+) -> Any:
+    """A list array of this type over `items`, which are of its items' type, or `field`'s.
+
+    Lists and large lists want rows end to end, and fixed-size lists rows of their size; where
+    rows are otherwise, or too many items for 32 bits, the result is the next wider list type.
+    """
+    field = type_.value_field.with_type(items.type) if field is None else field
+    if items.null_count and not field.nullable:
+        field = field.with_nullable(True)
+    rows = len(lengths)
+    bits = bits_of(valid)
+    ends = starts + lengths
+    if pa.types.is_fixed_size_list(type_):
+        size = type_.list_size
+        present = lengths == size if valid is None else (lengths == size) | ~valid
+        if present.all():
+            full = np.arange(rows, dtype=np.int64) * size
+            if len(items) != rows * size or not np.array_equal(starts, full):
+                items = take(items, _places(starts, lengths, size))
+                field = field.with_nullable(field.nullable or bool(items.null_count))
+            return _assemble(pa.list_(field, size), rows, [bits], items)
+        type_ = pa.list_(field)
+    if is_list_view(type_):
+        is_small = pa.types.is_list_view(type_) and len(items) <= _INT32
+        dtype = np.int32 if is_small else np.int64
+        made = pa.list_view(field) if is_small else pa.large_list_view(field)
+        stored = [np.ascontiguousarray(a, dtype) for a in (starts, lengths)]
+        return _assemble(made, rows, [bits, *map(pa.py_buffer, stored)], items)
+    if not is_end_to_end(starts, lengths):
+        items = take(items, pa.array(steps_of(starts, lengths)))
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+    is_small = pa.types.is_list(type_) and len(items) <= _INT32
+    offsets = np.empty(rows + 1, np.int32 if is_small else np.int64)
+    offsets[:1] = starts[0] if rows else 0
+    offsets[1:] = ends
+    made = pa.list_(field) if is_small else with_items(pa.large_list(pa.null()), field)
+    return _assemble(made, rows, [bits, pa.py_buffer(offsets)], items)
+
+
+def _assemble(type_: Any, rows: int, buffers: list[Any], items: Any) -> Any:
+    return pa.Array.from_buffers(type_, rows, buffers, children=[items])
+
+
+def _places(starts: Ints, lengths: Ints, size: int) -> Any:
+    """For each slot of fixed-size lists the item that goes there, null below a null list."""
+    filled = np.repeat(lengths == size, size)
+    places = np.repeat(starts, size) + np.tile(np.arange(size), len(starts))
+    return pa.array(np.where(filled, places, 0), mask=~filled)

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask.arrow.convert import to_type
-from ragmask.arrow.lists import bits_of, primitive, validity
-from ragmask.arrow.types import workable
+from ragmask.arrow.lists import bits_of, primitive, seen_through, validity
+from ragmask.arrow.types import storage_of, workable
 from ragmask.devices import Array, Bools
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 
@@ -47,6 +47,34 @@ def read_items(items: Any) -> tuple[Array, Bools | None]:
     if mask is not None:
         values = values.copy()
         values[~mask] = np.zeros((), values.dtype)
+    return values, mask
+
+
+def read_blocks(items: Any) -> tuple[Array, Bools | None]:
+    """(n, *item) values, and a mask of that shape, feature by feature; None if all are there."""
+    type_ = items.type
+    if isinstance(type_, pa.FixedShapeTensorType):
+        axes = (0, *(axis + 1 for axis in type_.permutation or range(len(type_.shape))))
+        stored = read_blocks(items.storage)
+        values, mask = (
+            part if part is None else part.reshape(len(items), *type_.shape).transpose(axes)
+            for part in stored
+        )
+        return np.ascontiguousarray(values), mask
+    if not pa.types.is_fixed_size_list(storage_of(type_)):
+        return read_items(items)
+    items = seen_through(items)
+    size = items.type.list_size
+    inner, inner_mask = read_blocks(items.values.slice(items.offset * size, len(items) * size))
+    values = inner.reshape(len(items), size, *inner.shape[1:])
+    valid = validity(items)
+    if inner_mask is None and valid is None:
+        return values, None
+    mask = np.ones(values.shape, np.bool_)
+    if inner_mask is not None:
+        mask &= inner_mask.reshape(values.shape)
+    if valid is not None:
+        mask &= valid.reshape(-1, *(1 for _ in values.shape[1:]))
     return values, mask
 
 

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ragmask.arrow.types import is_list_view, with_items
+from ragmask.arrow.types import is_list_view
 from ragmask.devices import Array, Bools, Ints, read_only
-from ragmask.layout import check_rows, is_end_to_end, offsets_of
-
-_INT32 = np.iinfo(np.int32).max
+from ragmask.layout import check_rows, offsets_of
 
 
 class ListRows(NamedTuple):
@@ -76,75 +74,10 @@ def _rise(offsets: Ints, lengths: Ints, n: int) -> bool:
     return bool(inside and lengths.min() >= 0 and lengths.max() <= n)
 
 
-def items_of_rows(rows: ListRows) -> Any:
-    """The rows' own items end to end, and no others: none from gaps, none from under nulls."""
-    if is_end_to_end(rows.starts, rows.lengths) and len(rows.items) == int(rows.lengths.sum()):
-        return rows.items
-    return rows.items.take(pa.array(steps_of(rows.starts, rows.lengths)))
-
-
 def steps_of(starts: Ints, lengths: Ints) -> Ints:
     """Where each step of the rows lies, row after row."""
     offsets = offsets_of(lengths)
     return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-
-
-def build_list(
-    type_: Any,
-    items: Any,
-    starts: Ints,
-    lengths: Ints,
-    valid: Bools | None,
-    field: Any = None,
-) -> Any:
-    """A list array of this type over `items`, which are of its items' type, or `field`'s.
-
-    Lists and large lists want rows end to end, and fixed-size lists rows of their size; where
-    rows are otherwise, or too many items for 32 bits, the result is the next wider list type.
-    """
-    field = type_.value_field.with_type(items.type) if field is None else field
-    if items.null_count and not field.nullable:
-        field = field.with_nullable(True)
-    rows = len(lengths)
-    bits = bits_of(valid)
-    ends = starts + lengths
-    if pa.types.is_fixed_size_list(type_):
-        size = type_.list_size
-        present = lengths == size if valid is None else (lengths == size) | ~valid
-        if present.all():
-            full = np.arange(rows, dtype=np.int64) * size
-            if len(items) != rows * size or not np.array_equal(starts, full):
-                items = items.take(_places(starts, lengths, size))
-                field = field.with_nullable(field.nullable or bool(items.null_count))
-            return _assemble(pa.list_(field, size), rows, [bits], items)
-        type_ = pa.list_(field)
-    if is_list_view(type_):
-        is_small = pa.types.is_list_view(type_) and len(items) <= _INT32
-        dtype = np.int32 if is_small else np.int64
-        made = pa.list_view(field) if is_small else pa.large_list_view(field)
-        stored = [np.ascontiguousarray(a, dtype) for a in (starts, lengths)]
-        return _assemble(made, rows, [bits, *map(pa.py_buffer, stored)], items)
-    if not is_end_to_end(starts, lengths):
-        items = items.take(pa.array(steps_of(starts, lengths)))
-        ends = np.cumsum(lengths)
-        starts = ends - lengths
-    is_small = pa.types.is_list(type_) and len(items) <= _INT32
-    offsets = np.empty(rows + 1, np.int32 if is_small else np.int64)
-    offsets[:1] = starts[0] if rows else 0
-    offsets[1:] = ends
-    made = pa.list_(field) if is_small else with_items(pa.large_list(pa.null()), field)
-    return _assemble(made, rows, [bits, pa.py_buffer(offsets)], items)
-
-
-def _assemble(type_: Any, rows: int, buffers: list[Any], items: Any) -> Any:
-    return pa.Array.from_buffers(type_, rows, buffers, children=[items])
-
-
-def _places(starts: Ints, lengths: Ints, size: int) -> Any:
-    """For each slot of fixed-size lists the item that goes there, null below a null list."""
-    filled = np.repeat(lengths == size, size)
-    places = np.repeat(starts, size) + np.tile(np.arange(size), len(starts))
-    return pa.array(np.where(filled, places, 0), mask=~filled)
 
 
 # -- buffers ------------------------------------------------------------------------------

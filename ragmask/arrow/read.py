@@ -5,12 +5,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ragmask.arrow.convert import chunks_of, one_array, to_type, to_workable, validate
-from ragmask.arrow.items import read_items, write_items
+from ragmask.arrow.convert import (
+    build_list,
+    chunks_of,
+    items_of_rows,
+    one_array,
+    to_type,
+    to_workable,
+    validate,
+)
+from ragmask.arrow.items import read_blocks, read_items, write_items
 from ragmask.arrow.lists import (
     ListRows,
-    build_list,
-    items_of_rows,
     list_rows,
     seen_through,
     steps_of,
@@ -216,11 +222,9 @@ def read_scalars(array: Any) -> Any:
         array = one_array(array)
         is_encoded = pa.types.is_dictionary(array.type)
         return to_type(array, array.type.value_type) if is_encoded else array
-    values, mask = _joined([read_items(chunk) for chunk in chunks_of(array)], array.type)
-    if mask is None:
-        return read_only(values)
-    masked = ~mask.reshape(-1, *(1 for _ in values.shape[1:]))
-    return np.ma.MaskedArray(values, np.broadcast_to(masked, values.shape))
+    parts = [read_blocks(chunk) for chunk in chunks_of(array)]
+    values, mask = _joined(parts, array.type)
+    return read_only(values) if mask is None else np.ma.MaskedArray(values, ~mask)
 
 
 def owns_memory(values: Any) -> bool:
@@ -322,11 +326,12 @@ def _joined(parts: list[tuple[Array, Bools | None]], type_: Any) -> tuple[Array,
     if len(parts) == 1:
         return parts[0]
     values = np.concatenate([values for values, _ in parts])
-    return values, _joined_masks([mask for _, mask in parts], [len(part[0]) for part in parts])
+    axes = next((mask.ndim for _, mask in parts if mask is not None), 1)
+    return values, _joined_masks([mask for _, mask in parts], [p[0].shape[:axes] for p in parts])
 
 
 def _joined_masks(
-    masks: list[Bools | None], sizes: list[int], always: bool = False
+    masks: list[Bools | None], sizes: list[Any], always: bool = False
 ) -> Bools | None:
     if not always and all(mask is None for mask in masks):
         return None
@@ -334,7 +339,7 @@ def _joined_masks(
         np.ones(size, np.bool_) if mask is None else mask
         for mask, size in zip(masks, sizes, strict=True)
     ]
-    return read_only(np.concatenate([np.empty(0, np.bool_), *filled]))
+    return read_only(np.concatenate(filled) if filled else np.empty(0, np.bool_))
 
 
 def remedy(type_: Any, kind: Kind) -> str:

@@ -165,12 +165,17 @@ def wide(type_: Any) -> Any:
 
 
 def storable(type_: Any) -> Any:
-    """The type for the same values that Parquet can hold: without run ends."""
+    """The type for the same values that Parquet can hold: no run ends, and no views of texts,
+    which pyarrow cannot cut into pages."""
     if isinstance(type_, pa.BaseExtensionType):
         stored = storable(type_.storage_type)
         return type_ if stored == type_.storage_type else stored
     if pa.types.is_run_end_encoded(type_):
         return storable(type_.value_type)
+    if pa.types.is_string_view(type_):
+        return pa.large_string()
+    if pa.types.is_binary_view(type_):
+        return pa.large_binary()
     return _rebuilt(type_, storable)
 
 
@@ -201,6 +206,8 @@ def shown(type_: Any) -> Any:
         return pa.list_(shown(type_.value_type), type_.list_size)
     if pa.types.is_struct(type_):
         return pa.struct([pa.field(field.name, shown(field.type)) for field in fields_of(type_)])
+    if pa.types.is_map(type_):
+        return pa.map_(shown(type_.key_type), shown(type_.item_type))
     if pa.types.is_timestamp(type_):
         return pa.timestamp(type_.unit)
     if pa.types.is_time(type_):

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ragmask.arrow.convert import build_struct, like
+from ragmask.arrow.convert import build_list, build_struct, like
 from ragmask.arrow.items import write_items
-from ragmask.arrow.lists import build_list
 from ragmask.arrow.read import Form
 from ragmask.arrow.types import fields_of, has_fixed_size, is_list, is_struct, item_type, storage_of
 from ragmask.devices import Array, Bools, Ints

@@ -22,6 +22,7 @@ from ragmask.streaming.columns import (
     column_to_arrow,
     each_field,
     lengths_of,
+    read_column,
     slice_columns,
     take_columns,
 )
@@ -258,7 +259,8 @@ def _group(column: Column, ends: Ints) -> Column:
         return Ragged.from_offsets(column.data, ends, ~np.ma.getmaskarray(column))
     if isinstance(column, np.ndarray):
         return Ragged.from_offsets(column, ends)
-    return pa.LargeListArray.from_arrays(pa.array(ends), column_to_arrow("", column))
+    lists = pa.LargeListArray.from_arrays(pa.array(ends), column_to_arrow("", column))
+    return read_column(lists)
 
 
 def _cumulative(steps: Ints, ends: Ints) -> Ragged:

@@ -21,7 +21,8 @@ Column = Any  # Ragged, Padded, numpy array, pyarrow array, or Fields of them
 def read_column(array: Any, nulls: arrow.Nulls = "empty") -> Column:
     """An Arrow column in the form that a window holds it in.
 
-    Dictionaries stay what they are, so that nothing of them is lost; `face` looks them up.
+    Dictionaries and vectors stay what they are, so that nothing is lost that numpy cannot tell;
+    `face` gives what is handed over.
     """
     if nulls == "error" and arrow.is_list(array.type):
         arrow.refuse_nulls(array)
@@ -35,7 +36,7 @@ def read_column(array: Any, nulls: arrow.Nulls = "empty") -> Column:
             _read_field(fields.frame, nulls),
             fields.type,
         )
-    if pa.types.is_dictionary(array.type) or kind == "other":
+    if pa.types.is_dictionary(array.type) or kind in ("vector", "other"):
         return arrow.one_array(array)
     return arrow.read_scalars(array)
 
@@ -48,8 +49,7 @@ def _read_field(part: Any, nulls: arrow.Nulls) -> Column:
 
 def face(column: Column) -> Column:
     """A window's column as it is handed over: a dictionary as the values of its rows."""
-    is_encoded = isinstance(column, pa.Array) and pa.types.is_dictionary(column.type)
-    return arrow.read_scalars(column) if is_encoded else column
+    return arrow.read_scalars(column) if isinstance(column, pa.Array) else column
 
 
 def slice_columns(columns: Mapping[str, Column], first: int, last: int) -> dict[str, Column]:
@@ -68,7 +68,7 @@ def take(column: Column, rows: Ints) -> Column:
     if isinstance(column, Ragged):
         return column._pick(rows)
     if isinstance(column, pa.Array):
-        return column.take(pa.array(rows))
+        return arrow.take(column, pa.array(rows))
     return column[rows]
 
 
@@ -206,8 +206,7 @@ def own(column: Column) -> Column:
     if isinstance(column, dict):
         return each_field(column, own)
     if isinstance(column, pa.Array):
-        workable = arrow.to_workable(column)
-        return arrow.to_type(workable.take(pa.array(np.arange(len(column)))), column.type)
+        return arrow.take(column, pa.array(np.arange(len(column))))
     return column
 
 
