@@ -35,6 +35,7 @@ from ragmask.arrow.read import (
 )
 from ragmask.arrow.types import (
     field_at,
+    fields_of,
     is_list,
     is_string,
     item_shape,
@@ -49,6 +50,7 @@ from ragmask.arrow.write import write_fields, write_lists, write_rows, write_sca
 
 __all__ = [
     "field_at",
+    "fields_of",
     "item_shape",
     "item_type",
     "leaves_at",

@@ -202,7 +202,7 @@ def read_strings(source: Any) -> tuple[Any, Ints | None, Ints | None]:
     They are the rows' own: none lie between rows, or below a null list. starts and lengths are
     None for an array of one string a row.
     """
-    array = to_workable(source)
+    array = to_workable(arrow_array(source))
     starts = lengths = None
     if is_list(array.type) or has_fixed_size(array.type):
         parts, rows = _lists(array)
@@ -211,7 +211,7 @@ def read_strings(source: Any) -> tuple[Any, Ints | None, Ints | None]:
         starts, lengths = read_only(offsets_of(rows.lengths)[:-1]), rows.lengths
     array = seen_through(one_array(array))
     if not is_string(words_type(array.type)) and not pa.types.is_null(array.type):
-        raise UnsupportedTypeError(f"words must be strings or lists of strings; got {source.type}")
+        raise UnsupportedTypeError(f"words must be strings or lists of strings; got {array.type}")
     return array, starts, lengths
 
 
@@ -246,11 +246,11 @@ def _lists(array: Any) -> tuple[list[Any], ListRows]:
         rows = chunks[0]
     else:
         before = np.cumsum([0, *(len(chunk.items) for chunk in chunks)])
-        starts = [chunk.starts + first for chunk, first in zip(chunks, before, strict=False)]
+        moved = [chunk.starts + first for chunk, first in zip(chunks, before, strict=False)]
         nothing = np.empty(0, np.int64)
         rows = ListRows(
             None,
-            np.concatenate([nothing, *starts]),
+            np.concatenate([nothing, *moved]),
             np.concatenate([nothing, *(chunk.lengths for chunk in chunks)]),
             _joined_masks([c.valid for c in chunks], [len(c.lengths) for c in chunks]),
         )

@@ -8,7 +8,7 @@ import pyarrow as pa
 from ragmask.arrow.convert import build_list, build_struct, like
 from ragmask.arrow.items import write_items
 from ragmask.arrow.read import Form
-from ragmask.arrow.types import fields_of, has_fixed_size, is_list, is_struct, item_type, storage_of
+from ragmask.arrow.types import fields_of, has_fixed_size, is_list, item_type, storage_of
 from ragmask.devices import Array, Bools, Ints
 from ragmask.errors import UnsupportedTypeError
 
@@ -38,7 +38,7 @@ def write_lists(type_: Any, items: Any, starts: Ints, lengths: Ints, valid: Bool
 
 
 def write_fields(children: list[Any], type_: Any, present: Bools | None, rows: int) -> Any:
-    """Structs of a type, of its fields' arrays end to end."""
+    """Structs of a type, of its fields' arrays."""
     fields = fields_of(type_)
     arrays = [like(child, field.type) for child, field in zip(children, fields, strict=True)]
     made = [
@@ -46,18 +46,17 @@ def write_fields(children: list[Any], type_: Any, present: Bools | None, rows: i
         for field, array in zip(fields, arrays, strict=True)
     ]
     structs = build_struct(arrays, pa.struct(made), present, rows)
-    return like(structs, type_) if is_struct(type_) else structs
+    return like(structs, type_)
 
 
 def write_scalars(column: Any) -> Any:
     """An Arrow array of one value a row; an array of vectors becomes fixed-size lists."""
     if isinstance(column, np.ndarray) and column.ndim > 1:
-        mask = np.ma.getmask(column)
         valid = None
-        if mask is not np.ma.nomask and mask.any():
-            flat = mask.reshape(len(column), -1)
-            valid = ~flat.all(axis=1)
-            if flat[valid].any():
+        if np.ma.is_masked(column):
+            masked = np.ma.getmaskarray(column).reshape(len(column), -1)
+            valid = np.asarray(~masked.all(axis=1))
+            if masked[valid].any():
                 raise UnsupportedTypeError("an array of vectors masked in part cannot become Arrow")
         return write_items(np.ascontiguousarray(np.ma.getdata(column)), valid)
     if isinstance(column, np.ma.MaskedArray):

@@ -16,7 +16,7 @@ from ragmask.layers.graph import symbols_in
 from ragmask.layers.model import Model
 from ragmask.layers.saving import load_model
 from ragmask.ragged import Ragged
-from ragmask.streaming.batch import Batch
+from ragmask.streaming.batch import Batch, derived
 from ragmask.streaming.sink import write_parquet
 from ragmask.streaming.stream import stream
 
@@ -58,7 +58,7 @@ def run(
                 yield compute(batch)
                 progress.advance(task, batch.num_rows)
 
-        written = write_parquet(tables(), target)
+        written = write_parquet(tables(), target, empty=lambda: compute(batches.empty_batch()))
     size = Path(target).stat().st_size
     names = ", ".join([*keep, *model.output_names])
     console.print(f"{written:,} rows to {escape(target)}: {escape(names)} ({size / 1e6:,.1f} MB)")
@@ -127,7 +127,7 @@ def table_of(
             outputs = [outputs]
         made = {name: batch[name] for name in keep}
         named = dict(zip(model.output_names, map(_column, outputs), strict=True))
-        return Batch({**made, **named}).to_arrow()
+        return derived({**made, **named}, batch).to_arrow()
 
     def compute_or_say_where(batch: Batch) -> Any:
         try:

@@ -137,7 +137,8 @@ class Batch(Mapping[str, Column]):
 
     def __repr__(self) -> str:
         texts: dict[str, str] = {}
-        for name, column in self._columns.items():
+        for name in self._columns:
+            column = self[name]
             if isinstance(column, dict):
                 texts |= {f"{name}.{field}": describe(part) for field, part in column.items()}
             else:

@@ -3,7 +3,7 @@
 import os
 import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -82,6 +82,11 @@ def _storage_here(filesystem: Any) -> Storage:
 
 def find_files(paths: Paths, filesystem: Any, retry: Retry) -> tuple[Storage, tuple[Found, ...]]:
     """The files that paths, folders and globs name, each folder's and glob's in sorted order."""
+    if isinstance(paths, Mapping) or not isinstance(paths, str | os.PathLike | Iterable):
+        raise UnsupportedTypeError(
+            "a stream is of paths, or of a table or an open file in memory; "
+            f"got {type(paths).__name__}"
+        )
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not given:
         raise InvalidInputError("no path was given")

@@ -259,8 +259,10 @@ class RowGroups:
         except (pa.ArrowNotImplementedError, pa.ArrowCapacityError, pa.ArrowInvalid):
             # too much for one array of a nested column: Arrow then reads it in pieces alone
             table = self._in_pieces(indices, columns)
-        names = list(dict.fromkeys(one.top for one in wanted))
-        return table.select(names)
+        table = table.select(list(dict.fromkeys(one.top for one in wanted)))
+        # Parquet's decoder looks at all it reads but for the places in dictionaries
+        arrow.validate(table.select([one.name for one in table.schema if _has_places(one.type)]))
+        return table
 
     def _in_pieces(self, indices: Sequence[int], columns: list[str]) -> Any:
         batches = self._opened.iter_batches(
@@ -278,6 +280,13 @@ class RowGroups:
             leaves = arrow.leaves_at(pa.struct(list(self.schema)), [one.top, *one.path])
             names += [self.metadata.schema.column(leaf).path for leaf in leaves]
         return list(dict.fromkeys(names))
+
+
+def _has_places(type_: Any) -> bool:
+    """Whether there are dictionaries in a type."""
+    if pa.types.is_dictionary(type_):
+        return True
+    return pa.types.is_nested(type_) and any(_has_places(f.type) for f in arrow.fields_of(type_))
 
 
 def open_parquet(source: Any, options: Options, **more: Any) -> RowGroups:

@@ -85,11 +85,8 @@ class Source:
         if missing not in ("error", "null"):
             raise InvalidInputError(f'missing must be "error" or "null"; got {missing!r}')
         retry = retry or Retry()
-        held = in_memory(paths)
-        if held is None and isinstance(paths, list | tuple):
-            paths = [path_of(path) for path in paths]
-        held = held or find_files(path_of(paths), filesystem, retry)
-        storage, found = held
+        paths = [path_of(one) for one in paths] if isinstance(paths, list) else path_of(paths)
+        storage, found = in_memory(paths) or find_files(paths, filesystem, retry)
         first = read_footer(storage, found[0].path, options, retry)
         keys = _key_schema(found, first)
         names = [*first.schema.names, *keys.names]
@@ -209,7 +206,7 @@ class Source:
             for file in files:
                 schema = pa.schema([*file.schema, *self.key_schema])
                 for name in [*self.columns, *self.filter_columns]:
-                    _find_column(file, name, schema)
+                    _find_column(file, name, schema, '; missing="null" reads nulls there')
         return tuple(files)
 
     @cached_property
@@ -317,13 +314,13 @@ def _field_of(schema: Any, name: str) -> Any:
     return None if type_ is None else pa.field(name, type_)
 
 
-def _find_column(file: File, name: str, schema: Any) -> None:
+def _find_column(file: File, name: str, schema: Any, remedy: str = "") -> None:
     """Raise where a file lacks a column."""
     if _field_of(schema, name) is None:
         near = difflib.get_close_matches(str(name), schema.names, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise StreamError(
-            f"{file.path}: no column {name!r}{hint}; it has {', '.join(schema.names)}"
+            f"{file.path}: no column {name!r}{hint}; it has {', '.join(schema.names)}{remedy}"
         )
 
 

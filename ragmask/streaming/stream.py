@@ -448,13 +448,16 @@ class Stream:
             fields = packed_fields(fields)
         return fields, schema.metadata
 
-    def _empty(self) -> Any:
-        """A table of no rows, with the columns that batches have."""
+    def empty_batch(self) -> Batch:
+        """A batch of no rows, as the first map would get it."""
         columns, row_ids = Reader(self._source).empty()
         arranged = self._settings.arrangement.arrange(columns, row_ids, None)
-        batch = self._given(arranged.take(0, arranged.items))
+        return self._given(arranged.take(0, arranged.items))
+
+    def _empty(self) -> Any:
+        """A table of no rows, with the columns that batches have."""
         try:
-            return self._mapped(batch).to_arrow()
+            return self._mapped(self.empty_batch()).to_arrow()
         except Exception as error:
             raise InvalidInputError(
                 "the stream has no batch, and what columns there are cannot be told, since a map "
