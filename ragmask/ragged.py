@@ -442,7 +442,7 @@ class Ragged(NDArrayOperatorsMixin):
         """
         other = values_array(values)
         same_device(rows=self._values, values=other)
-        if not self._is_end_to_end():
+        if not self._lies_end_to_end():
             raise InvalidInputError(
                 "the rows of this view do not lie end to end, so values in the order of its rows "
                 "would be given to others: r = r.compact() first, then r.with_values(...)"
@@ -454,8 +454,14 @@ class Ragged(NDArrayOperatorsMixin):
             )
         return self._over(other)
 
-    def _is_end_to_end(self) -> bool:
-        return self._is_compact is True or extent(self._starts, self._lengths)[0] is not None
+    def _lies_end_to_end(self) -> bool:
+        """Whether each row with a step begins where the one before it ended."""
+        if self._is_compact or extent(self._starts, self._lengths)[0] is not None:
+            return True
+        if self.device != "cpu":
+            return False
+        some = self._lengths > 0
+        return is_end_to_end(self._starts[some], self._lengths[some])
 
     def _over(self, values: Array) -> "Ragged":
         """The same rows over as many values, whatever is known of them with them."""

@@ -97,9 +97,14 @@ def with_normals(ragged, dtype, item_shape=(), specials=0.0, seed=0):
     random = np.random.default_rng(seed)
     values = random.standard_normal((len(ragged.values), *item_shape)) * 3
     special = random.choice([np.nan, np.inf, -np.inf], values.shape)
-    return ragged.with_values(
-        np.where(random.random(values.shape) < specials, special, values).astype(dtype)
+    return over(
+        ragged, np.where(random.random(values.shape) < specials, special, values).astype(dtype)
     )
+
+
+def over(ragged, values):
+    """The same rows of other values, wherever they lie."""
+    return rm.Ragged(values, ragged.starts, ragged.lengths, ragged.mask)
 
 
 def as_kind(ragged, kind):

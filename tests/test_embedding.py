@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from tests import reference
-from tests.strategies import FLOATS, INTEGERS, as_kind, assert_rows, lists_of, raggeds
+from tests.strategies import FLOATS, INTEGERS, as_kind, assert_rows, lists_of, over, raggeds
 
 TABLE_DTYPES = (*FLOATS, "int8", "uint16", "int64", "bool")
 KINDS = st.sampled_from(["ragged", "padded", "dense"])
@@ -34,7 +34,7 @@ def expected_of(ids, table, **options):
     st.booleans(),
 )
 def test_it_is_the_reference(ids, kind, vocabulary, item_shape, dtype, mask_zero):
-    ids = ids.with_values((ids.values % min(vocabulary, 100)).astype(ids.dtype))
+    ids = over(ids, (ids.values % min(vocabulary, 100)).astype(ids.dtype))
     batch, table = as_kind(ids, kind), table_of(vocabulary, item_shape, dtype)
     vectors = rm.embedding(batch, table, mask_zero=mask_zero)
     expected, masks = expected_of(batch, table, mask_zero=mask_zero)

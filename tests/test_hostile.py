@@ -14,6 +14,7 @@ from ragmask import arrow, padding
 from ragmask.kernels import cpu
 from ragmask.layers import fusion
 from ragmask.ops import embeddings
+from tests.strategies import over
 
 
 def test_weights_cannot_be_exchanged_under_their_packed_form():
@@ -255,7 +256,7 @@ def test_steps_that_hold_no_number_are_never_gone_through():
     batch = nothing()
     for how in ("mean", "sum", "max", "first", "last"):
         assert rm.temporal_pool(batch, how).shape == (2, 0)
-    assert rm.temporal_softmax(batch.with_values(np.empty((2**44, 0)))).n_steps == 2**45
+    assert rm.temporal_softmax(over(batch, np.empty((2**44, 0)))).n_steps == 2**45
     assert rm.embedding(rm.Ragged.from_rows([[0, 1]]), np.empty((2, 0))).item_shape == (0,)
     assert batch.compact().n_steps == 2**45
     assert (batch + 1).n_steps == 2**45

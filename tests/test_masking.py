@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from tests import reference
-from tests.strategies import DTYPES, TIMES, as_kind, assert_rows, lists_of, raggeds
+from tests.strategies import DTYPES, TIMES, as_kind, assert_rows, lists_of, over, raggeds
 
 NUMBERS = tuple(dtype for dtype in DTYPES if dtype not in TIMES)
 
@@ -19,7 +19,7 @@ NUMBERS = tuple(dtype for dtype in DTYPES if dtype not in TIMES)
 )
 def test_it_is_the_reference(ragged, kind, value):
     """Over zeros and ones, so that whole steps of one value are common."""
-    ragged = ragged.with_values((ragged.values.real.astype(int) % 2).astype(ragged.dtype))
+    ragged = over(ragged, (ragged.values.real.astype(int) % 2).astype(ragged.dtype))
     batch = as_kind(ragged, kind)
     masked = rm.masking(batch, value)
     expected, masks = reference.masking(*lists_of(batch), value)

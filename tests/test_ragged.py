@@ -345,13 +345,34 @@ def test_is_compact(values, starts, lengths, is_compact):
 
 
 def test_with_values_keeps_rows_and_mask():
-    ragged = rm.Ragged([1, 2, 3], [1, 0], [2, 1], [True, False, True])
+    ragged = rm.Ragged([1, 2, 3], [0, 3, 2], [2, 0, 1], [True, False, True])
     other = ragged.with_values(np.arange(6.0).reshape(3, 2))
     assert other.item_shape == (2,)
-    assert other.starts.tolist() == [1, 0]
+    assert other.starts.tolist() == [0, 3, 2]
     assert other.mask.tolist() == [True, False, True]
     with pytest.raises(rm.InvalidInputError, match=r"must be 3 steps.*got 2"):
         ragged.with_values([1, 2])
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda r: r[::-1],
+        lambda r: r[[0, 2]],
+        lambda r: r[[0, 0, 1]],
+        lambda r: r.truncate(1),
+        lambda r: r.truncate(1, side="pre"),
+        lambda r: rm.Ragged.from_padded(r.to_padded().values, lengths=r.lengths),
+    ],
+)
+def test_values_in_the_order_of_rows_are_not_given_to_others(view):
+    rows = view(rm.Ragged.from_rows([[1.0, 3.0], [5.0], [7.0, 9.0, 11.0]]))
+    means = rm.temporal_pool(rows)
+    with pytest.raises(rm.InvalidInputError, match=r"compact\(\) first"):
+        rows.with_values(rows.values)
+    rows = rows.compact()
+    centred = rows.with_values(rows.values - np.repeat(means, rows.lengths))
+    assert all(abs(row.mean()) < 1e-12 for row in centred)
 
 
 @given(st.lists(raggeds(dtypes=["int32"], item_shapes=[(2,)]), min_size=1, max_size=3))
@@ -431,7 +452,7 @@ rows = 1000
 ragged = rm.Ragged(pages, np.arange(rows) * 7, np.full(rows, 100))
 for view in (
     ragged[5:900], ragged[::-1], ragged[[3, 1, 3]], ragged[ragged.lengths > 9],
-    ragged.truncate(3), ragged.truncate(3, side="pre"), ragged.with_values(pages[::1]),
+    ragged.truncate(3), ragged.truncate(3, side="pre"),
     rm.Ragged.from_offsets(pages, np.arange(rows) * 9).compact(),
     rm.Ragged.from_padded(pages.reshape(-1, 1024), lengths=np.full(len(pages) // 1024, 9)),
     rm.Ragged.from_padded(pages.reshape(-1, 1024)),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from tests import reference
-from tests.strategies import FLOATS, as_kind, assert_rows, lists_of, raggeds, with_normals
+from tests.strategies import FLOATS, as_kind, assert_rows, lists_of, over, raggeds, with_normals
 
 ITEM_SHAPES = [(), (1,), (3,), (16,), (33,), (2, 2), (0,)]
 # a sum of 70 terms is rounded 70 times, and all one way where the terms are equal
@@ -89,5 +89,5 @@ def test_only_floats_have_a_softmax(dtype):
 
 def test_the_remedy_for_integers_works():
     ragged = rm.Ragged.from_rows([[1, 1], [3]])
-    soft = rm.temporal_softmax(ragged.with_values(ragged.values.astype("float32")))
+    soft = rm.temporal_softmax(over(ragged, ragged.values.astype("float32")))
     assert soft.values.tolist() == [0.5, 0.5, 1]

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
-from ragmask.streaming.reader import read_column
 
 GLOSSES = Path(__file__).parents[1] / "examples" / "data" / "wordnet_glosses.parquet"
 
@@ -166,8 +165,8 @@ def test_string_offsets_that_leave_the_text_are_refused():
         with pytest.raises(rm.InvalidInputError):
             rm.Vocabulary.build(array)
     structs = pa.ListArray.from_arrays([0, 2], pa.StructArray.from_arrays([strings], ["word"]))
-    with pytest.raises(rm.InvalidInputError):
-        read_column(structs, "empty")
+    with pytest.raises(rm.StreamError, match="is broken"):
+        rm.stream(pa.table({"words": structs}))
 
 
 def test_an_unknown_id_past_max_size_is_refused():

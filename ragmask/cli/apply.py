@@ -169,15 +169,17 @@ def _input(model: Model, name: str, shape: tuple[Any, ...], batch: Batch, column
 
 def _vectors(given: Any, wanted: tuple[int, ...], name: str, column: str) -> Any:
     """Lists of one size as an array (rows, features)."""
-    if not isinstance(given, Ragged):
-        return given
-    fits = given.item_shape == wanted[1:] and bool(np.all(given.lengths == wanted[0]))
-    if not fits or given.mask is not None:
+    if isinstance(given, Ragged):
+        fits = given.item_shape == wanted[1:] and bool(np.all(given.lengths == wanted[0]))
+        fits = fits and given.mask is None
+    else:
+        fits = given.shape[1:] == wanted
+    if not fits:
         shape = ", ".join(map(str, wanted))
         raise InvalidInputError(
             f"input {name!r}: column {column!r} has rows that are not {shape} numbers"
         )
-    return given.compact().values.reshape(-1, *wanted)
+    return given.compact().values.reshape(-1, *wanted) if isinstance(given, Ragged) else given
 
 
 def _column(output: Any) -> Any:

@@ -204,7 +204,9 @@ class Source:
                     stop.set()
         if self.missing == "error":
             for file in files:
-                schema = pa.schema([*file.schema, *self.key_schema])
+                own = file.schema.names
+                keys = [key for key in self.key_schema if key.name not in own]
+                schema = pa.schema([*file.schema, *keys])
                 for name in [*self.columns, *self.filter_columns]:
                     _find_column(file, name, schema, '; missing="null" reads nulls there')
         return tuple(files)

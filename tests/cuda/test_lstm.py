@@ -17,7 +17,7 @@ from ragmask.kernels import cuda
 from ragmask.layout import offsets_of
 from tests import reference
 from tests.cuda import running
-from tests.strategies import FLOATS, assert_rows, lists_of, raggeds, with_normals
+from tests.strategies import FLOATS, assert_rows, lists_of, over, raggeds, with_normals
 
 # the name in the package is the function's
 module = sys.modules["ragmask.kernels.cuda.lstm"]
@@ -180,7 +180,7 @@ def test_a_row_that_overflows_harms_no_other():
     values[2:4] = [[np.nan], [np.inf]]
     for regime in PLANNERS:
         planner = in_blocks(PLANNERS[regime], 1)
-        h = lstm(batch.with_values(values), weights, planner=planner)[1]
+        h = lstm(over(batch, values), weights, planner=planner)[1]
         expected = lstm(batch, weights, planner=planner)[1]
         assert h[[0, 2]].tobytes() == expected[[0, 2]].tobytes()
         assert np.isnan(h[1]).all()

@@ -14,7 +14,7 @@ from ragmask.kernels.cuda.launch import parts_of
 from ragmask.layout import offsets_of
 from tests import reference
 from tests.cuda import running
-from tests.strategies import assert_rows, lists_of, raggeds, rows_of, steps_of
+from tests.strategies import assert_rows, lists_of, over, raggeds, rows_of, steps_of
 
 GARBAGE = 0xA5
 # a warp's row by 16 bytes and by words, and a block's row
@@ -194,9 +194,7 @@ def test_blocks_that_share_rows_move_all_of_them(monkeypatch, parts):
     check_compact(ragged)
     check_pack(ragged)
     check_pad(ragged, ragged.max_length + 1, False, pattern_of(ragged, True))
-    check_masking(
-        ragged.with_values(ragged.values.view(np.uint32).reshape(-1, 1) % 2), np.uint32(0)
-    )
+    check_masking(over(ragged, ragged.values.view(np.uint32).reshape(-1, 1) % 2), np.uint32(0))
     random = np.random.default_rng(0)
     lengths = np.array([40, 0, 90])
     ids = rm.Ragged(random.integers(0, 9, 130), np.cumsum(lengths) - lengths, lengths)
@@ -240,7 +238,7 @@ def test_masked_values_are_the_reference(ragged, dtype, features, share, value):
     values = values.astype(dtype)
     if dtype.startswith("float"):
         values[random.random(shape) < 0.01] = np.nan
-    check_masking(ragged.with_values(values), np.dtype(dtype).type(value))
+    check_masking(over(ragged, values), np.dtype(dtype).type(value))
 
 
 @pytest.mark.parametrize("features", [70, 150])

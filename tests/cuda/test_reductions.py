@@ -14,7 +14,7 @@ from ragmask.layout import offsets_of
 from ragmask.ops.steps import Steps
 from tests import reference
 from tests.cuda import running
-from tests.strategies import FLOATS, assert_rows, forms, lists_of, raggeds, with_normals
+from tests.strategies import FLOATS, assert_rows, forms, lists_of, over, raggeds, with_normals
 
 HOWS = ("sum", "mean", "max", "first", "last")
 TOLERANCES = {"float16": 1e-3, "float32": 4e-6, "float64": 1e-13}
@@ -86,7 +86,7 @@ def test_pooled_floats_are_the_reference(ragged, dtype, features, how, specials)
     st.sampled_from(("sum", "max", "first", "last")),
 )
 def test_pooled_integers_are_the_reference(ragged, how):
-    ragged = ragged.with_values(ragged.values // 256)
+    ragged = over(ragged, ragged.values // 256)
     features = int(np.prod(ragged.item_shape))
     assert pool(ragged, how).tolist() == reference.temporal_pool(*lists_of(ragged), how, features)
 
