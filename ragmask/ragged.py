@@ -357,7 +357,9 @@ class Ragged(NDArrayOperatorsMixin):
             return self._pick_on_device(rows)
         # contiguous: a kernel would be compiled once more for strided starts
         starts, lengths = (np.ascontiguousarray(a[rows]) for a in (self._starts, self._lengths))
-        form = self._form and self._form.pick(rows)
+        form = self._form
+        if form is not None and form.valid is not None:
+            form = form.pick(rows)
         return Ragged._trusted(
             self._values, read_only(starts), read_only(lengths), self._mask, form
         )

@@ -52,7 +52,8 @@ class Form(NamedTuple):
     valid: Bools | None = None
 
     def pick(self, rows: Any) -> "Form":
-        return self if self.valid is None else Form(self.type, read_only(self.valid[rows]))
+        assert self.valid is not None
+        return Form(self.type, read_only(self.valid[rows]))
 
 
 def joined_form(forms: list[Form | None], sizes: list[int]) -> Form | None:

@@ -199,14 +199,14 @@ def open_batches(
     storage: Any, path: str, format_: Format, options: Options, fields: list[int] | None = None
 ) -> Batches:
     """A reader of an Arrow IPC file or stream, of all its columns or some."""
-    ipc = pa.ipc.IpcReadOptions(included_fields=fields)
     is_stream = format_ == "stream"
     opened = pa.ipc.open_stream if is_stream else pa.ipc.open_file
 
     def make(is_mapped: bool) -> Any:
         if storage.on_disk and is_mapped:
-            return opened(pa.memory_map(path), options=ipc)
-        return opened(pa.OSFile(path) if storage.on_disk else storage.open(path), options=ipc)
+            return opened(pa.memory_map(path))  # to choose columns would copy them
+        file = pa.OSFile(path) if storage.on_disk else storage.open(path)
+        return opened(file, options=pa.ipc.IpcReadOptions(included_fields=fields))
 
     if storage.on_disk and options.memory_map and _is_compressed(path, is_stream):
         # decompressing copies anyway, and a plain read cannot meet a page that is gone

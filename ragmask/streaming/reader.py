@@ -47,6 +47,7 @@ class Reader:
         self._open = threading.local()
         self._metadata: dict[str, Any] = {}
         self._stop = threading.Event()
+        self._wanted = source.in_files(self._columns)
 
     def close(self) -> None:
         self._stop.set()
@@ -141,9 +142,9 @@ class Reader:
 
         Their types are those of `Source.full_schema`, in a form that Arrow's kernels know.
         """
-        source, file = self._source, groups[0].file
+        file = groups[0].file
         with naming(groups[0]):
-            wanted = [one for one in source.in_files(self._columns) if one.top in file.schema.names]
+            wanted = [one for one in self._wanted if one.top in file.schema.names]
             try:
                 table = self._read(file, groups, wanted)
             except (OSError, ValueError, RuntimeError, pa.ArrowException, RagmaskError) as error:
@@ -233,7 +234,7 @@ class Reader:
 
     def _positions(self, file: File) -> list[int]:
         """The wanted columns' numbers: no others are read, or decompressed."""
-        tops = {one.top for one in self._source.in_files(self._columns)}
+        tops = {one.top for one in self._wanted}
         return [at for at, name in enumerate(file.schema.names) if name in tops]
 
     def _check_unchanged(self, file: File) -> None:

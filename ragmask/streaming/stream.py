@@ -19,12 +19,11 @@ from ragmask.streaming.arrange import (
     PACKED,
     Budget,
     Packing,
-    Part,
     Rows,
     packed_fields,
     padded_steps,
 )
-from ragmask.streaming.batch import Batch, delivered, derived
+from ragmask.streaming.batch import Batch, delivered, derived, read_batch
 from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
 from ragmask.streaming.files import Paths
 from ragmask.streaming.formats import Options
@@ -413,11 +412,12 @@ class Stream:
     def _batches(self, start: State) -> Iterator[Batch]:
         """The batches from `start` to the end of its epoch."""
         progress, process = self._progress, os.getpid()
+        fields, metadata = self._fields
         with closing(self._epoch(start).deliver(start)) as deliveries:
             for part, state, repeated in deliveries:
-                given = self._given(part)
+                given = read_batch(part.columns, fields, metadata)
                 rows = given.num_rows
-                batch = self._mapped(given)
+                batch = self._mapped(given) if self._maps else given
                 if self._settings.shard.even and batch.num_rows != rows:
                     raise InvalidInputError(
                         "even=True does not go with a map that changes the number of rows: it "
@@ -428,11 +428,6 @@ class Stream:
                 del given, batch, part
                 check_process(process)
         progress.epoch, progress.start, progress.last = start.epoch + 1, None, None
-
-    def _given(self, part: Part) -> Batch:
-        """What the first map gets."""
-        fields, metadata = self._fields
-        return delivered(part.columns, None, None, False, fields, metadata)
 
     def _mapped(self, batch: Batch) -> Batch:
         for function in self._maps:
@@ -452,7 +447,7 @@ class Stream:
         """A batch of no rows, as the first map would get it."""
         columns, row_ids = Reader(self._source).empty()
         arranged = self._settings.arrangement.arrange(columns, row_ids, None)
-        return self._given(arranged.take(0, arranged.items))
+        return read_batch(arranged.take(0, arranged.items).columns, *self._fields)
 
     def _empty(self) -> Any:
         """A table of no rows, with the columns that batches have."""
