@@ -44,6 +44,14 @@ class Storage:
     def is_local(self) -> bool:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
+    @property
+    def is_python(self) -> bool:
+        """Whether reads end up in Python code, as fsspec's do."""
+        inner = self.filesystem
+        while isinstance(inner, pafs.SubTreeFileSystem):
+            inner = inner.base_fs
+        return isinstance(inner, pafs.PyFileSystem)
+
     def here(self) -> "Storage":
         """This storage, for use in the process that calls."""
         if self.is_local or self.process == os.getpid():

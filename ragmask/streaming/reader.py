@@ -15,6 +15,7 @@ from ragmask.errors import RagmaskError, StreamError
 from ragmask.ragged import Ragged
 from ragmask.streaming.columns import Column, join_columns
 from ragmask.streaming.plan import Span
+from ragmask.streaming.ranges import ReadAhead, chunks
 from ragmask.streaming.retry import GivenUpError
 from ragmask.streaming.source import File, Group, Source, open_arrow
 
@@ -121,7 +122,7 @@ class Reader:
     def _read_afar(self, file: File, groups: list[Group]) -> Any:
         more = f" and {len(groups) - 1} more" if len(groups) > 1 else ""
         return self._source.retry.run(
-            lambda: self._read_file(self._open_afar(file), file, groups),
+            lambda: self._read_file(self._open_afar(file, groups), file, groups),
             f"{groups[0]}{more}",
             self._stop,
         )
@@ -143,18 +144,20 @@ class Reader:
             self._open.path = file.path
         return self._open.file
 
-    def _open_afar(self, file: File) -> Any:
+    def _open_afar(self, file: File, groups: list[Group]) -> Any:
         """Another's file, opened for each read: one that was given up on may still be in use."""
         self._check_unchanged(file)
         if file.format == "arrow":
             return open_arrow(self._storage, file.path, memory_map=False)
-        opened = pq.ParquetFile(
-            self._storage.filesystem.open_input_file(file.path),
-            metadata=self._metadata.get(file.path),
-            pre_buffer=True,
-        )
-        self._metadata = {file.path: opened.metadata}  # spares the next read the footer
-        return opened
+        opened = self._storage.filesystem.open_input_file(file.path)
+        metadata = self._metadata.get(file.path) or pq.read_metadata(opened)
+        self._metadata = {file.path: metadata}  # spares the next read the footer
+        if not self._storage.is_python:
+            return pq.ParquetFile(opened, metadata=metadata, pre_buffer=True)
+        columns = self._source.in_files(self._columns)
+        wanted = chunks(metadata, [group.index for group in groups], columns)
+        ahead = pa.PythonFile(ReadAhead(opened, wanted), mode="r")
+        return pq.ParquetFile(ahead, metadata=metadata, pre_buffer=False)
 
     def _check_unchanged(self, file: File) -> None:
         if self._storage.stamp(file.path) != file.stamp:

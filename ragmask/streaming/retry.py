@@ -18,6 +18,7 @@ _NAME = "ragmask-read"
 _FIRST_WAIT = 0.1  # seconds; each further one is twice as long
 _LONGEST_WAIT = 10.0
 _MOST_AT_EXIT = 5.0
+_GRACE_AT_EXIT = 0.05
 # another try cannot change these; anything else may be the network's, whatever a client calls it
 _FINAL = (
     FileNotFoundError,
@@ -116,5 +117,8 @@ def _leave_none_behind() -> None:
         for thread in threading.enumerate():
             if thread.name == _NAME:
                 thread.join(max(0.0, end - time.monotonic()))
+        # Arrow opens IPC files on threads of its own, which let go of Python's bytes only after
+        # they have answered; to do so while the interpreter ends would end in std::terminate
+        time.sleep(_GRACE_AT_EXIT)
 
     atexit.register(wait)

@@ -191,11 +191,16 @@ class Source:
 
         def read() -> set[int]:
             left = set()
+            where: tuple[Any, ...] = (file.path, storage.filesystem)
+            if not storage.is_local:  # read once, and on this thread
+                footer = pa.BufferOutputStream()
+                with storage.filesystem.open_input_file(file.path) as opened:
+                    pq.read_metadata(opened).write_metadata_file(footer)
+                where = (footer.getvalue(),)
             # statistics pass over NaNs: a row group is ruled out where NaNs would be too
             for chosen in product([False, True], repeat=len(nans)):
                 fragment = pads.ParquetFileFormat().make_fragment(
-                    file.path,
-                    storage.filesystem,
+                    *where,
                     partition_expression=_equal(keys | dict(compress(nans, chosen))),
                 )
                 subset = fragment.subset(self.filter, schema=self.full_schema)
