@@ -1,8 +1,11 @@
 """Streams that stop and go on: every row once, in the same order, whoever reads it."""
 
 import json
+import pickle
 from collections import Counter
+from copy import deepcopy
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +22,7 @@ from tests.streams import (
     as_json,
     contents,
     row_ids,
+    sealed,
     setups,
     write,
     written,
@@ -496,8 +500,8 @@ def test_what_is_no_state_is_refused(folder, given):
 
 def test_another_version_is_refused(folder):
     setup, state = state_of(folder)
-    with pytest.raises(rm.InvalidInputError, match="of version 2, and this ragmask reads 1"):
-        setup.stream(folder).load_state_dict(state | {"version": 2})
+    with pytest.raises(rm.InvalidInputError, match="of version 1, and this ragmask reads 2"):
+        setup.stream(folder).load_state_dict(state | {"version": 1})
 
 
 JUNK = st.recursive(
@@ -518,12 +522,108 @@ def test_a_damaged_state_is_refused_or_means_some_rows_once(key, junk, missing, 
             state[key] = junk
         stream = setup.stream(folder)
         try:
-            stream.load_state_dict(state)
+            stream.load_state_dict(sealed(state))
             batches = list(stream)
         except rm.InvalidInputError:
             return
     assert not missing
     assert row_ids(batches) <= setup.row_ids(SMALL)
+
+
+def others(value):
+    """What may stand in a value's place: everything but it, and inside it one thing at a time."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield {one: two for one, two in value.items() if one != key}
+            yield {(f"{key} " if one == key else one): two for one, two in value.items()}
+            for other in others(inner):
+                yield value | {key: other}
+        yield value | {"more": 1}
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield value[:place] + value[place + 1 :]
+            for other in others(inner):
+                yield [*value[:place], other, *value[place + 1 :]]
+        yield [*value, 0]
+        yield [[], *value]
+    elif isinstance(value, bool):
+        yield from [not value, int(value), str(value)]
+    elif isinstance(value, int):
+        yield from [value + 1, value - 1, value + 10**12, float(value), str(value), bool(value)]
+    elif isinstance(value, str):
+        yield from [f"{value} ", value[:-1], value.swapcase() + "x", value[::-1] + "x"]
+    yield from [odd for odd in (None, {}, [], "", 0.5, b"0", {1}) if odd != value]
+
+
+STATES = {
+    "in order": ({"rows": 2}, 1),
+    "shuffled": ({"rows": 2, "seed": 1, "window_rows": 6}, 2),
+    "filtered": ({"rows": 2, "filtered": True}, 1),
+    "by tokens": ({"tokens": 9, "seed": 3}, 1),
+    "packed": ({"pack": 8, "rows": 1}, 2),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("kind", ["plain", "even", "dealt anew"])
+def test_an_altered_state_is_refused(folder, name, kind):
+    how, batches = STATES[name]
+    setup = Setup(**how)
+    even = kind == "even" and not setup.filtered
+    stream = setup.stream(folder, even=even)
+    if kind == "dealt anew":
+        ranks = [setup.stream(folder, rank, 3) for rank in range(3)]
+        states = [next(iter(rank)).state for rank in ranks]
+        stream.load_state_dict(states)
+        batches = 0
+    list(islice(stream, batches))
+    state = as_json(stream.state_dict())
+    assert bool(state["even"]) == even
+    assert bool(state["deals"]) == (kind == "dealt anew")
+    altered = list(others(state))
+    assert len(altered) > 200
+    for one in altered:
+        with pytest.raises(rm.InvalidInputError):
+            stream.load_state_dict(one)
+    assert as_json(stream.state_dict()) == state
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_survives_json_pickle_and_another_order_of_keys(folder, name):
+    how, batches = STATES[name]
+    stream = Setup(**how).stream(folder)
+    list(islice(stream, batches))
+    state = stream.state_dict()
+    left = [contents(batch) for batch in resumed(Setup(**how), folder, state)]
+
+    def turned(value):
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return value
+
+    ways = [
+        json.loads(json.dumps(state, sort_keys=True, indent=2)),
+        pickle.loads(pickle.dumps(state)),
+        turned(state),
+        MappingProxyType(turned(as_json(state))),
+        deepcopy(state) | {"place": tuple(state["place"])},
+    ]
+    for given_state in ways:
+        other = Setup(**how).stream(folder)
+        other.load_state_dict(given_state)
+        assert [contents(batch) for batch in other] == left
+
+
+def test_an_altered_state_is_told_from_one_of_another_stream(folder):
+    setup, state = state_of(folder)
+    stream = setup.stream(folder)
+    for change in ({"place": [0, 1, 0]}, {"epoch": 7}, {"checksum": "0" * 16}, {"epoch": 0.0}):
+        with pytest.raises(rm.InvalidInputError, match="the state is damaged or was altered"):
+            stream.load_state_dict(state | change)
+    with pytest.raises(rm.InvalidInputError, match="of another data set: its rows is 99"):
+        stream.load_state_dict(state | {"data": state["data"] | {"rows": 99}})
+    with pytest.raises(rm.InvalidInputError, match="of another stream: its rows is 99"):
+        stream.load_state_dict(state | {"settings": state["settings"] | {"rows": 99}})
 
 
 @pytest.mark.parametrize(
@@ -557,13 +657,13 @@ def test_damage_is_named(folder, change, message):
     setup, state = state_of(folder)
     assert setup.stream(folder).state_dict().keys() == state.keys()
     with pytest.raises(rm.InvalidInputError, match=message):
-        setup.stream(folder).load_state_dict(state | change)
+        setup.stream(folder).load_state_dict(sealed(state | change))
 
 
 def test_an_item_that_packing_does_not_reach_is_found_on_the_way(folder):
     setup, state = state_of(folder, pack=8)
     stream = setup.stream(folder)
-    stream.load_state_dict(state | {"place": [0, 77, 0]})
+    stream.load_state_dict(sealed(state | {"place": [0, 77, 0]}))
     with pytest.raises(rm.InvalidInputError, match="77 items of a window are done, which has"):
         list(stream)
 
@@ -572,7 +672,7 @@ def test_a_repeated_batch_that_is_not_there_is_refused(folder):
     setup = Setup(rows=5)
     *_, last = setup.stream(folder, 0, 2, even=True)
     stream = setup.stream(folder, 0, 2, even=True)
-    stream.load_state_dict(last.state | {"even": [2, 0, 9, 0]})
+    stream.load_state_dict(sealed(last.state | {"even": [2, 0, 9, 0]}))
     with pytest.raises(rm.InvalidInputError, match="repeats a batch that is not there"):
         list(stream)
 
@@ -602,9 +702,9 @@ def test_lists_of_states_must_be_whole_and_of_one_moment(folder):
     refused(states[1], "without rank 0: pass the states of all 3 ranks")
     refused([states[0], states[1], states[1]], "two of the states are of rank 1")
     refused([*states, setup.stream(folder).state_dict()], "different world sizes: 3 and 1")
-    refused([*states[:2], states[2] | {"epoch": 2}], "must be of one moment")
-    refused([*states[:2], states[2] | {"epoch": 1}], "must be of one moment")
-    refused([*states[:2], states[2] | {"deals": [[[0, 0, 0]]]}], "must be of one moment")
+    refused([*states[:2], sealed(states[2] | {"epoch": 2})], "must be of one moment")
+    refused([*states[:2], sealed(states[2] | {"epoch": 1})], "must be of one moment")
+    refused([*states[:2], sealed(states[2] | {"deals": [[[0, 0, 0]]]})], "must be of one moment")
     with pytest.raises(rm.InvalidInputError, match=r"this is rank 0 of 3, .* without rank 0"):
         setup.stream(folder, 0, 3).load_state_dict(states[1:])
     new.load_state_dict(tuple(states))

@@ -1,12 +1,14 @@
 """A stream's state: where a rank stands, and how to go on from it, on as many ranks or others."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.plan import Deal, Place
 
-VERSION = 1
+VERSION = 2
 
 
 class Even(NamedTuple):
@@ -41,7 +43,7 @@ class State(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Of plain lists, dicts, numbers and texts. Its size grows with ranks, never with rows."""
-        return {
+        told = {
             "version": VERSION,
             "data": dict(self.data),
             "settings": dict(self.settings),
@@ -52,6 +54,16 @@ class State(NamedTuple):
             "deals": [[place and list(place) for place in deal.places] for deal in self.deals],
             "even": self.even and list(self.even),
         }
+        return told | {"checksum": checksum(told)}
+
+
+def checksum(told: Mapping[str, Any]) -> str:
+    """Of what a state says, in any order of keys; it finds accidents and edits, and hides nothing.
+
+    Raises TypeError or ValueError for what JSON has no words for.
+    """
+    text = json.dumps(dict(told), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def resume(given: Any, fresh: State) -> State:
@@ -117,6 +129,12 @@ def _read(given: Any, fresh: State) -> State:
     try:
         _check_same("data set", given["data"], fresh.data)
         _check_same("stream", given["settings"], fresh.settings)
+        said = {name: value for name, value in given.items() if name != "checksum"}
+        if given["checksum"] != checksum(said):
+            raise InvalidInputError(
+                "the state is damaged or was altered: its checksum is that of other contents; "
+                "load one as state_dict() or a batch gave it"
+            )
         state = State(
             fresh.data,
             fresh.settings,
@@ -130,7 +148,7 @@ def _read(given: Any, fresh: State) -> State:
             ),
             None if given["even"] is None else _even(given["even"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"the state is damaged: {error!r}") from error

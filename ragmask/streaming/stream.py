@@ -347,7 +347,7 @@ class Stream:
         row once.
 
         Raises InvalidInputError, saying what differs, for a state of another data set, other
-        settings or another version, and for lists that lack a rank.
+        settings or another version, for one that was altered, and for lists that lack a rank.
         """
         start = resume(state, self._fresh(0))
         self._epoch(start).check(start.place)
