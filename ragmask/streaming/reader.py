@@ -160,7 +160,7 @@ class Reader:
         return pq.ParquetFile(ahead, metadata=metadata, pre_buffer=False)
 
     def _check_unchanged(self, file: File) -> None:
-        if self._storage.stamp(file.path) != file.stamp:
+        if not file.stamp.is_still(self._storage.stamp(file.path)):
             raise StreamError(f"{file.path}: the file changed while it was being streamed")
 
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from ragmask.arrow import Nulls
 from ragmask.errors import InvalidInputError, StreamError
-from ragmask.streaming.files import Found, Paths, Storage, find_files
+from ragmask.streaming.files import Found, Paths, Stamp, Storage, find_files
 from ragmask.streaming.retry import Retry
 
 _PARQUET_MAGIC, _ARROW_MAGIC = b"PAR1", b"ARROW1"
@@ -38,7 +38,7 @@ class File:
 
     path: str
     format: Literal["parquet", "arrow"]
-    stamp: tuple[int, int]
+    stamp: Stamp
     schema: Any
     group_rows: tuple[int, ...]
 
@@ -234,7 +234,7 @@ class Source:
     def fingerprint(self) -> dict[str, Any]:
         """What tells this data set from another: its files' names, sizes and rows, in order."""
         told = [
-            [file.path.rpartition("/")[2], file.stamp[0], list(file.group_rows)]
+            [file.path.rpartition("/")[2], file.stamp.size, list(file.group_rows)]
             for file in self.files
         ]
         return {
