@@ -211,6 +211,27 @@ def test_map_that_returns_something_else_is_named(path):
         )
 
 
+def test_a_map_that_runs_out_is_named_and_other_errors_keep_their_type(path):
+    few = iter([1, 2])
+
+    def take_one(batch):
+        return {"n": np.full(batch.num_rows, next(few))}
+
+    for map_, name in [(take_one, "take_one"), (lambda batch: next(few), "<lambda>")]:
+        for read in (list, rm.Stream.to_arrow, lambda s: s.to_parquet(path.with_name("out"))):
+            stream = rm.stream(path).batch(2).map(map_)
+            with pytest.raises(rm.InvalidInputError, match=rf"map\({name}\) raised StopIteration"):
+                read(stream)
+    for error in (KeyError, ZeroDivisionError, RuntimeError, KeyboardInterrupt, OSError):
+
+        def fail(batch, error=error):
+            raise error("mine")
+
+        with pytest.raises(error, match="mine") as caught:
+            list(rm.stream(path).batch(2).map(fail))
+        assert caught.type is error
+
+
 def test_a_null_list_is_an_empty_row_or_an_error_that_names_it(path):
     (batch,) = rm.stream(path, columns=["ids"]).batch(8)
     assert batch["ids"].lengths.tolist() == [3, 0, 2, 0, 1, 2, 3, 1]

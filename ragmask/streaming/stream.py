@@ -380,7 +380,7 @@ class Stream:
                 batch = Batch(part.columns)
                 rows = batch.num_rows
                 for function in self._maps:
-                    batch = _as_batch(function(batch), function)
+                    batch = _mapped(function, batch)
                 if self._settings.shard.even and batch.num_rows != rows:
                     raise InvalidInputError(
                         "even=True does not go with a map that changes the number of rows: it "
@@ -480,12 +480,19 @@ class Stream:
         return "\n".join([*lines, *fields])
 
 
-def _as_batch(result: Any, function: MapFunction) -> Batch:
+def _mapped(function: MapFunction, batch: Batch) -> Batch:
+    name = getattr(function, "__name__", repr(function))
+    try:
+        result = function(batch)
+    except StopIteration as error:
+        raise InvalidInputError(
+            f"map({name}) raised StopIteration, by which a loop ends: where the function takes "
+            "what may have run out, with next(), let it say what comes instead"
+        ) from error
     if isinstance(result, Batch):
         return result
     if isinstance(result, Mapping):
         return Batch(result)
-    name = getattr(function, "__name__", repr(function))
     raise UnsupportedTypeError(
         f"map({name}) must return a Batch or a dict of columns; got {type(result).__name__}"
     )
