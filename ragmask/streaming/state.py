@@ -54,16 +54,28 @@ class State(NamedTuple):
             "deals": [[place and list(place) for place in deal.places] for deal in self.deals],
             "even": self.even and list(self.even),
         }
-        return told | {"checksum": checksum(told)}
+        return sealed(told)
 
 
-def checksum(told: Mapping[str, Any]) -> str:
-    """Of what a state says, in any order of keys; it finds accidents and edits, and hides nothing.
+def sealed(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a state says, and its checksum, by which accidents and edits are noticed."""
+    contents = {name: value for name, value in told.items() if name != "checksum"}
+    text = json.dumps(contents, sort_keys=True)
+    return contents | {"checksum": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
-    Raises TypeError or ValueError for what JSON has no words for.
-    """
-    text = json.dumps(dict(told), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+def check_sealed(state: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError where a state says something else than when it was sealed."""
+    _check_version(state)
+    try:
+        altered = state["checksum"] != sealed(state)["checksum"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the state is damaged: {error!r}") from error
+    if altered:
+        raise InvalidInputError(
+            "the state is damaged or was altered: its checksum is that of other contents; "
+            "load one as state_dict() or a batch gave it"
+        )
 
 
 def resume(given: Any, fresh: State) -> State:
@@ -120,21 +132,11 @@ def _dealt_anew(states: list[State], fresh: State) -> State:
 
 
 def _read(given: Any, fresh: State) -> State:
-    if not isinstance(given, Mapping) or "version" not in given:
-        raise InvalidInputError(f"this is no state of a stream: {given!r}")
-    if given["version"] != VERSION:
-        raise InvalidInputError(
-            f"the state is of version {given['version']!r}, and this ragmask reads {VERSION}"
-        )
+    _check_version(given)
     try:
         _check_same("data set", given["data"], fresh.data)
         _check_same("stream", given["settings"], fresh.settings)
-        said = {name: value for name, value in given.items() if name != "checksum"}
-        if given["checksum"] != checksum(said):
-            raise InvalidInputError(
-                "the state is damaged or was altered: its checksum is that of other contents; "
-                "load one as state_dict() or a batch gave it"
-            )
+        check_sealed(given)
         state = State(
             fresh.data,
             fresh.settings,
@@ -148,7 +150,7 @@ def _read(given: Any, fresh: State) -> State:
             ),
             None if given["even"] is None else _even(given["even"]),
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"the state is damaged: {error!r}") from error
@@ -160,6 +162,15 @@ def _read(given: Any, fresh: State) -> State:
     ):
         raise InvalidInputError(f"the state is damaged: {given!r}")
     return state
+
+
+def _check_version(given: Any) -> None:
+    if not isinstance(given, Mapping) or "version" not in given:
+        raise InvalidInputError(f"this is no state of a stream: {given!r}")
+    if given["version"] != VERSION:
+        raise InvalidInputError(
+            f"the state is of version {given['version']!r}, and this ragmask reads {VERSION}"
+        )
 
 
 def _check_same(what: str, theirs: Any, ours: Mapping[str, Any]) -> None:
