@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
+from ragmask.streaming.epoch import Epoch
+from ragmask.streaming.state import sealed
 from tests.streams import (
     DATA,
     Rows,
@@ -22,7 +24,6 @@ from tests.streams import (
     as_json,
     contents,
     row_ids,
-    sealed,
     setups,
     write,
     written,
@@ -195,7 +196,6 @@ def test_a_state_is_as_small_for_many_rows_as_for_few(tmp_path):
 
 @given(DATA, setups(), st.lists(WORLDS, min_size=2, max_size=4), st.booleans(), st.data())
 def test_another_number_of_ranks_reads_what_is_left_once(data, setup, worlds, even, draw):
-    even = even and not setup.filtered
     states, delivered = [], Counter()
     with written(data) as folder:
         for position, world_size in enumerate(worlds):
@@ -256,7 +256,7 @@ def test_windows_left_are_shared_out_evenly(tmp_path):
 # -- equally many batches on every rank ---------------------------------------------------
 
 
-@given(DATA, setups(filters=[False]), WORLDS)
+@given(DATA, setups(), WORLDS)
 def test_even_ranks_deliver_equally_many_batches_and_resume_amid_repeats(data, setup, world_size):
     with written(data) as folder:
         plain = [list(setup.stream(folder, rank, world_size)) for rank in range(world_size)]
@@ -277,7 +277,7 @@ def test_even_ranks_deliver_equally_many_batches_and_resume_amid_repeats(data, s
                 other = resumed(setup, folder, state, rank, world_size, even=True)
                 assert [contents(batch) for batch in other] == expected[done:]
                 assert other.state_dict()["epoch"] == 1
-            if setup.tokens is None and setup.pack is None:
+            if setup.tokens is None and setup.pack is None and not setup.filtered:
                 assert len(stream) == most
 
 
@@ -292,6 +292,70 @@ def test_ranks_without_a_row_repeat_anothers_batch(tmp_path):
     assert sum(batch.repeated for own in batches.values() for batch in own) == 3
 
 
+FILTERS = {
+    "some": [("number", "in", [1, 5, 6, 11])],
+    "half": [("keep", "==", True), ("number", "<", 9)],
+    "none of the first ranks'": [("number", ">=", 10)],
+    "none of the last ranks'": [("name", "in", ["row 1", "row 2", "row 3"])],
+    "one": [("number", "==", 7)],
+    "of scores, some null": [("score", ">", 1.0)],
+    "none": [("number", "<", 0)],
+    "none, though statistics allow it": [("number", "in", [0]), ("keep", "==", False)],
+}
+WAYS = {
+    "rows": lambda stream: stream.batch(2),
+    "whole": lambda stream: stream.batch(2, drop_last=True),
+    "shuffled": lambda stream: stream.shuffle(5, 7).batch(3),
+    "tokens": lambda stream: stream.batch(tokens=6, column="ids"),
+    "shuffled tokens": lambda stream: stream.shuffle(5, 4).batch(tokens=6, column="ids"),
+    "packed": lambda stream: stream.shuffle(2, 6).pack(5, "ids").batch(1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("columns", [None, ["ids"]])
+def test_a_filter_leaves_ranks_even(folder, name, way, columns):
+    def of(rank, world_size, filter_=FILTERS[name], even=True):
+        stream = rm.stream(folder, columns, filter=filter_)
+        return WAYS[way](stream.shard(rank, world_size, even=even))
+
+    for world_size in (1, 2, 3, 5):
+        batches = [list(of(rank, world_size)) for rank in range(world_size)]
+        assert len({len(own) for own in batches}) == 1
+        alone = [list(of(rank, world_size, even=False)) for rank in range(world_size)]
+        assert len(batches[0]) == max(map(len, alone))
+        for own, before in zip(batches, alone, strict=True):
+            once = [batch.row_ids.tolist() for batch in own if not batch.repeated]
+            assert once == [batch.row_ids.tolist() for batch in before]
+            assert [batch.repeated for batch in own] == sorted(batch.repeated for batch in own)
+    if name.startswith("none,") or name == "none":
+        assert batches == [[]] * 5
+
+
+def test_a_resumed_stream_does_not_count_again(folder, monkeypatch):
+    stream = rm.stream(folder, filter=FILTERS["half"]).shard(0, 2, even=True).batch(1)
+    batches = list(stream)
+    assert len(batches) > 2
+    monkeypatch.setattr(Epoch, "batches_of_ranks", None)
+    for done, batch in enumerate(batches, 1):
+        stream.load_state_dict(as_json(batch.state))
+        assert [contents(one) for one in stream] == [contents(one) for one in batches[done:]]
+
+
+def test_a_filter_on_folders_alone_is_counted(tmp_path):
+    for year in (2023, 2024, 2025):
+        (tmp_path / f"year={year}").mkdir()
+        table = pa.table({"ids": [[year]] * (year - 2020)})
+        pq.write_table(table, tmp_path / f"year={year}" / "part.parquet", row_group_size=2)
+    for years, rows in [([2024], 4), ([2023, 2025], 8), ([1999], 0)]:
+        stream = rm.stream(tmp_path, ["ids"], filter=[("year", "in", years)])
+        ranks = [list(stream.shard(rank, 3, even=True).batch(1)) for rank in range(3)]
+        assert {len(own) for own in ranks} == {-(-rows // 3)}
+        once = [batch for own in ranks for batch in own if not batch.repeated]
+        assert len(once) == rows
+
+
 @pytest.mark.parametrize("even_before", [False, True])
 def test_a_state_goes_on_whether_or_not_ranks_were_even_before(tmp_path, even_before):
     write(tmp_path, Rows((("parquet", ((1,) * 9,)),)))
@@ -304,10 +368,8 @@ def test_a_state_goes_on_whether_or_not_ranks_were_even_before(tmp_path, even_be
             assert not set(left) & set(batch.row_ids.tolist())
 
 
-def test_even_refuses_what_leaves_the_number_of_batches_open(tmp_path):
+def test_even_refuses_a_map_that_changes_the_number_of_rows(tmp_path):
     write(tmp_path, SMALL)
-    with pytest.raises(rm.InvalidInputError, match="even=True needs to know the number of rows"):
-        rm.stream(tmp_path, filter=[("number", ">", 3)]).shard(0, 2, even=True)
     stream = rm.stream(tmp_path, columns=["ids"]).shard(0, 2, even=True).batch(3)
     with pytest.raises(rm.InvalidInputError, match="changes the number of rows: it made 2 of 3"):
         list(stream.map(lambda batch: {"ids": batch["ids"][:2]}))
@@ -569,7 +631,7 @@ STATES = {
 def test_an_altered_state_is_refused(folder, name, kind):
     how, batches = STATES[name]
     setup = Setup(**how)
-    even = kind == "even" and not setup.filtered
+    even = kind == "even"
     stream = setup.stream(folder, even=even)
     if kind == "dealt anew":
         ranks = [setup.stream(folder, rank, 3) for rank in range(3)]

@@ -239,15 +239,12 @@ class Stream:
         rank delivers the same number of batches: a rank short of batches delivers its last
         once more, marked as `batch.repeated`; a rank without any, another's first. With
         `tokens=` or packing, that takes one pass over the column's lengths at the start of an
-        epoch.
+        epoch; with a filter, one over the columns it looks at. Each rank makes it, in the
+        background and in bounded memory, and states keep what it came to.
         """
         world_size = check_count("world_size", world_size, 1)
         if check_count("rank", rank) >= world_size:
             raise InvalidInputError(f"rank must be less than world_size, {world_size}; got {rank}")
-        if even and self._source.filter is not None:
-            raise InvalidInputError(
-                "even=True needs to know the number of rows, which a filter leaves open"
-            )
         return self._with(shard=Shard(int(rank), world_size, bool(even)))
 
     def map(self, function: MapFunction) -> "Stream":
