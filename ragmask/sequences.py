@@ -4,11 +4,13 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from ragmask.arrow import arrow_array, kind_of, read_rows
 from ragmask.devices import Array, Ints, check_size, read_only
 from ragmask.errors import InvalidInputError
-from ragmask.layout import offsets_of
-from ragmask.padding import pad_rows
+from ragmask.layout import offsets_of, truncate
+from ragmask.padding import compact, pad_rows
 
 
 def pad_sequences(
@@ -29,16 +31,24 @@ def pad_sequences(
 
     Parameters
     ----------
-    sequences : a sized collection of lists or arrays; items of one shape.
+    sequences : a sized collection of lists or arrays; items of one shape. Arrow list arrays, and
+        what offers the Arrow stream interface (Series of polars), are padded without a list being
+        made of them: a null list is an empty row.
     maxlen : the width; by default the longest sequence's length.
     dtype : of the result. Floats are cut to integers without a word, as in Keras. `object`
         and strings work too, through numpy.
     padding, truncating : "pre" or "post", the end that is padded or cut off.
     value : what fills the padding.
 
-    Returns an array (rows, width, *item). Raises ValueError where Keras does. For masks, for
-    views, and for batches that are Arrow already, use `Ragged.to_padded`.
+    Returns an array (rows, width, *item). Raises ValueError where Keras does, and for a null
+    among the numbers of an Arrow row. For masks and for views, use `Ragged.to_padded`.
     """
+    lists = _as_arrow(sequences)
+    if lists is not None:
+        padded = _pad_arrow(lists, maxlen, dtype, padding, truncating, value)
+        if padded is not None:
+            return padded
+        sequences = [[] if row is None else row for row in lists.to_pylist()]
     if not hasattr(sequences, "__len__"):
         raise InvalidInputError("`sequences` must be iterable.")
     if not isinstance(sequences, list | tuple | np.ndarray):
@@ -68,20 +78,73 @@ def pad_sequences(
     steps = _end_to_end(rows, kept, item_shape, dtype) if np.ndim(value) == 0 else None
     if steps is None or maxlen == 0:
         return _pad_one_by_one(rows, lengths, np.full(shape, value, dtype), padding)
-    out = np.empty(shape, dtype)
-    pattern = np.full(item_shape, value, dtype)
-    starts = offsets_of(kept)[:-1]
+    return _pad(steps, offsets_of(kept)[:-1], kept, width, value, padding)
+
+
+def _pad(steps: Array, starts: Ints, lengths: Ints, width: Any, value: Any, padding: str) -> Array:
+    """Rows that are no longer than `width`, by the kernel."""
+    item_shape = steps.shape[1:]
+    check_size((len(lengths), width, *item_shape), steps.dtype.itemsize)
+    out = np.empty((len(lengths), width, *item_shape), steps.dtype)
     pad_rows(
         read_only(steps),
         read_only(starts),
-        read_only(kept),
+        read_only(lengths),
         None,
-        pattern,
+        np.full(item_shape, value, steps.dtype),
         padding == "pre",
         out,
         None,
     )
     return out
+
+
+def _as_arrow(sequences: Any) -> Any:
+    """The Arrow array that is given, or that a Series offers; None for anything else."""
+    if isinstance(sequences, pa.Array | pa.ChunkedArray):
+        return sequences
+    if not hasattr(sequences, "__arrow_c_stream__"):
+        return None
+    try:
+        offered = pa.chunked_array(sequences)
+    except (pa.ArrowException, TypeError):  # pandas offers what Arrow may have no type for
+        return None
+    return None if pa.types.is_struct(offered.type) else offered  # of a table
+
+
+def _pad_arrow(
+    lists: Any, maxlen: Any, dtype: Any, padding: str, truncating: str, value: Any
+) -> Array | None:
+    """Numbers, as numbers; None where only Python's lists give what Keras gives, its errors too."""
+    target = np.dtype(dtype)
+    sides = ("pre", "post")
+    if (
+        kind_of(lists.type) not in ("ragged", "vector")
+        or target.kind not in "biufc"
+        or np.ndim(value)
+        or isinstance(value, str)
+        or padding not in sides
+        or truncating not in sides
+        or (maxlen is not None and not (isinstance(maxlen, int | np.integer) and maxlen > 0))
+    ):
+        return None
+    values, starts, lengths, mask, _ = read_rows(arrow_array(lists))
+    if values.dtype.kind not in "biuf" or not lengths.any():
+        return None
+    width = int(lengths.max() if maxlen is None else maxlen)
+    starts, lengths = truncate(starts, lengths, width, "pre" if truncating == "pre" else "post")
+    values, starts, mask = compact(values, starts, lengths, mask)
+    if mask is not None and not mask.all():
+        row = int(np.searchsorted(starts, mask.argmin(), "right")) - 1
+        raise InvalidInputError(
+            f"row {row} holds a null, which is no number: fill it, or pad with "
+            "Ragged.from_arrow(…).to_padded(), whose mask leaves it out"
+        )
+    if target.kind in "iu" and len(values):
+        limits = np.iinfo(target)
+        if not (limits.min <= values.min().item() and values.max().item() <= limits.max):
+            return None
+    return _pad(values.astype(target, copy=False), starts, lengths, width, value, padding)
 
 
 def _sizes(sequences: Any) -> tuple[list[int], tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """to_padded, from_padded and pad_sequences, against the reference and bit for bit."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -536,3 +537,24 @@ def test_pad_sequences_is_the_reference(ragged, padding, truncating, maxlen):
     step = np.full(step_shape, 7, np.int32).tobytes()
     expected, _ = reference.to_padded(*rows_of(ragged), maxlen, padding, truncating, step)
     assert padded_rows_of(rm.Padded(result))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "row"),
+    [([[1, None]], 0), ([[1], [], [2, None, 3]], 2), ([None, [], [None], [1]], 2)],
+)
+@pytest.mark.parametrize("type_", [pa.list_(pa.int32()), pa.large_list(pa.float64())])
+def test_a_null_number_of_an_arrow_row_is_named(rows, row, type_):
+    array = pa.array(rows, type_)
+    for given_array in (array, pa.chunked_array([array.slice(0, 1), array.slice(1)])):
+        with pytest.raises(rm.InvalidInputError, match=f"row {row} holds a null.*: fill it, or"):
+            rm.pad_sequences(given_array)
+    filled = pa.array([[0 if item is None else item for item in row or []] for row in rows], type_)
+    assert len(rm.pad_sequences(filled)) == len(rows)
+
+
+def test_a_null_that_is_cut_off_is_not_looked_at():
+    array = pa.array([[None, 1, 2], [3]])
+    assert rm.pad_sequences(array, maxlen=2).tolist() == [[1, 2], [0, 3]]
+    with pytest.raises(rm.InvalidInputError, match="row 0 holds a null"):
+        rm.pad_sequences(array, maxlen=2, truncating="post")

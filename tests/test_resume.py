@@ -1,8 +1,11 @@
 """Streams that stop and go on: every row once, in the same order, whoever reads it."""
 
 import json
+import pickle
 from collections import Counter
+from copy import deepcopy
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
+from ragmask.streaming.epoch import Epoch
+from ragmask.streaming.state import sealed
 from tests.streams import (
     DATA,
     Rows,
@@ -191,7 +196,6 @@ def test_a_state_is_as_small_for_many_rows_as_for_few(tmp_path):
 
 @given(DATA, setups(), st.lists(WORLDS, min_size=2, max_size=4), st.booleans(), st.data())
 def test_another_number_of_ranks_reads_what_is_left_once(data, setup, worlds, even, draw):
-    even = even and not setup.filtered
     states, delivered = [], Counter()
     with written(data) as folder:
         for position, world_size in enumerate(worlds):
@@ -252,7 +256,7 @@ def test_windows_left_are_shared_out_evenly(tmp_path):
 # -- equally many batches on every rank ---------------------------------------------------
 
 
-@given(DATA, setups(filters=[False]), WORLDS)
+@given(DATA, setups(), WORLDS)
 def test_even_ranks_deliver_equally_many_batches_and_resume_amid_repeats(data, setup, world_size):
     with written(data) as folder:
         plain = [list(setup.stream(folder, rank, world_size)) for rank in range(world_size)]
@@ -273,7 +277,7 @@ def test_even_ranks_deliver_equally_many_batches_and_resume_amid_repeats(data, s
                 other = resumed(setup, folder, state, rank, world_size, even=True)
                 assert [contents(batch) for batch in other] == expected[done:]
                 assert other.state_dict()["epoch"] == 1
-            if setup.tokens is None and setup.pack is None:
+            if setup.tokens is None and setup.pack is None and not setup.filtered:
                 assert len(stream) == most
 
 
@@ -288,6 +292,70 @@ def test_ranks_without_a_row_repeat_anothers_batch(tmp_path):
     assert sum(batch.repeated for own in batches.values() for batch in own) == 3
 
 
+FILTERS = {
+    "some": [("number", "in", [1, 5, 6, 11])],
+    "half": [("keep", "==", True), ("number", "<", 9)],
+    "none of the first ranks'": [("number", ">=", 10)],
+    "none of the last ranks'": [("name", "in", ["row 1", "row 2", "row 3"])],
+    "one": [("number", "==", 7)],
+    "of scores, some null": [("score", ">", 1.0)],
+    "none": [("number", "<", 0)],
+    "none, though statistics allow it": [("number", "in", [0]), ("keep", "==", False)],
+}
+WAYS = {
+    "rows": lambda stream: stream.batch(2),
+    "whole": lambda stream: stream.batch(2, drop_last=True),
+    "shuffled": lambda stream: stream.shuffle(5, 7).batch(3),
+    "tokens": lambda stream: stream.batch(tokens=6, column="ids"),
+    "shuffled tokens": lambda stream: stream.shuffle(5, 4).batch(tokens=6, column="ids"),
+    "packed": lambda stream: stream.shuffle(2, 6).pack(5, "ids").batch(1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("columns", [None, ["ids"]])
+def test_a_filter_leaves_ranks_even(folder, name, way, columns):
+    def of(rank, world_size, filter_=FILTERS[name], even=True):
+        stream = rm.stream(folder, columns, filter=filter_)
+        return WAYS[way](stream.shard(rank, world_size, even=even))
+
+    for world_size in (1, 2, 3, 5):
+        batches = [list(of(rank, world_size)) for rank in range(world_size)]
+        assert len({len(own) for own in batches}) == 1
+        alone = [list(of(rank, world_size, even=False)) for rank in range(world_size)]
+        assert len(batches[0]) == max(map(len, alone))
+        for own, before in zip(batches, alone, strict=True):
+            once = [batch.row_ids.tolist() for batch in own if not batch.repeated]
+            assert once == [batch.row_ids.tolist() for batch in before]
+            assert [batch.repeated for batch in own] == sorted(batch.repeated for batch in own)
+    if name.startswith("none,") or name == "none":
+        assert batches == [[]] * 5
+
+
+def test_a_resumed_stream_does_not_count_again(folder, monkeypatch):
+    stream = rm.stream(folder, filter=FILTERS["half"]).shard(0, 2, even=True).batch(1)
+    batches = list(stream)
+    assert len(batches) > 2
+    monkeypatch.setattr(Epoch, "batches_of_ranks", None)
+    for done, batch in enumerate(batches, 1):
+        stream.load_state_dict(as_json(batch.state))
+        assert [contents(one) for one in stream] == [contents(one) for one in batches[done:]]
+
+
+def test_a_filter_on_folders_alone_is_counted(tmp_path):
+    for year in (2023, 2024, 2025):
+        (tmp_path / f"year={year}").mkdir()
+        table = pa.table({"ids": [[year]] * (year - 2020)})
+        pq.write_table(table, tmp_path / f"year={year}" / "part.parquet", row_group_size=2)
+    for years, rows in [([2024], 4), ([2023, 2025], 8), ([1999], 0)]:
+        stream = rm.stream(tmp_path, ["ids"], filter=[("year", "in", years)])
+        ranks = [list(stream.shard(rank, 3, even=True).batch(1)) for rank in range(3)]
+        assert {len(own) for own in ranks} == {-(-rows // 3)}
+        once = [batch for own in ranks for batch in own if not batch.repeated]
+        assert len(once) == rows
+
+
 @pytest.mark.parametrize("even_before", [False, True])
 def test_a_state_goes_on_whether_or_not_ranks_were_even_before(tmp_path, even_before):
     write(tmp_path, Rows((("parquet", ((1,) * 9,)),)))
@@ -300,10 +368,8 @@ def test_a_state_goes_on_whether_or_not_ranks_were_even_before(tmp_path, even_be
             assert not set(left) & set(batch.row_ids.tolist())
 
 
-def test_even_refuses_what_leaves_the_number_of_batches_open(tmp_path):
+def test_even_refuses_a_map_that_changes_the_number_of_rows(tmp_path):
     write(tmp_path, SMALL)
-    with pytest.raises(rm.InvalidInputError, match="even=True needs to know the number of rows"):
-        rm.stream(tmp_path, filter=[("number", ">", 3)]).shard(0, 2, even=True)
     stream = rm.stream(tmp_path, columns=["ids"]).shard(0, 2, even=True).batch(3)
     with pytest.raises(rm.InvalidInputError, match="changes the number of rows: it made 2 of 3"):
         list(stream.map(lambda batch: {"ids": batch["ids"][:2]}))
@@ -496,8 +562,8 @@ def test_what_is_no_state_is_refused(folder, given):
 
 def test_another_version_is_refused(folder):
     setup, state = state_of(folder)
-    with pytest.raises(rm.InvalidInputError, match="of version 2, and this ragmask reads 1"):
-        setup.stream(folder).load_state_dict(state | {"version": 2})
+    with pytest.raises(rm.InvalidInputError, match="of version 1, and this ragmask reads 2"):
+        setup.stream(folder).load_state_dict(state | {"version": 1})
 
 
 JUNK = st.recursive(
@@ -518,12 +584,108 @@ def test_a_damaged_state_is_refused_or_means_some_rows_once(key, junk, missing, 
             state[key] = junk
         stream = setup.stream(folder)
         try:
-            stream.load_state_dict(state)
+            stream.load_state_dict(sealed(state))
             batches = list(stream)
         except rm.InvalidInputError:
             return
     assert not missing
     assert row_ids(batches) <= setup.row_ids(SMALL)
+
+
+def others(value):
+    """What may stand in a value's place: everything but it, and inside it one thing at a time."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield {one: two for one, two in value.items() if one != key}
+            yield {(f"{key} " if one == key else one): two for one, two in value.items()}
+            for other in others(inner):
+                yield value | {key: other}
+        yield value | {"more": 1}
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield value[:place] + value[place + 1 :]
+            for other in others(inner):
+                yield [*value[:place], other, *value[place + 1 :]]
+        yield [*value, 0]
+        yield [[], *value]
+    elif isinstance(value, bool):
+        yield from [not value, int(value), str(value)]
+    elif isinstance(value, int):
+        yield from [value + 1, value - 1, value + 10**12, float(value), str(value), bool(value)]
+    elif isinstance(value, str):
+        yield from [f"{value} ", value[:-1], value.swapcase() + "x", value[::-1] + "x"]
+    yield from [odd for odd in (None, {}, [], "", 0.5, b"0", {1}) if odd != value]
+
+
+STATES = {
+    "in order": ({"rows": 2}, 1),
+    "shuffled": ({"rows": 2, "seed": 1, "window_rows": 6}, 2),
+    "filtered": ({"rows": 2, "filtered": True}, 1),
+    "by tokens": ({"tokens": 9, "seed": 3}, 1),
+    "packed": ({"pack": 8, "rows": 1}, 2),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("kind", ["plain", "even", "dealt anew"])
+def test_an_altered_state_is_refused(folder, name, kind):
+    how, batches = STATES[name]
+    setup = Setup(**how)
+    even = kind == "even"
+    stream = setup.stream(folder, even=even)
+    if kind == "dealt anew":
+        ranks = [setup.stream(folder, rank, 3) for rank in range(3)]
+        states = [next(iter(rank)).state for rank in ranks]
+        stream.load_state_dict(states)
+        batches = 0
+    list(islice(stream, batches))
+    state = as_json(stream.state_dict())
+    assert bool(state["even"]) == even
+    assert bool(state["deals"]) == (kind == "dealt anew")
+    altered = list(others(state))
+    assert len(altered) > 200
+    for one in altered:
+        with pytest.raises(rm.InvalidInputError):
+            stream.load_state_dict(one)
+    assert as_json(stream.state_dict()) == state
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_survives_json_pickle_and_another_order_of_keys(folder, name):
+    how, batches = STATES[name]
+    stream = Setup(**how).stream(folder)
+    list(islice(stream, batches))
+    state = stream.state_dict()
+    left = [contents(batch) for batch in resumed(Setup(**how), folder, state)]
+
+    def turned(value):
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return value
+
+    ways = [
+        json.loads(json.dumps(state, sort_keys=True, indent=2)),
+        pickle.loads(pickle.dumps(state)),
+        turned(state),
+        MappingProxyType(turned(as_json(state))),
+        deepcopy(state) | {"place": tuple(state["place"])},
+    ]
+    for given_state in ways:
+        other = Setup(**how).stream(folder)
+        other.load_state_dict(given_state)
+        assert [contents(batch) for batch in other] == left
+
+
+def test_an_altered_state_is_told_from_one_of_another_stream(folder):
+    setup, state = state_of(folder)
+    stream = setup.stream(folder)
+    for change in ({"place": [0, 1, 0]}, {"epoch": 7}, {"checksum": "0" * 16}, {"epoch": 0.0}):
+        with pytest.raises(rm.InvalidInputError, match="the state is damaged or was altered"):
+            stream.load_state_dict(state | change)
+    with pytest.raises(rm.InvalidInputError, match="of another data set: its rows is 99"):
+        stream.load_state_dict(state | {"data": state["data"] | {"rows": 99}})
+    with pytest.raises(rm.InvalidInputError, match="of another stream: its rows is 99"):
+        stream.load_state_dict(state | {"settings": state["settings"] | {"rows": 99}})
 
 
 @pytest.mark.parametrize(
@@ -557,13 +719,13 @@ def test_damage_is_named(folder, change, message):
     setup, state = state_of(folder)
     assert setup.stream(folder).state_dict().keys() == state.keys()
     with pytest.raises(rm.InvalidInputError, match=message):
-        setup.stream(folder).load_state_dict(state | change)
+        setup.stream(folder).load_state_dict(sealed(state | change))
 
 
 def test_an_item_that_packing_does_not_reach_is_found_on_the_way(folder):
     setup, state = state_of(folder, pack=8)
     stream = setup.stream(folder)
-    stream.load_state_dict(state | {"place": [0, 77, 0]})
+    stream.load_state_dict(sealed(state | {"place": [0, 77, 0]}))
     with pytest.raises(rm.InvalidInputError, match="77 items of a window are done, which has"):
         list(stream)
 
@@ -572,7 +734,7 @@ def test_a_repeated_batch_that_is_not_there_is_refused(folder):
     setup = Setup(rows=5)
     *_, last = setup.stream(folder, 0, 2, even=True)
     stream = setup.stream(folder, 0, 2, even=True)
-    stream.load_state_dict(last.state | {"even": [2, 0, 9, 0]})
+    stream.load_state_dict(sealed(last.state | {"even": [2, 0, 9, 0]}))
     with pytest.raises(rm.InvalidInputError, match="repeats a batch that is not there"):
         list(stream)
 
@@ -602,9 +764,9 @@ def test_lists_of_states_must_be_whole_and_of_one_moment(folder):
     refused(states[1], "without rank 0: pass the states of all 3 ranks")
     refused([states[0], states[1], states[1]], "two of the states are of rank 1")
     refused([*states, setup.stream(folder).state_dict()], "different world sizes: 3 and 1")
-    refused([*states[:2], states[2] | {"epoch": 2}], "must be of one moment")
-    refused([*states[:2], states[2] | {"epoch": 1}], "must be of one moment")
-    refused([*states[:2], states[2] | {"deals": [[[0, 0, 0]]]}], "must be of one moment")
+    refused([*states[:2], sealed(states[2] | {"epoch": 2})], "must be of one moment")
+    refused([*states[:2], sealed(states[2] | {"epoch": 1})], "must be of one moment")
+    refused([*states[:2], sealed(states[2] | {"deals": [[[0, 0, 0]]]})], "must be of one moment")
     with pytest.raises(rm.InvalidInputError, match=r"this is rank 0 of 3, .* without rank 0"):
         setup.stream(folder, 0, 3).load_state_dict(states[1:])
     new.load_state_dict(tuple(states))

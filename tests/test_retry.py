@@ -3,6 +3,7 @@
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pytest
 import ragmask as rm
 from ragmask.streaming import retry
 from tests.faults import afar
+from tests.interpreters import run_python
 
 ROWS = 60
 
@@ -204,3 +206,55 @@ def test_numbers_are_those_of_the_rows(folder):
     (batch,) = stream.batch()
     assert batch.row_ids.tolist() == batch["number"].tolist() == [3, 33, 59]
     assert np.issubdtype(batch["year"].dtype, np.int64)
+
+
+# -- which threads read -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["parquet"], indirect=True)
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+@pytest.mark.parametrize("filter_", [None, [("number", ">", 20)], [("number", "in", [3, 33])]])
+def test_no_thread_of_arrows_meets_python(folder, filter_, prefetch):
+    """Else it may let go of the last bytes while the interpreter ends, and end with it."""
+    threads = set()
+
+    def fault(path, reads):
+        threads.add(threading.current_thread().name)
+
+    stream = rm.stream(folder, filter=filter_, filesystem=afar(fault)).prefetch(prefetch)
+    for settled in (stream.batch(rows=8), stream.shuffle(0, 20).batch(tokens=9, column="ids")):
+        assert list(settled)
+    assert threads == {"ragmask-read"}
+
+
+@pytest.mark.parametrize("columns", [["ids"], ["ids", "number"], ["a.b", "number", "last"]])
+def test_row_groups_are_read_in_one_go(tmp_path, columns):
+    numbers = list(range(1000))
+    every = {"ids": [[n, n] for n in numbers], "a.b": numbers, "number": numbers, "last": numbers}
+    pq.write_table(pa.table(every), tmp_path / "f", row_group_size=100)
+    seen = []
+    filesystem = afar(lambda path, reads: seen.append(reads))
+    stream = rm.stream(str(tmp_path / "f"), columns, filesystem=filesystem).prefetch(0)
+    stream = stream.shuffle(0, 500).batch(500)
+    assert len(stream) == 2
+    seen.clear()
+    for batch in stream:
+        for name in columns:
+            assert batch.to_arrow()[name].to_pylist() == [every[name][n] for n in batch.row_ids]
+    assert len(seen) <= 3 * 3  # the footer once; and each window's row groups
+
+
+ENDING = """
+import sys
+import ragmask as rm
+from tests.faults import afar
+
+stream = rm.stream(sys.argv[1], filesystem=afar()).batch(rows=8)
+print(sum(batch.num_rows for batch in stream))
+"""
+
+
+def test_processes_that_stream_from_afar_end_well_on_a_busy_machine(folder):
+    with ThreadPoolExecutor(6) as pool:
+        printed = list(pool.map(lambda _: run_python(ENDING, folder), range(6)))
+    assert printed == [str(ROWS)] * 6

@@ -1,6 +1,7 @@
 """Streams of files that tests write, and of the real data that ships."""
 
 import gc
+import os
 import pickle
 import threading
 import time
@@ -210,6 +211,27 @@ def test_map_that_returns_something_else_is_named(path):
         )
 
 
+def test_a_map_that_runs_out_is_named_and_other_errors_keep_their_type(path):
+    few = iter([1, 2])
+
+    def take_one(batch):
+        return {"n": np.full(batch.num_rows, next(few))}
+
+    for map_, name in [(take_one, "take_one"), (lambda batch: next(few), "<lambda>")]:
+        for read in (list, rm.Stream.to_arrow, lambda s: s.to_parquet(path.with_name("out"))):
+            stream = rm.stream(path).batch(2).map(map_)
+            with pytest.raises(rm.InvalidInputError, match=rf"map\({name}\) raised StopIteration"):
+                read(stream)
+    for error in (KeyError, ZeroDivisionError, RuntimeError, KeyboardInterrupt, OSError):
+
+        def fail(batch, error=error):
+            raise error("mine")
+
+        with pytest.raises(error, match="mine") as caught:
+            list(rm.stream(path).batch(2).map(fail))
+        assert caught.type is error
+
+
 def test_a_null_list_is_an_empty_row_or_an_error_that_names_it(path):
     (batch,) = rm.stream(path, columns=["ids"]).batch(8)
     assert batch["ids"].lengths.tolist() == [3, 0, 2, 0, 1, 2, 3, 1]
@@ -372,6 +394,44 @@ def test_a_file_that_changes_while_it_is_streamed_is_noticed(tmp_path, format_):
     other.replace(path)
     with pytest.raises(rm.StreamError, match="data: the file changed"):
         list(batches)
+
+
+def same_size_and_time(path, other):
+    """Another file, of the same length and time."""
+    times = path.stat()
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return other
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("prefetch", [0, 1])
+@pytest.mark.parametrize("settle", [lambda s: s.batch(1), lambda s: s.shuffle(0, 2).batch(1)])
+def test_a_file_replaced_under_its_size_and_time_is_noticed(tmp_path, format_, prefetch, settle):
+    path = write(tmp_path / "data", pa.concat_tables([TABLE] * 9), format_, group_rows=1)
+    other = same_size_and_time(path, tmp_path / "other")
+    stream = settle(rm.stream(path).prefetch(prefetch))
+    batches = iter(stream)
+    next(batches)
+    other.replace(path)
+    with pytest.raises(rm.StreamError, match="data: the file changed while it was being streamed"):
+        list(batches)
+    with pytest.raises(rm.StreamError, match="data: the file changed while it was being streamed"):
+        list(stream)
+    assert list(settle(rm.stream(path)))
+
+
+def test_another_process_may_see_another_inode(tmp_path):
+    path = write(tmp_path / "data", group_rows=1)
+    stream = rm.stream(path).batch(1)
+    expected = [batch.row_ids.tolist() for batch in stream]
+    shipped = pickle.dumps(stream)
+    same_size_and_time(path, tmp_path / "other").replace(path)  # as a mount elsewhere does
+    assert [batch.row_ids.tolist() for batch in pickle.loads(shipped)] == expected
+    stream.load_state_dict(pickle.loads(shipped).state_dict())
+    path.touch()
+    with pytest.raises(rm.StreamError, match="data: the file changed"):
+        list(pickle.loads(shipped))
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path):

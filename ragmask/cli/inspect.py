@@ -66,7 +66,7 @@ def batch_sizes(rows: int) -> list[int]:
 
 
 def _print_files(source: Source, console: Console) -> None:
-    size = sum(file.stamp[0] for file in source.files)
+    size = sum(file.stamp.size for file in source.files)
     what = source.paths[0] if len(source.paths) == 1 else f"{len(source.paths)} files"
     console.print(
         f"[bold]{escape(what)}[/bold]  {_counted(source.num_rows, 'row')}, {decimal(size)}",

@@ -30,6 +30,7 @@ from ragmask.padding import pack_rows, padded_width
 from ragmask.ragged import Ragged
 from ragmask.streaming.batch import Batch
 from ragmask.streaming.columns import own
+from ragmask.streaming.state import check_sealed, sealed
 from ragmask.streaming.stream import Stream
 from ragmask.weights import LSTMWeights
 
@@ -424,6 +425,8 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
             raise InvalidInputError(
                 f"load_state_dict takes the states of batches, a list of them; got {state!r}"
             )
+        for one in states:
+            check_sealed(one)
         self._state = None
         if torch.utils.data.get_worker_info() is None:
             self._loaded = _all_workers(states)
@@ -451,7 +454,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         if self._loaded:
             share.load_state_dict(self._loaded)
         began = _began(self._loaded, rank - worker, workers, world_size)
-        return share, {**share.state_dict(), "workers": workers, "began": began}
+        return share, sealed({**share.state_dict(), "workers": workers, "began": began})
 
     def _deliver(self, share: Stream, start: dict[str, Any]) -> Iterator[TensorBatch]:
         if int(self._shared[1]) != self._loads:
@@ -466,7 +469,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
                     f"convert must return a mapping; got {type(converted).__name__}"
                 )
             tensors = TensorBatch({name: own(column) for name, column in converted.items()})
-            self._state = tensors.state = {**start, **(batch.state or {})}
+            self._state = tensors.state = sealed({**start, **(batch.state or {})})
             tensors.row_ids, tensors.num_rows = batch.row_ids, batch.num_rows
             tensors.repeated = batch.repeated
             yield tensors
@@ -526,7 +529,9 @@ def _with_unseen(states: Sequence[Mapping[str, Any]], epoch: int) -> list[dict[s
     unseen = set(range(first, first + workers)) - {state["rank"] for state in seen}
     began = some.get("began") or [_START] * workers
     starts = {rank: began[rank - first] for rank in sorted(unseen)}
-    return seen + [{**some, **start, "rank": rank} for rank, start in starts.items() if start]
+    return seen + [
+        sealed({**some, **start, "rank": rank}) for rank, start in starts.items() if start
+    ]
 
 
 # -- memory and dtypes --------------------------------------------------------------------

@@ -3,7 +3,8 @@
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -29,7 +30,7 @@ def run_ahead(
 
     An error comes out where its result would have. Closing ends the threads; `stop` is called
     before they are waited for, and makes a `run` under way give up. With `ahead` 0, everything
-    runs on the caller's thread.
+    runs on the caller's thread, and so does what is left once the main thread has ended.
     """
     if ahead == 0:
         try:
@@ -39,18 +40,23 @@ def run_ahead(
         return
     process = os.getpid()
     pool = ThreadPoolExecutor(min(_DECODERS, ahead, get_num_threads()), "ragmask-decode")
-    waiting: deque[Future[Done]] = deque()
+    waiting: deque[Callable[[], Done]] = deque()
     coming = iter(tasks)
+
+    def begin(task: Task) -> Callable[[], Done]:
+        try:
+            return pool.submit(run, task).result
+        except RuntimeError:  # no thread begins any more: the interpreter is about to end
+            return partial(run, task)
+
     try:
         while True:
             check_process(process)
             # the one about to be handed over is not ahead any more
-            waiting.extend(
-                pool.submit(run, task) for task in islice(coming, ahead + 1 - len(waiting))
-            )
+            waiting.extend(map(begin, islice(coming, ahead + 1 - len(waiting))))
             if not waiting:
                 return
-            yield waiting.popleft().result()
+            yield waiting.popleft()()
     finally:
         stop()
         pool.shutdown(wait=os.getpid() == process, cancel_futures=True)

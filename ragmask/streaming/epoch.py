@@ -21,7 +21,7 @@ from ragmask.streaming.plan import (
     number_of_batches,
     windows_of_ranks,
 )
-from ragmask.streaming.reader import Reader
+from ragmask.streaming.reader import Decoded, Reader
 from ragmask.streaming.source import Source
 from ragmask.streaming.state import Even, State
 
@@ -126,18 +126,24 @@ class Epoch:
     # -- counting -------------------------------------------------------------------------
 
     def batches_of_ranks(self) -> list[int]:
-        """How many batches each rank has; where lengths decide it, by one pass over them."""
+        """How many batches each rank has; where rows' contents decide it, by one pass over them."""
         settings = self.settings
         assert settings.rows is not None
-        if isinstance(settings.arrangement, Rows):
+        if isinstance(settings.arrangement, Rows) and self.source.filter is None:
             items = [sum(window.rows - window.done for window in hand) for hand in self.hands]
         else:
-            counts = iter(self._count_items(settings.arrangement))
+            counts = self._count_items()
             items = [sum(next(counts) - window.done for window in hand) for hand in self.hands]
         return [number_of_batches(count, settings.rows, settings.drop_last) for count in items]
 
-    def _count_items(self, arrangement: Budget | Packing) -> Iterator[int]:
-        for window, lengths in self.lengths([w for hand in self.hands for w in hand]):
+    def _count_items(self) -> Iterator[int]:
+        """What every rank's windows hold."""
+        arrangement = self.settings.arrangement
+        windows = [window for hand in self.hands for window in hand]
+        if isinstance(arrangement, Rows):
+            yield from (len(decoded.row_ids) for _, decoded in self._decoded(windows, ()))
+            return
+        for window, lengths in self.lengths(windows):
             yield arrangement.count(lengths, self.key(window))
 
     def lengths(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Any]]:
@@ -145,14 +151,20 @@ class Epoch:
         arrangement = self.settings.arrangement
         assert not isinstance(arrangement, Rows)
         column = arrangement.column
-        reader = Reader(self.source, (column,))
+        for window, decoded in self._decoded(windows, (column,)):
+            yield window, lengths_of(column, decoded.columns[column])
 
-        def read(window: Window) -> tuple[Window, Any]:
-            columns = reader.read(self.order.spans(window)).columns
-            return window, lengths_of(column, columns[column])
+    def _decoded(
+        self, windows: Sequence[Window], columns: tuple[str, ...]
+    ) -> Iterator[tuple[Window, Decoded]]:
+        """Some columns of the rows that the filter keeps, in the background."""
+        reader = Reader(self.source, columns)
 
-        with closing(run_ahead(read, windows, stop=reader.close)) as done:
-            yield from done
+        def read(window: Window) -> tuple[Window, Decoded]:
+            return window, reader.read(self.order.spans(window))
+
+        with closing(run_ahead(read, windows, stop=reader.close)) as decoded:
+            yield from decoded
 
     def even(self) -> Even:
         """The batches that this rank repeats at its end, so that all have equally many."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -38,6 +38,24 @@ class Found:
     keys: tuple[tuple[str, str | None], ...] = ()
 
 
+class Stamp(NamedTuple):
+    """By what a change of a file is noticed; the inode, of local files, by which a replaced one is.
+
+    The same file may have another inode where another process sees it, on another mount: it is
+    left out of pickles, and not asked for there.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int | None = None
+
+    def is_still(self, now: "Stamp") -> bool:
+        return now == self if self.inode is not None else now[:2] == self[:2]
+
+    def __reduce__(self) -> Any:
+        return Stamp, (self.size, self.mtime_ns)
+
+
 @dataclass(frozen=True)
 class Storage:
     """A pyarrow file system, opened anew in each process: clients do not survive a fork."""
@@ -53,6 +71,14 @@ class Storage:
     def on_disk(self) -> bool:
         return self.is_local
 
+    @property
+    def is_python(self) -> bool:
+        """Whether reads end up in Python code, as fsspec's do."""
+        inner = self.filesystem
+        while isinstance(inner, pafs.SubTreeFileSystem):
+            inner = inner.base_fs
+        return isinstance(inner, pafs.PyFileSystem)
+
     def table(self, path: str) -> None:
         """The record batches behind a name; files are none (see memory.py)."""
 
@@ -65,12 +91,13 @@ class Storage:
             return self
         return Storage(pickle.loads(pickle.dumps(self.filesystem)), os.getpid())
 
-    def stamp(self, path: str) -> tuple[int, int]:
-        """Size and time of the last change of a file. Raises StreamError where there is none."""
+    def stamp(self, path: str) -> Stamp:
+        """Of a file as it is now. Raises StreamError where there is none."""
         info = self.filesystem.get_file_info(path)
         if info.type != pafs.FileType.File:
             raise StreamError(f"{path}: there is no such file")
-        return info.size, info.mtime_ns or 0
+        inode = Path(path).stat().st_ino if self.is_local else None
+        return Stamp(info.size, info.mtime_ns or 0, inode)
 
     def __reduce__(self) -> Any:
         return _storage_here, (self.filesystem,)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ragmask import arrow
 from ragmask.errors import RagmaskError, StreamError
+from ragmask.streaming.files import Stamp
 from ragmask.streaming.retry import Retry
 
 Format = Literal["parquet", "arrow", "stream", "table"]
@@ -56,7 +57,7 @@ class File:
 
     path: str
     format: Format
-    stamp: tuple[int, ...]
+    stamp: Stamp
     schema: Any
     group_rows: tuple[int, ...]
 
@@ -253,7 +254,7 @@ class RowGroups:
         self.schema = opened.schema_arrow
 
     def read(self, indices: Sequence[int], wanted: Sequence[Wanted]) -> Any:
-        columns = self._physical(wanted)
+        columns = self.physical(wanted)
         try:
             table = self._opened.read_row_groups(indices, columns=columns, use_threads=False)
         except (pa.ArrowNotImplementedError, pa.ArrowCapacityError, pa.ArrowInvalid):
@@ -270,7 +271,7 @@ class RowGroups:
         )
         return pa.Table.from_batches(list(batches))
 
-    def _physical(self, wanted: Sequence[Wanted]) -> list[str]:
+    def physical(self, wanted: Sequence[Wanted]) -> list[str]:
         """Parquet's own names of the columns that hold the wanted fields, and no others."""
         names: list[str] = []
         for one in wanted:

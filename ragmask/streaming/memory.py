@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ragmask import arrow
 from ragmask.errors import InvalidInputError, StreamError, UnsupportedTypeError
-from ragmask.streaming.files import Found
+from ragmask.streaming.files import Found, Stamp
 
 _PIECE_ROWS = 65_536  # of a table that is one large piece
 
@@ -29,8 +29,8 @@ class Memory:
     def here(self) -> "Memory":
         return self
 
-    def stamp(self, path: str) -> tuple[int, ...]:
-        return (0, 0)
+    def stamp(self, path: str) -> Stamp:
+        return Stamp(0, 0)
 
     def table(self, path: str) -> list[Any] | None:
         content = self.contents[path]

@@ -1,6 +1,7 @@
 """Decodes windows: the wanted columns of some row groups, in one piece."""
 
 import threading
+from collections.abc import Sequence
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from ragmask.streaming.formats import (
     open_parquet,
 )
 from ragmask.streaming.plan import Span
+from ragmask.streaming.ranges import ReadAhead, chunks
 from ragmask.streaming.retry import GivenUpError
 from ragmask.streaming.source import Group, Source
 
@@ -201,7 +203,9 @@ class Reader:
             return self._opened(file).read(indices, wanted)
         more = f" and {len(groups) - 1} more" if len(groups) > 1 else ""
         return self._source.retry.run(
-            lambda: self._open_afar(file).read(indices, wanted), f"{groups[0]}{more}", self._stop
+            lambda: self._open_afar(file, indices, wanted).read(indices, wanted),
+            f"{groups[0]}{more}",
+            self._stop,
         )
 
     def _opened(self, file: File) -> Any:
@@ -221,16 +225,24 @@ class Reader:
             return open_parquet(place, options, pre_buffer=False)
         return open_batches(storage, file.path, file.format, options, self._positions(file))
 
-    def _open_afar(self, file: File) -> RowGroups | Batches:
+    def _open_afar(
+        self, file: File, indices: Sequence[int], wanted: Sequence[Wanted]
+    ) -> RowGroups | Batches:
         """Another's file, opened for each read: one that was given up on may still be in use."""
         self._check_unchanged(file)
         storage, options = self._storage, self._source.options
         if file.format != "parquet":
             return open_batches(storage, file.path, file.format, options, self._positions(file))
-        known = self._metadata.get(file.path)
-        opened = open_parquet(storage.open(file.path), options, metadata=known, pre_buffer=True)
-        self._metadata = {file.path: opened.metadata}  # spares the next read the footer
-        return opened
+        opened, known = storage.open(file.path), self._metadata.get(file.path)
+        if not storage.is_python:
+            groups = open_parquet(opened, options, metadata=known, pre_buffer=True)
+        else:
+            groups = open_parquet(opened, options, metadata=known, pre_buffer=False)
+            ranges = chunks(groups.metadata, indices, groups.physical(wanted))
+            ahead = pa.PythonFile(ReadAhead(opened, ranges), mode="r")
+            groups = open_parquet(ahead, options, metadata=groups.metadata, pre_buffer=False)
+        self._metadata = {file.path: groups.metadata}  # spares the next read the footer
+        return groups
 
     def _positions(self, file: File) -> list[int]:
         """The wanted columns' numbers: no others are read, or decompressed."""
@@ -238,7 +250,7 @@ class Reader:
         return [at for at, name in enumerate(file.schema.names) if name in tops]
 
     def _check_unchanged(self, file: File) -> None:
-        if self._storage.stamp(file.path) != file.stamp:
+        if not file.stamp.is_still(self._storage.stamp(file.path)):
             raise StreamError(f"{file.path}: the file changed while it was being streamed")
 
 

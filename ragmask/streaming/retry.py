@@ -18,6 +18,7 @@ _NAME = "ragmask-read"
 _FIRST_WAIT = 0.1  # seconds; each further one is twice as long
 _LONGEST_WAIT = 10.0
 _MOST_AT_EXIT = 5.0
+_BETWEEN_LOOKS = 0.03
 # another try cannot change these; anything else may be the network's, whatever a client calls it
 _FINAL = (
     FileNotFoundError,
@@ -28,6 +29,9 @@ _FINAL = (
     MemoryError,
     RagmaskError,
 )
+
+
+_ending = threading.Event()  # the interpreter is
 
 
 class GivenUpError(StreamError):
@@ -80,6 +84,10 @@ def _within(seconds: float, read: Callable[[], Result], stop: threading.Event) -
     when the read does, or with the process.
     """
     _leave_none_behind()
+    if _ending.is_set():
+        if threading.current_thread() is threading.main_thread():
+            return read()
+        threading.Event().wait()  # a daemon: it would be cut off amid the read, and abort
     answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
     def answer() -> None:
@@ -106,15 +114,20 @@ def _within(seconds: float, read: Callable[[], Result], stop: threading.Event) -
 
 @cache
 def _leave_none_behind() -> None:
-    """Let reads that were given up on end before the interpreter does, if they are not long.
+    """Let reads that are under way end before the interpreter does, if they are not long.
 
     One that comes back into an interpreter that is being torn down would crash it.
     """
 
     def wait() -> None:
+        _ending.set()
         end = time.monotonic() + _MOST_AT_EXIT
-        for thread in threading.enumerate():
-            if thread.name == _NAME:
-                thread.join(max(0.0, end - time.monotonic()))
+        quiet = 0
+        # Two looks: one may be about to begin. And Arrow opens IPC files on threads of its own,
+        # which let go of Python's bytes a moment after they have answered.
+        while quiet < 2 and time.monotonic() < end:
+            reading = any(thread.name == _NAME for thread in threading.enumerate())
+            quiet = 0 if reading else quiet + 1
+            time.sleep(_BETWEEN_LOOKS)
 
     atexit.register(wait)

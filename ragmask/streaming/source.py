@@ -249,11 +249,16 @@ class Source:
 
         def read() -> set[int]:
             left = set()
+            where: tuple[Any, ...] = (file.path, storage.filesystem)
+            if not storage.is_local:  # read once, and on this thread
+                footer = pa.BufferOutputStream()
+                with storage.open(file.path) as opened:
+                    pq.read_metadata(opened).write_metadata_file(footer)
+                where = (footer.getvalue(),)
             # statistics pass over NaNs: a row group is ruled out where NaNs would be too
             for chosen in product([False, True], repeat=len(nans)):
                 fragment = pads.ParquetFileFormat().make_fragment(
-                    file.path,
-                    storage.filesystem,
+                    *where,
                     partition_expression=_equal(keys | dict(compress(nans, chosen))),
                 )
                 subset = fragment.subset(self.filter, schema=schema)
@@ -283,7 +288,7 @@ class Source:
     def fingerprint(self) -> dict[str, Any]:
         """What tells this data set from another: its files' names, sizes and rows, in order."""
         told = [
-            [file.path.rpartition("/")[2], file.stamp[0], list(file.group_rows)]
+            [file.path.rpartition("/")[2], file.stamp.size, list(file.group_rows)]
             for file in self.files
         ]
         return {

@@ -1,12 +1,14 @@
 """A stream's state: where a rank stands, and how to go on from it, on as many ranks or others."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.plan import Deal, Place
 
-VERSION = 1
+VERSION = 2
 
 
 class Even(NamedTuple):
@@ -41,7 +43,7 @@ class State(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Of plain lists, dicts, numbers and texts. Its size grows with ranks, never with rows."""
-        return {
+        told = {
             "version": VERSION,
             "data": dict(self.data),
             "settings": dict(self.settings),
@@ -52,6 +54,28 @@ class State(NamedTuple):
             "deals": [[place and list(place) for place in deal.places] for deal in self.deals],
             "even": self.even and list(self.even),
         }
+        return sealed(told)
+
+
+def sealed(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a state says, and its checksum, by which accidents and edits are noticed."""
+    contents = {name: value for name, value in told.items() if name != "checksum"}
+    text = json.dumps(contents, sort_keys=True)
+    return contents | {"checksum": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def check_sealed(state: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError where a state says something else than when it was sealed."""
+    _check_version(state)
+    try:
+        altered = state["checksum"] != sealed(state)["checksum"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the state is damaged: {error!r}") from error
+    if altered:
+        raise InvalidInputError(
+            "the state is damaged or was altered: its checksum is that of other contents; "
+            "load one as state_dict() or a batch gave it"
+        )
 
 
 def resume(given: Any, fresh: State) -> State:
@@ -108,15 +132,11 @@ def _dealt_anew(states: list[State], fresh: State) -> State:
 
 
 def _read(given: Any, fresh: State) -> State:
-    if not isinstance(given, Mapping) or "version" not in given:
-        raise InvalidInputError(f"this is no state of a stream: {given!r}")
-    if given["version"] != VERSION:
-        raise InvalidInputError(
-            f"the state is of version {given['version']!r}, and this ragmask reads {VERSION}"
-        )
+    _check_version(given)
     try:
         _check_same("data set", given["data"], fresh.data)
         _check_same("stream", given["settings"], fresh.settings)
+        check_sealed(given)
         state = State(
             fresh.data,
             fresh.settings,
@@ -142,6 +162,15 @@ def _read(given: Any, fresh: State) -> State:
     ):
         raise InvalidInputError(f"the state is damaged: {given!r}")
     return state
+
+
+def _check_version(given: Any) -> None:
+    if not isinstance(given, Mapping) or "version" not in given:
+        raise InvalidInputError(f"this is no state of a stream: {given!r}")
+    if given["version"] != VERSION:
+        raise InvalidInputError(
+            f"the state is of version {given['version']!r}, and this ragmask reads {VERSION}"
+        )
 
 
 def _check_same(what: str, theirs: Any, ours: Mapping[str, Any]) -> None:

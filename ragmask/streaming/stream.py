@@ -273,15 +273,12 @@ class Stream:
         rank delivers the same number of batches: a rank short of batches delivers its last
         once more, marked as `batch.repeated`; a rank without any, another's first. With
         `tokens=` or packing, that takes one pass over the column's lengths at the start of an
-        epoch.
+        epoch; with a filter, one over the columns it looks at. Each rank makes it, in the
+        background and in bounded memory, and states keep what it came to.
         """
         world_size = check_count("world_size", world_size, 1, _MOST_RANKS)
         if check_count("rank", rank) >= world_size:
             raise InvalidInputError(f"rank must be less than world_size, {world_size}; got {rank}")
-        if even and self._source.filter is not None:
-            raise InvalidInputError(
-                "even=True needs to know the number of rows, which a filter leaves open"
-            )
         return self._with(shard=Shard(int(rank), world_size, bool(even)))
 
     def map(self, function: MapFunction) -> "Stream":
@@ -384,7 +381,7 @@ class Stream:
         row once.
 
         Raises InvalidInputError, saying what differs, for a state of another data set, other
-        settings or another version, and for lists that lack a rank.
+        settings or another version, for one that was altered, and for lists that lack a rank.
         """
         start = resume(state, self._fresh(0))
         self._epoch(start).check(start.place)
@@ -431,7 +428,7 @@ class Stream:
 
     def _mapped(self, batch: Batch) -> Batch:
         for function in self._maps:
-            batch = derived(_as_columns(function(batch), function), batch)
+            batch = derived(_columns_of(function, batch), batch)
         return batch
 
     @cached_property
@@ -566,10 +563,18 @@ class Stream:
         return "\n".join([*lines, *fields])
 
 
-def _as_columns(result: Any, function: MapFunction) -> Mapping[str, Any]:
+def _columns_of(function: MapFunction, batch: Batch) -> Mapping[str, Any]:
+    """What a map makes of a batch."""
+    name = getattr(function, "__name__", repr(function))
+    try:
+        result = function(batch)
+    except StopIteration as error:
+        raise InvalidInputError(
+            f"map({name}) raised StopIteration, by which a loop ends: where the function takes "
+            "what may have run out, with next(), let it say what comes instead"
+        ) from error
     if isinstance(result, Mapping):
         return result
-    name = getattr(function, "__name__", repr(function))
     raise UnsupportedTypeError(
         f"map({name}) must return a Batch or a dict of columns; got {type(result).__name__}"
     )

@@ -16,6 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 import ragmask as rm
 from ragmask.data import JAPANESE_VOWELS
 from ragmask.interop.torch import StreamDataset, TensorBatch, from_jagged, to_padded
+from ragmask.streaming.state import sealed
 
 ROWS = 230
 WAYS = [(0, None)] + [
@@ -156,7 +157,8 @@ def test_the_state_of_the_main_process_follows_what_is_loaded_and_set(path):
     batches = list(dataset)
     assert dataset.state_dict()["epoch"] == 1
     dataset.load_state_dict(batches[2].state)
-    assert dataset.state_dict() == batches[2].state | {"began": dataset.state_dict()["began"]}
+    began = {"began": dataset.state_dict()["began"]}
+    assert dataset.state_dict() == sealed(batches[2].state | began)
     assert rows_of(dataset) == rows_of(batches[3:])
     dataset.set_epoch(5)
     assert (dataset.state_dict()["epoch"], dataset.state_dict()["place"]) == (5, [0, 0, 0])
@@ -344,6 +346,19 @@ def test_a_conversion_to_something_else_is_refused(path):
     for state in ([], {}, [{"rank": 0}], [3], {"epoch": None, "rank": 0}, {"epoch": 0}):
         with pytest.raises(rm.InvalidInputError, match="load_state_dict takes the states"):
             dataset.load_state_dict(state)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_altered_state_is_refused(path, workers):
+    dataset = dataset_of(path)
+    (state, *_) = (batch.state for batch in DataLoader(dataset, None, num_workers=workers))
+    began = [{"place": [1, 0, 0], "even": None}] * len(state["began"])
+    changes = ({"place": [1, 1, 0]}, {"epoch": 1}, {"workers": 7}, {"began": began}, {"more": 1})
+    for change in changes:
+        with pytest.raises(rm.InvalidInputError, match="the state is damaged or was altered"):
+            dataset.load_state_dict([state | change])
+    with pytest.raises(rm.InvalidInputError, match="of version 1, and this ragmask reads 2"):
+        dataset.load_state_dict(state | {"version": 1})
 
 
 @pytest.mark.parametrize(("workers", "method"), [(0, None), (2, "fork")])

@@ -1,8 +1,12 @@
 """pad_sequences against keras.utils.pad_sequences itself: results and errors."""
 
+import datetime
 import warnings
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,3 +148,84 @@ def test_steps_of_a_shape(sequences, options):
 )
 def test_corners(sequences, options):
     assert_same(sequences, **options)
+
+
+# -- Arrow --------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "list": pa.list_,
+    "large list": pa.large_list,
+    "list view": pa.list_view,
+    "large list view": pa.large_list_view,
+}
+ITEMS = st.sampled_from(
+    [pa.int8(), pa.int64(), pa.uint16(), pa.float32(), pa.float64(), pa.bool_()]
+)
+
+
+@st.composite
+def arrow_lists(draw):
+    """An Arrow list array, some of whose rows are null, and Python's lists of the same."""
+    item = draw(ITEMS)
+    if pa.types.is_boolean(item):
+        numbers = st.booleans()
+    elif pa.types.is_floating(item):
+        numbers = st.sampled_from([0.0, 1.5, -2.25, 1e9, 3e9, float("nan")])
+    else:
+        numbers = st.sampled_from([0, 1, 2, 100, 127])
+    if item == pa.int64():
+        numbers |= st.sampled_from([-1, 2**31, -(2**40)])
+    if draw(st.booleans()):
+        item, numbers = pa.list_(item, 2), st.lists(numbers, min_size=2, max_size=2)
+    type_ = LAYOUTS[draw(st.sampled_from([*LAYOUTS]))](item)
+    rows = draw(st.lists(st.none() | st.lists(numbers, max_size=5), max_size=6))
+    first = draw(st.integers(0, len(rows)))
+    cut = draw(st.integers(0, len(rows)))
+    array = pa.array(rows, type_)
+    if draw(st.booleans()):
+        array = pa.chunked_array([array.slice(0, cut), array.slice(cut)], type_)
+    return array.slice(first), [row or [] for row in array.slice(first).to_pylist()]
+
+
+@given(arrow_lists(), OPTIONS)
+def test_arrow_lists_are_their_python_lists(given, options):
+    array, lists = given
+    ours = outcome(rm.pad_sequences, array, **options)
+    theirs = outcome(keras_pad_sequences, lists, **options)
+    np.testing.assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([["a"], ["b", "c"], []]),
+        pa.array([[[1], [2, 3]], [[4]]]),
+        pa.array([[datetime.date(2024, 1, 1)], []]),
+        pa.array([1, 2]),
+        pa.array(["ab", "c"]),
+        pa.array([[{"a": 1}]]),
+        pa.array([], pa.list_(pa.int8())),
+        pa.chunked_array([], pa.list_(pa.int8())),
+        pa.array([[], []]),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"dtype": object}, {"dtype": object, "maxlen": 1}])
+def test_other_arrow_arrays_too(array, options):
+    theirs = outcome(keras_pad_sequences, array.to_pylist(), **options)
+    np.testing.assert_equal(outcome(rm.pad_sequences, array, **options), theirs)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pl.Series,
+        pd.Series,
+        lambda rows: pl.DataFrame({"a": rows})["a"],
+        lambda rows: pd.Series(rows, dtype=pd.ArrowDtype(pa.list_(pa.int64()))),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"maxlen": 2}, {"maxlen": 4, "padding": "post"}])
+def test_series_too(make, options):
+    for rows in ([[1, 2, 3], [4]], [[1], [], [2, 3]], [[5] * 9]):
+        theirs = outcome(keras_pad_sequences, rows, **options)
+        np.testing.assert_equal(outcome(rm.pad_sequences, make(rows), **options), theirs)
