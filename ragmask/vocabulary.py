@@ -76,8 +76,9 @@ class Vocabulary:
     ) -> "Vocabulary":
         """Collect the words of a stream's column, or of an Arrow array, the most frequent first.
 
-        source : a Stream, or an Arrow array of strings or lists of strings (dictionary-encoded
-            and chunked ones too). A stream is read once, from its start, in bounded memory.
+        source : a Stream, or what `encode` takes: an Arrow array of strings or lists of strings
+            (dictionary-encoded and chunked ones too), a Series, numpy's strings, Python lists.
+            A stream is read once, from its start, in bounded memory.
         column : of a stream; needed where it has several columns of words.
         max_size : keep the most frequent words only, so that `len()` is at most this.
 
@@ -112,9 +113,10 @@ class Vocabulary:
         >>> rm.Vocabulary(["yes", "no"]).encode(["no", "maybe"])
         array([3, 1])
 
-        Lists and chunks of any layout, dictionary-encoded or not; Python lists too. A null word
-        is masked, with id 0; a null list is an empty row. Raises UnsupportedTypeError for
-        anything but strings.
+        Lists and chunks of any layout, dictionary-encoded or not; Python lists, numpy arrays of
+        strings, lists of such arrays, and Series of pandas or polars too. A null word is masked,
+        with id 0; a null list is an empty row. Raises UnsupportedTypeError for anything but
+        strings.
         """
         strings, starts, lengths = arrow.read_strings(_as_arrow(words))
         ids, mask = self._look_up(strings)
@@ -232,6 +234,30 @@ def _taken(values: Array, places: Any) -> Array:
     return taken
 
 
+def _as_arrow(words: Any) -> Any:
+    """Python's and numpy's words as an Arrow array; others come as they are."""
+    if isinstance(words, np.ndarray):
+        words = words.tolist()
+    if not isinstance(words, list | tuple):
+        if any(hasattr(words, f"__arrow_c_{kind}__") for kind in ("array", "stream")):
+            return words
+        raise UnsupportedTypeError(
+            "words come as Arrow arrays, numpy arrays, Series, or lists; "
+            f"got {type(words).__name__}: put one word into a list"
+        )
+    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in words]
+    try:
+        array = pa.array(rows, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise UnsupportedTypeError(f"words must be strings or lists of strings: {error}") from error
+    if pa.types.is_binary(getattr(array.type, "value_type", array.type)):
+        raise UnsupportedTypeError(
+            'words must be strings, and these are bytes: decode them first, with .astype("U") '
+            "where they are an array of ASCII"
+        )
+    return array
+
+
 def _arrays(source: Any, column: str | None) -> Iterable[Any]:
     """The column's arrays, batch by batch; or the array itself."""
     if not (hasattr(source, "schema") and hasattr(source, "batch")):
@@ -244,16 +270,6 @@ def _arrays(source: Any, column: str | None) -> Iterable[Any]:
         column = names[0]
     name = column
     return (batch[name] for batch in source.batch(rows=_BUILD_ROWS))
-
-
-def _as_arrow(words: Any) -> Any:
-    """Arrow's own arrays as they are, and Python's lists as one."""
-    if not isinstance(words, list | tuple):
-        return words
-    try:
-        return pa.array(words, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise UnsupportedTypeError(f"words must be strings or lists of strings: {error}") from error
 
 
 def _holds_words(type_: Any) -> bool:

@@ -119,12 +119,19 @@ def embedding(rows, masks, table, mask_zero=False):
 
 
 def masking(rows, masks, mask_value=0.0):
-    """Steps all of whose features equal the value are masked, and masked steps are zeros."""
+    """Steps all of whose features equal the value are masked, and masked steps are zeros.
+
+    NaN equals NaN.
+    """
+
+    def same(one, other):
+        return one == other or (one != one and other != other)
+
     values, kept = [], []
     for row, keeps in zip(rows, masks, strict=True):
         kept_row = []
         for step, keep in pairs(row, keeps):
-            kept_row.append(keep and any(feature != mask_value for feature in step))
+            kept_row.append(keep and not all(same(feature, mask_value) for feature in step))
         values.append([step if keep else zeros([step]) for step, keep in pairs(row, kept_row)])
         kept.append(kept_row)
     return values, kept

@@ -690,6 +690,17 @@ def test_apply_reads_the_vectors_it_wrote(applied):
         apply(folder, single((4,), rm.layers.Dense(2)), "--input", "x=state")
 
 
+def test_apply_takes_lists_of_numbers_for_steps_of_one(applied):
+    folder, *_ = applied
+    model = single((None, 1), rm.layers.Activation("relu", name="y"))
+    out = apply(folder, model, "--input", "x=a.b")
+    assert out["y"].to_pylist() == [[[0.5], [0.0]], [], [[2.5]], []] * 700
+    out = apply(folder, model, "--input", "x=spans.to")
+    assert out["y"].to_pylist() == [[[5.0]]] * 2800
+    with pytest.raises(rm.InvalidInputError, match=r"got steps of shape \(\)"):
+        apply(folder, single((None, 2), rm.layers.Activation("relu")), "--input", "x=a.b")
+
+
 def test_apply_writes_one_number_a_row_and_refuses_nulls(applied):
     folder, *_ = applied
     model = single((), rm.layers.Activation("relu", name="y"))

@@ -924,6 +924,19 @@ def test_inputs_that_do_not_fit(inputs, match, ids):
         two_inputs()(inputs(ids))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("rows", [[[1, 2], [3]], [[], [5]], [[4]]])
+def test_plain_numbers_for_steps_of_one_say_what_to_do(rows, dtype):
+    x = layers.Input((None, 1), dtype, name="x")
+    model = layers.Model(x, layers.TemporalPool("sum")(x))
+    series = rm.Ragged.from_rows(rows, dtype)
+    with pytest.raises(rm.InvalidInputError, match=r"x\.with_values\(x\.values\[:, None\]\)"):
+        model(series)
+    assert model(series.with_values(series.values[:, None])).tolist() == [[sum(r)] for r in rows]
+    with pytest.raises(rm.InvalidInputError, match=r"got steps of shape \(2,\)$"):
+        model(series.with_values(np.ones((series.n_steps, 2), dtype)))
+
+
 def test_one_input_is_one_batch(ids):
     x = words(name="ids")
     model = layers.Model(x, layers.Embedding(5, 2)(x), name="one")

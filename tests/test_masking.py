@@ -46,13 +46,43 @@ def test_floats_compare_as_ieee_says(dtype):
     assert masked.mask.tolist() == [False, False, True, True]
     assert not np.signbit(masked.values[:2]).any()
     np.testing.assert_array_equal(masked.values[2:], values[2:])
-    assert rm.masking(rm.Ragged(values, [0], [4]), np.nan).mask.all()
     assert rm.masking(rm.Ragged(values, [0], [4]), np.inf).mask.tolist() == [
         True,
         True,
         True,
         False,
     ]
+
+
+@given(
+    raggeds(
+        dtypes=("float16", "float32", "float64", "complex64"),
+        item_shapes=[(), (1,), (3,), (2, 2), (0,)],
+        tame=True,
+    ),
+    st.sampled_from(["ragged", "padded", "dense"]),
+    st.sampled_from([np.nan, -np.nan, 0.0]),
+)
+def test_nan_is_nan_here(ragged, kind, value):
+    """Over zeros, ones and NaNs of either sign."""
+    kinds = (np.arange(ragged.values.size) * 7 // 3 % 4).reshape(ragged.values.shape)
+    values = np.array([np.nan, -np.nan, 0, 1])[kinds].astype(ragged.dtype)
+    values[: len(values) // 2] = value
+    batch = as_kind(ragged.with_values(values), kind)
+    masked = rm.masking(batch, value)
+    expected, masks = reference.masking(*lists_of(batch), value)
+    rows, kept = lists_of(masked)
+    assert_rows(rows, expected)
+    assert kept == masks
+
+
+def test_a_layer_and_its_saved_form_mask_nan(tmp_path):
+    steps = rm.Ragged.from_rows([[[1.0, np.nan], [np.nan, np.nan]], [], [[np.nan, np.nan]]])
+    x = rm.layers.Input((None, 2), "float64")
+    model = rm.layers.Model(x, rm.layers.Masking(np.nan)(x))
+    assert model(steps).mask.tolist() == [True, False, False]
+    model.save(tmp_path / "model")
+    assert rm.layers.load_model(tmp_path / "model")(steps).mask.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(

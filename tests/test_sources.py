@@ -623,7 +623,8 @@ path, prefetch = sys.argv[1:]
 
 def fault(path, reads):
     if reads > 6:
-        print("stalled", flush=True)
+        sys.stdout.write("stalled\n")  # in one piece: two threads may say so at once
+        sys.stdout.flush()
         time.sleep(60)
 
 for batch in rm.stream(path, filesystem=afar(fault)).prefetch(int(prefetch)).batch(3):

@@ -141,6 +141,69 @@ def test_other_things_than_words_are_refused():
         rm.Vocabulary.build(pa.array(["a"]), max_size=1)
 
 
+STRINGS = [
+    lambda words: np.array(words, "U9"),
+    lambda words: np.array(words, object),
+    pytest.param(
+        lambda words: np.array(words, "T"),
+        marks=pytest.mark.skipif(np.__version__ < "2", reason="numpy has no such strings yet"),
+    ),
+    tuple,
+    lambda words: [np.str_(word) for word in words],
+]
+
+
+@pytest.mark.parametrize("make", STRINGS)
+@pytest.mark.parametrize("words", [["no", "maybe", "yes"], [], ["é", "", "no"]])
+def test_numpys_strings_are_words(make, words):
+    vocabulary = rm.Vocabulary(["yes", "no", "é", ""])
+    expected = vocabulary.encode(pa.array(words, pa.string()))
+    assert vocabulary.encode(make(words)).tolist() == expected.tolist()
+    assert rm.Vocabulary.build(make(words)) == rm.Vocabulary.build(pa.array(words, pa.string()))
+    rows = [words, [], words[:1], words[::-1]]
+    expected = vocabulary.encode(pa.array(rows, pa.list_(pa.string()))).to_arrow()
+    assert vocabulary.encode([make(row) for row in rows]).to_arrow() == expected
+    assert rm.Vocabulary.build([make(row) for row in rows]).words == rm.Vocabulary.build(rows).words
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (np.array([["yes", "no"], ["no", "no"]]), [[2, 3], [3, 3]]),
+        (np.array([["yes"], ["no", "no"]], object), [[2], [3, 3]]),
+        ([np.array(["no"]), ["yes"], None, np.array([], "U1")], [[3], [2], [], []]),
+        (np.array(["no", None, float("nan")], object), [3, None, None]),
+        (np.ma.MaskedArray(["no", "yes"], [False, True]), [3, None]),
+        ([np.array(["no", None], object)], [[3, None]]),
+    ],
+)
+def test_rows_and_missing_words_of_numpys(words, ids):
+    encoded = rm.Vocabulary(["yes", "no"]).encode(words)
+    assert (encoded.to_arrow().to_pylist() if isinstance(ids[0], list) else encoded.tolist()) == ids
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (np.array([b"no"]), r"these are bytes: decode them first, with \.astype\("),
+        ([np.array([b"no"]), np.array([b"a"])], "these are bytes"),
+        ([b"no"], "these are bytes"),
+        (np.array([1.5]), "must be strings or lists of strings; got double"),
+        (np.zeros((2, 2, 2), "U1"), "must be strings or lists of strings; got list<"),
+        (np.array(["a", 1], object), "must be strings or lists of strings: "),
+        ([["a"], "b"], "must be strings or lists of strings: "),
+        ("no", "got str: put one word into a list"),
+        (np.array("no"), "got str: put one word into a list"),
+        (None, "got NoneType"),
+    ],
+)
+def test_what_is_no_word_says_what_to_do(words, message):
+    with pytest.raises(rm.UnsupportedTypeError, match=message):
+        rm.Vocabulary(["a"]).encode(words)
+    with pytest.raises(rm.UnsupportedTypeError, match=message):
+        rm.Vocabulary.build(words)
+
+
 def test_wordnet():
     stream = rm.stream(GLOSSES)
     vocabulary = rm.Vocabulary.build(stream, "tokens")

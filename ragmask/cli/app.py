@@ -119,7 +119,8 @@ def apply(
     """Stream a data set through a saved model into a Parquet file, in bounded memory.
 
     The outputs bear the model's names, and rows keep their order. Columns of strings are encoded
-    by the vocabulary that was saved with the model.
+    by the vocabulary that was saved with the model, and for an input of shape (None, 1) each of a
+    list's numbers is a step.
     """
     from ragmask.cli.apply import run
 

@@ -143,7 +143,11 @@ def table_of(
 
 
 def _input(model: Model, name: str, shape: tuple[Any, ...], batch: Batch, column: str) -> Any:
-    """A column as the model takes it: strings as ids, lists as vectors where time is none."""
+    """A column as the model takes it.
+
+    Strings become ids, lists vectors where the input has no time, and numbers steps of one
+    where its steps are.
+    """
     try:
         given = batch[column]
     except KeyError as error:
@@ -164,6 +168,8 @@ def _input(model: Model, name: str, shape: tuple[Any, ...], batch: Batch, column
     if isinstance(given, np.ma.MaskedArray):
         raise InvalidInputError(f"input {name!r}: column {column!r} has nulls")
     wanted = shape[1:]
+    if wanted == (None, 1) and isinstance(given, Ragged) and given.item_shape == ():
+        return given.with_values(given.values[:, None])
     return given if wanted[:1] in ((), (None,)) else _vectors(given, wanted, name, column)
 
 

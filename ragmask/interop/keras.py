@@ -329,7 +329,10 @@ def _lstm(layer: Any, inputs: Any) -> layers.Layer:
 
 
 def _masking(layer: Any, inputs: Any) -> layers.Layer:
-    return layers.Masking(float(layer.mask_value), name=layer.name)
+    value = float(layer.mask_value)
+    if value != value:
+        raise _unsupported(layer, "masks nothing in Keras, and NaN here: leave it out")
+    return layers.Masking(value, name=layer.name)
 
 
 def _mean(layer: Any, inputs: Any) -> layers.Layer:

@@ -73,7 +73,7 @@ class Embedding(Layer):
 
 
 class Masking(Layer):
-    """Masks the steps all of whose features equal `mask_value`, and sets them to 0.
+    """Masks the steps all of whose features equal `mask_value`, and sets them to 0. NaN equals NaN.
 
     >>> import ragmask as rm
     >>> rm.layers.Masking()(rm.Ragged.from_rows([[[1.0, 2.0], [0.0, 0.0]]])).mask

@@ -415,7 +415,10 @@ def _check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
         fits = given == item_shape if has_time else len(given) > 0 and given[1:] == item_shape
     if not fits:
         wanted = str(symbol.shape).replace("None", "·")
+        hint = ""
+        if isinstance(batch, Ragged) and (given, item_shape) == ((), (1,)):
+            hint = ": make each number a step of one, x.with_values(x.values[:, None])"
         raise InvalidInputError(
             f"model {model!r}: input {name!r} is of shape {wanted}; "
-            f"got {'steps' if has_time else 'rows'} of shape {given}"
+            f"got {'steps' if has_time else 'rows'} of shape {given}{hint}"
         )

@@ -22,6 +22,7 @@ def masking(x: Ragged | Padded | Any, mask_value: float = 0.0) -> Any:
 
     x is a Ragged, a Padded or an array (rows, width, *item) of any dtype of numbers. Returns its
     kind with the mask, and-ed with the one it has; an array becomes Padded. Masked steps hold 0.
+    NaN equals NaN here, as in `from_padded(value=nan)`; in Keras NaN as `mask_value` masks nothing.
     Raises InvalidInputError for a `mask_value` that x's dtype cannot hold.
     """
     steps = Steps.of(x)

@@ -2,6 +2,7 @@
 
 import duckdb
 import numpy as np
+import pandas
 import polars
 import pytest
 
@@ -88,3 +89,21 @@ def test_duckdb_reads_what_we_write(database):
     table = pa.table({"ids": rm.Ragged.from_rows(ROWS).to_arrow()})
     database.register("batch", table)
     assert database.sql("select len(ids) from batch").fetchall() == [(3,), (0,), (1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (pandas.Series(["no", None, "maybe"]), [3, None, 1]),
+        (pandas.Series(["no", "yes"], dtype=object), [3, 2]),
+        (pandas.Series(["no", "yes"]).astype("category"), [3, 2]),
+        (polars.Series(["no", None]), [3, None]),
+        (pandas.Series([["no"], [], None]), [[3], [], []]),
+        (polars.Series([["no", "yes"], None]), [[3, 2], []]),
+    ],
+)
+def test_words_of_series(words, ids):
+    encoded = rm.Vocabulary(["yes", "no"]).encode(words)
+    told = encoded.to_arrow().to_pylist() if isinstance(encoded, rm.Ragged) else encoded.tolist()
+    assert told == ids
+    assert set(rm.Vocabulary.build(words).words) <= {"no", "yes", "maybe"}

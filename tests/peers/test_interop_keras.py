@@ -373,6 +373,10 @@ def functional(function):
             r"layer 'p' \(GlobalMaxPooling1D\) takes masked steps too",
         ),
         (
+            lambda: of_frames(layers.Masking(float("nan"), name="m")),
+            r"layer 'm' \(Masking\) masks nothing in Keras, and NaN here: leave it out",
+        ),
+        (
             lambda: of_frames(layers.Dense(2, dtype="float16", name="d")),
             r"layer 'd' \(Dense\) has dtype='float16'; float32 is known",
         ),

@@ -20,15 +20,17 @@ def masking(
 ) -> None:
     """Copy steps, and mask those all of whose features equal `value`; masked steps become 0.
 
-    x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or None; value of
-    x's dtype; out (steps, features); out_mask bool (steps,).
+    NaN equals NaN. x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or
+    None; value of x's dtype; out (steps, features); out_mask bool (steps,).
     """
+    is_nan = value != value
     for row in range(first_row, last_row):
         for step in range(lengths[row]):
             at, to = starts[row] + step, out_starts[row] + step
             keep = False
             for feature in range(x.shape[1]):
-                keep = keep or x[at, feature] != value
+                one = x[at, feature]
+                keep |= one == one if is_nan else one != value
             if mask is not None:
                 keep = keep and mask[at]
             out_mask[to] = keep

@@ -31,8 +31,8 @@ def masking(
 ) -> None:
     """Copy steps, and mask those all of whose features equal `value`; masked steps become 0.
 
-    x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or None; value of
-    x's dtype; out (steps, features); out_mask bool (steps,).
+    NaN equals NaN. x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or
+    None; value of x's dtype; out (steps, features); out_mask bool (steps,).
     """
     warp = cuda.threadIdx.x >> 5
     block_row, part, parts = rows_of_block(lengths.size)
@@ -76,7 +76,8 @@ def masking_row(
             two = number(x[at, u8(min(feature + across, end))])
             three = number(x[at, u8(min(feature + 2 * across, end))])
             four = number(x[at, u8(min(feature + 3 * across, end))])
-            differs |= (one != wanted) | (two != wanted) | (three != wanted) | (four != wanted)
+            differs |= differ(one, wanted) | differ(two, wanted)
+            differs |= differ(three, wanted) | differ(four, wanted)
             feature += 4 * across
         keep = (u8(u4(cuda.ballot_sync(ALL, differs))) >> first_lane) & lanes != u8(0)
         if inside:
@@ -89,6 +90,12 @@ def masking_row(
             if lane_feature == 0:
                 out_mask[to] = keep
         base += warps * down
+
+
+@cuda_device
+def differ(one: Any, wanted: Any) -> Any:
+    """Whether two numbers do; NaN does not differ from NaN."""
+    return (one != wanted) & ((one == one) | (wanted == wanted))
 
 
 @cuda_kernel
