@@ -694,7 +694,7 @@ def test_apply_takes_lists_of_numbers_for_steps_of_one(applied):
     folder, *_ = applied
     model = single((None, 1), rm.layers.Activation("relu", name="y"))
     out = apply(folder, model, "--input", "x=a.b")
-    assert out["y"].to_pylist() == [[[0.5], [0.0]], [], [[2.5]], []] * 700
+    assert out["y"].to_pylist() == [[[0.5], [0.0]], [], [[2.5]], None] * 700
     out = apply(folder, model, "--input", "x=spans.to")
     assert out["y"].to_pylist() == [[[5.0]]] * 2800
     with pytest.raises(rm.InvalidInputError, match=r"got steps of shape \(\)"):

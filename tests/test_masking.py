@@ -68,7 +68,7 @@ def test_nan_is_nan_here(ragged, kind, value):
     kinds = (np.arange(ragged.values.size) * 7 // 3 % 4).reshape(ragged.values.shape)
     values = np.array([np.nan, -np.nan, 0, 1])[kinds].astype(ragged.dtype)
     values[: len(values) // 2] = value
-    batch = as_kind(ragged.with_values(values), kind)
+    batch = as_kind(over(ragged, values), kind)
     masked = rm.masking(batch, value)
     expected, masks = reference.masking(*lists_of(batch), value)
     rows, kept = lists_of(masked)

@@ -623,7 +623,7 @@ path, prefetch = sys.argv[1:]
 
 def fault(path, reads):
     if reads > 6:
-        sys.stdout.write("stalled\n")  # in one piece: two threads may say so at once
+        sys.stdout.write("stalled\\n")  # in one piece: two threads may say so at once
         sys.stdout.flush()
         time.sleep(60)
 

@@ -169,7 +169,7 @@ def _input(model: Model, name: str, shape: tuple[Any, ...], batch: Batch, column
         raise InvalidInputError(f"input {name!r}: column {column!r} has nulls")
     wanted = shape[1:]
     if wanted == (None, 1) and isinstance(given, Ragged) and given.item_shape == ():
-        return given.with_values(given.values[:, None])
+        return given._over(given._values[:, None])
     return given if wanted[:1] in ((), (None,)) else _vectors(given, wanted, name, column)
 
 
