@@ -441,7 +441,15 @@ class Stream:
         return fields, schema.metadata
 
     def empty_batch(self) -> Batch:
-        """A batch of no rows, as the first map would get it."""
+        """A batch of no rows, as the first map would get it: what columns there are.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> rm.stream(JAPANESE_VOWELS, ["frames", "speaker"]).empty_batch()
+        Batch of 0 rows
+          frames   Ragged, 0 steps of 12 float32
+          speaker  array of int32
+        """
         columns, row_ids = Reader(self._source).empty()
         arranged = self._settings.arrangement.arrange(columns, row_ids, None)
         return read_batch(arranged.take(0, arranged.items).columns, *self._fields)
