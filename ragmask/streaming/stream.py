@@ -448,7 +448,7 @@ class Stream:
         >>> rm.stream(JAPANESE_VOWELS, ["frames", "speaker"]).empty_batch()
         Batch of 0 rows
           frames   Ragged, 0 steps of 12 float32
-          speaker  array of int32
+          speaker  array of int8
         """
         columns, row_ids = Reader(self._source).empty()
         arranged = self._settings.arrangement.arrange(columns, row_ids, None)
