@@ -676,6 +676,27 @@ def test_apply_reads_fields_and_names_with_dots(applied):
     assert out["y"].to_pylist() == [[5]] * 2800
 
 
+@pytest.mark.parametrize("rows", [3, 0])
+def test_apply_keeps_columns_as_they_came_and_writes_files_of_no_rows(tmp_path, rows):
+    kept = {
+        "at": pa.array([0, None, 10**9], pa.timestamp("us", "UTC")),
+        "kind": pa.array(["a", "b", None]).dictionary_encode(),
+        "price": pa.array([1, 2, None], pa.decimal128(5, 2)),
+        "pair": pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int8(), 2)),
+        "spans": pa.array([[{"at": 1, "word": None}, None], None, []]),
+        "meta": pa.array([{"lang": "de"}, None, {"lang": None}]),
+    }
+    table = pa.table({"x": pa.array([[1.0], None, []], pa.list_(pa.float32())), **kept})
+    pq.write_table(table.slice(0, rows), tmp_path / "in.parquet")
+    options = [part for name in kept for part in ("--keep", name)]
+    out = apply(tmp_path, single((None,), rm.layers.Activation("relu", name="y")), *options)
+    expected = pq.read_table(tmp_path / "in.parquet")
+    for name in kept:
+        assert out.schema.field(name).equals(expected.schema.field(name), check_metadata=True)
+        assert out[name].to_pylist() == expected[name].to_pylist()
+    assert out["y"].to_pylist() == [[1.0], None, []][:rows]
+
+
 def test_apply_reads_the_vectors_it_wrote(applied):
     folder, *_ = applied
     call_apply(folder)

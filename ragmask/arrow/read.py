@@ -19,7 +19,6 @@ from ragmask.arrow.lists import (
     ListRows,
     list_rows,
     seen_through,
-    steps_of,
     validity,
 )
 from ragmask.arrow.types import (
@@ -276,34 +275,29 @@ def as_vectors(array: Any, items: Any) -> Any:
         raise UnsupportedTypeError(
             f"items= is for lists of lists of numbers, and this is {array.type}"
         )
-    width = None if isinstance(items, str) and items == "vectors" else check_count("items", items)
-    if width is None:
-        width = vector_width(array)
-    inner = pa.list_(item_type(item_type(array.type)), width or 0)
-    made = []
+    is_found = isinstance(items, str) and items == "vectors"
+    width = (vector_width(array) or 0) if is_found else check_count("items", items)
+    type_ = pa.large_list(pa.list_(item_type(item_type(array.type)), width))
+    made, before = [], 0
     for chunk in chunks_of(array):
         rows = list_rows(seen_through(chunk))
-        steps = list_rows(seen_through(rows.items))
-        wrong = steps.lengths != (width or 0)
-        wrong &= True if steps.valid is None else steps.valid
+        own = items_of_rows(rows)
+        steps = list_rows(seen_through(own))
+        wrong = steps.lengths != width
+        if steps.valid is not None:
+            wrong &= steps.valid
         if wrong.any():
-            own = steps_of(rows.starts, rows.lengths)
-            bad = wrong[own]
-            if bad.any():
-                at = int(bad.argmax())
-                row = int(np.searchsorted(np.cumsum(rows.lengths), at, side="right"))
-                raise InvalidInputError(
-                    f"row {row} has a step of {steps.lengths[own[at]]} numbers, and items= says "
-                    f"that there are {width} in each"
-                )
-            rows = rows._replace(
-                items=rows.items.take(pa.array(own)),
-                starts=offsets_of(rows.lengths)[:-1],
+            step = int(wrong.argmax())
+            row = before + int(np.searchsorted(np.cumsum(rows.lengths), step, side="right"))
+            raise InvalidInputError(
+                f"row {row} has a step of {steps.lengths[step]} numbers, and items= says that "
+                f"there are {width} in each"
             )
-        vectors = to_type(rows.items, inner)
-        list_type = pa.large_list(inner)
-        made.append(build_list(list_type, vectors, rows.starts, rows.lengths, rows.valid))
-    return pa.chunked_array(made, pa.large_list(inner))
+        starts = offsets_of(rows.lengths)[:-1]
+        vectors = to_type(own, type_.value_type)
+        made.append(build_list(type_, vectors, starts, rows.lengths, rows.valid))
+        before += len(chunk)
+    return pa.chunked_array(made, type_)
 
 
 def vector_width(array: Any) -> int | None:
