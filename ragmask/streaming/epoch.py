@@ -189,9 +189,12 @@ class Epoch:
                 yield Delivery(part, state)
         if not even:
             return
+        place = state.place
+        if not self.settings.drop_last:  # a filter may have left nothing of the last windows
+            place = Place(len(self.hands[shard.rank]))
         for done in range(start.place.repeats, even.due):
             last = last or self._first(even)
-            place = state.place._replace(repeats=done + 1)
+            place = place._replace(repeats=done + 1)
             yield Delivery(last, state._replace(place=place), repeated=True)
 
     def _first(self, even: Even) -> Part:

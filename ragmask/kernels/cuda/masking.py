@@ -95,7 +95,7 @@ def masking_row(
 @cuda_device
 def differ(one: Any, wanted: Any) -> Any:
     """Whether two numbers do; NaN does not differ from NaN."""
-    return (one != wanted) & ((one == one) | (wanted == wanted))
+    return one == one if wanted != wanted else one != wanted
 
 
 @cuda_kernel
