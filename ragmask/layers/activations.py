@@ -65,7 +65,7 @@ def each(x: Any, function: Callable[[Array], Array]) -> Any:
     with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
         if isinstance(x, Ragged):
             rows = x.compact()
-            return rows._over(function(rows._values))
+            return rows.with_values(function(rows._values))
         if isinstance(x, Padded):
             return Padded(function(x.values), x.mask)
         return function(x)

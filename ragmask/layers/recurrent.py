@@ -241,7 +241,7 @@ def reverse(batch: Any) -> Any:
         row_of = np.repeat(rows._starts * 2 + rows._lengths - 1, rows._lengths)
         order = row_of - np.arange(len(row_of))
         mask = None if rows._mask is None else rows._mask[order]
-        reversed_rows = rows._over(rows._values[order])
+        reversed_rows = rows.with_values(rows._values[order])
         return with_mask(reversed_rows, mask)
     if isinstance(batch, Padded):
         return Padded(batch.values[:, ::-1], None if batch.mask is None else batch.mask[:, ::-1])

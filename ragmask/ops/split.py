@@ -161,7 +161,7 @@ def _join_ragged(parts: list[Ragged]) -> Ragged:
     for part in parts:
         if part.dtype != dtype:
             part = part.compact()
-            part = part._over(part._values.astype(dtype))
+            part = part.with_values(part.values.astype(dtype))
         copy_rows(part.values, part.starts, part.lengths, read_only(at), values)
         if mask is not None and part.mask is not None:
             copy_rows(part.mask, part.starts, part.lengths, read_only(at), mask)
