@@ -81,7 +81,7 @@ def mask_on(x):
 def kept(batch, mask=None):
     """The kept steps of each row, of a Ragged, or of an array with its mask."""
     if isinstance(batch, rm.Ragged):
-        masks = batch.with_values(np.ones(batch.values.shape[0], bool) if mask is None else mask)
+        masks = over(batch, np.ones(batch.values.shape[0], bool) if mask is None else mask)
         return [row[keep] for row, keep in zip(batch, masks, strict=True)]
     mask = np.ones(batch.shape[:2], bool) if mask is None else mask
     return [row[keep] for row, keep in zip(batch, mask, strict=True)]
@@ -195,7 +195,7 @@ def test_masking(mask_value, ragged, seed):
     """Keras's Masking forgets the mask that it is given; here both count."""
     random = np.random.default_rng(seed)
     values = random.choice([0.0, 2.0], ragged.values.shape).astype("float32")
-    ragged = ragged.with_values(values)
+    ragged = over(ragged, values)
     pre, post = (
         ragged.to_padded(WIDTH, padding=side, value=mask_value) for side in ("pre", "post")
     )
