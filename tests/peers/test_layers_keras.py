@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from keras.src.backend import get_keras_mask, set_keras_mask
 
 import ragmask as rm
+from tests.strategies import over
 
 TOLERANCE = 2e-6
 ROWS, WIDTH, FEATURES = 4, 6, 3
