@@ -310,9 +310,7 @@ def pad_rows(
         lengths,
         mask,
         beside(read_only(item[:1] if uniform else item), values),
-        item.size,
-        width,
-        pre,
+        (item.size, width, pre),
         as_words(out_values, word),
         None if out_mask is None else out_mask.reshape(-1),
     )

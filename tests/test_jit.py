@@ -12,7 +12,7 @@ from tests.interpreters import ROOT, run_python
 from tests.strategies import DTYPES
 
 HELPER = """
-from ragmask.kernels.jit import njit
+from ragmask.kernels.compile import njit
 
 @njit
 def answer():
@@ -21,7 +21,7 @@ def answer():
 
 KERNEL = """
 from ragmask.kernels.helper import answer
-from ragmask.kernels.jit import njit
+from ragmask.kernels.compile import njit
 
 @njit
 def kernel(out):

@@ -11,7 +11,7 @@ NAN, INF = np.nan, np.inf
 
 
 def loop_over(function):
-    @numba.njit(error_model="numpy")  # as jit.py compiles kernels, but for the cache
+    @numba.njit(error_model="numpy")  # as compile.py compiles kernels, but for the cache
     def loop(x, out):
         for at in range(x.size):
             out[at] = function(x[at])

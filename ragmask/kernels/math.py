@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.jit import bits_to_float32, by_precision, inline, multiply_add
+from ragmask.kernels.compile import inline
+from ragmask.kernels.intrinsics import bits_to_float32, multiply_add
+from ragmask.kernels.overloads import by_precision
 
 f4 = np.float32
 _ROUND = f4(1.5 * 2**23)  # what is added to it loses its fraction, on CPUs and GPUs alike

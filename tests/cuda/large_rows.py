@@ -8,7 +8,7 @@ from numba import cuda as numba_cuda
 
 import ragmask as rm
 from ragmask.kernels import cuda
-from ragmask.kernels.jit import cuda_kernel
+from ragmask.kernels.compile import cuda_kernel
 from tests.cuda import running
 from tests.cuda.test_moves import check_compact, check_counts, check_pack, check_pad, pattern_of
 from tests.cuda.test_reductions import HOWS, TOLERANCES, pool, softmax

@@ -52,7 +52,7 @@ def pad(ragged, width, pre, value, masked):
     out, steps = output(len(ragged) * width, ragged.values)
     out_mask = np.full(len(ragged) * width + 1, True) if masked else None
     place = ragged.starts, ragged.lengths, ragged.mask
-    shape = value, per_step, width, pre
+    shape = value, (per_step, width, pre)
     running.run(cuda.pad, len(ragged), words, *place, *shape, out, out_mask)
     assert out[-1] == GARBAGE
     return steps, out_mask

@@ -5,8 +5,8 @@ from numba import cuda
 
 import ragmask as rm
 from ragmask.kernels import cuda as kernels
+from ragmask.kernels.compile import cuda_kernel
 from ragmask.kernels.cuda import SOFTMAX_MEMORY
-from ragmask.kernels.jit import cuda_kernel
 from tests.cuda import running
 
 LENGTHS = np.array([3, 0, 40, 70])

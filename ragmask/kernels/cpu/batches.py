@@ -5,7 +5,7 @@ Each takes the rows in order, one after another, so it runs on one thread.
 
 from typing import Any
 
-from ragmask.kernels.jit import njit
+from ragmask.kernels.compile import njit
 
 
 @njit

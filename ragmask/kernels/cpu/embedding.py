@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from ragmask.kernels.compile import njit
+from ragmask.kernels.constants import LINE_BYTES
 from ragmask.kernels.cpu.pad import copy, repeat
-from ragmask.kernels.jit import njit, prefetch
+from ragmask.kernels.intrinsics import prefetch
 
-LINE_BYTES = 64
 AHEAD = 8  # steps: asking that early for a table's rows made this 2.2 times as fast
 
 

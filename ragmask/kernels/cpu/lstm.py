@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ragmask.kernels.compile import inline, njit
 from ragmask.kernels.cpu.tile import (
     lanes_of,
     tile_1x4,
@@ -25,7 +26,7 @@ from ragmask.kernels.cpu.tile import (
     tile_5x1,
     tile_6x1,
 )
-from ragmask.kernels.jit import inline, njit, prefetch
+from ragmask.kernels.intrinsics import prefetch
 from ragmask.kernels.math import lstm_output, lstm_state
 
 TILE_ROWS = 6

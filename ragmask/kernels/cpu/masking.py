@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ragmask.kernels.jit import njit
+from ragmask.kernels.compile import njit
 
 
 @njit

@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.jit import inline, njit, prefetch
+from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.constants import LINE_BYTES
+from ragmask.kernels.intrinsics import prefetch
 
-# Loops over one row count in unsigned numbers: a signed index may be negative, so Numba wraps it
-# around, and LLVM does not vectorise that. Beside slices assigned whole, they took padding 1,024
-# rows to 128 steps from 60 to 32 µs.
-
-LINE_BYTES = 64
 AHEAD = 8  # rows
 MOST_LINES = 8  # the processor itself sees where a longer row goes
 
-# Slices are assigned whole: the loop over one row written out by hand, with Numba's
-# wrap-around of signed indices in it, ran at a tenth of the speed.
+# Loops over one row count in unsigned numbers: a signed index may be negative, so Numba wraps it
+# around, and LLVM does not vectorise that (60 and not 32 µs for 1,024 rows padded to 128 steps).
 
 
 @njit
@@ -74,18 +71,17 @@ def pad(
     lengths: Any,
     mask: Any,
     pattern: Any,
-    words: int,
-    width: int,
-    pre: bool,
+    shape: Any,
     out_values: Any,
     out_mask: Any,
 ) -> None:
     """Pad rows to `width` steps, before (`pre`) or after them, and write their mask.
 
     values (n · words,), starts and lengths int64 (rows,), mask bool (n,) or None,
-    pattern (1,) or (words,), out_values (rows · width · words,), out_mask (rows · width,) or None.
-    No row may be longer than `width`.
+    pattern (1,) or (words,), shape (words, width, pre), out_values (rows · width · words,),
+    out_mask (rows · width,) or None. No row may be longer than `width`.
     """
+    words, width, pre = shape
     for row in range(first_row, last_row):
         prefetch_row(row, last_row, values, starts, lengths, words)
         start, length = starts[row], lengths[row]

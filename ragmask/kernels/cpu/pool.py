@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from ragmask.kernels.jit import njit
-
-SUM, MEAN, MAX, FIRST, LAST = range(5)
+from ragmask.kernels.compile import njit
+from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN
 
 
 @njit

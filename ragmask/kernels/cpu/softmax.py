@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.jit import njit
+from ragmask.kernels.compile import njit
 from ragmask.kernels.math import exp
 
 # A row of numbers is worked on in blocks of so many, its last one filled up with -inf: a loop of

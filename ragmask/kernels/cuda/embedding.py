@@ -4,15 +4,11 @@ from typing import Any
 
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.move import LONG_BYTES, address, team_of
 from ragmask.kernels.cuda.teams import WARPS, i8, rows_of_block, u4, u8
-from ragmask.kernels.jit import (
-    bytes_of_item,
-    cuda_device,
-    cuda_kernel,
-    load_16_bytes,
-    store_16_bytes,
-)
+from ragmask.kernels.intrinsics import load_16_bytes, store_16_bytes
+from ragmask.kernels.overloads import bytes_of_item
 
 
 @cuda_kernel

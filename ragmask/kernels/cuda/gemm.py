@@ -4,11 +4,13 @@ from typing import Any
 
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_kernel
 from ragmask.kernels.cuda.launch import launch_blocks
 from ragmask.kernels.cuda.move import address
 from ragmask.kernels.cuda.teams import THREADS, i8, u8
-from ragmask.kernels.cuda.vector import ALIGNED, load_4, store_4
-from ragmask.kernels.jit import bytes_of_item, computed_in, cuda_kernel
+from ragmask.kernels.cuda.vector import ALIGNED
+from ragmask.kernels.intrinsics import load_4, store_4
+from ragmask.kernels.overloads import bytes_of_item, computed_in
 
 # A block makes a tile of STEPS × COLUMNS, a thread 8 × 8 of it: 2 × 2 pieces of 4 × 4.
 STEPS, COLUMNS = 128, 64

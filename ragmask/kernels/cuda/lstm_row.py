@@ -7,9 +7,10 @@ from typing import Any
 
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.teams import i8, u8
-from ragmask.kernels.cuda.vector import ALIGNED, load_4
-from ragmask.kernels.jit import cuda_device, cuda_kernel
+from ragmask.kernels.cuda.vector import ALIGNED
+from ragmask.kernels.intrinsics import load_4
 from ragmask.kernels.math import lstm_output, lstm_state
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.lstm_row import fill_steps, first_kept, weights_between
 from ragmask.kernels.cuda.teams import i8, u8
-from ragmask.kernels.cuda.vector import ALIGNED, load_4, unrolled
-from ragmask.kernels.jit import cuda_device, cuda_kernel
+from ragmask.kernels.cuda.vector import ALIGNED, unrolled
+from ragmask.kernels.intrinsics import load_4
 from ragmask.kernels.math import lstm_output, lstm_state
 
 MOST_SLOTS = 32

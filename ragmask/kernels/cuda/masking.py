@@ -4,6 +4,7 @@ from typing import Any
 
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.move import address, words_before
 from ragmask.kernels.cuda.teams import (
     ALL,
@@ -15,7 +16,8 @@ from ragmask.kernels.cuda.teams import (
     u4,
     u8,
 )
-from ragmask.kernels.jit import computed_in, cuda_device, cuda_kernel, load_16_bytes
+from ragmask.kernels.intrinsics import load_16_bytes
+from ragmask.kernels.overloads import computed_in
 
 
 @cuda_kernel

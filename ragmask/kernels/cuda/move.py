@@ -4,8 +4,10 @@ from typing import Any
 
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device
 from ragmask.kernels.cuda.teams import THREADS, i8, u8
-from ragmask.kernels.jit import bytes_of_item, cuda_device, load_16_bytes, store_16_bytes
+from ragmask.kernels.intrinsics import load_16_bytes, store_16_bytes
+from ragmask.kernels.overloads import bytes_of_item
 
 WIDE_BYTES = 512  # what is shorter is not worth the search for a multiple of 16
 LONG_BYTES = 16384  # rows longer than that are for a whole block

@@ -8,9 +8,10 @@ from typing import Any
 
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.move import LONG_BYTES, copy, fill, fill_words, team_of
 from ragmask.kernels.cuda.teams import WARPS, i8, rows_of_block, u4, u8
-from ragmask.kernels.jit import bytes_of_item, cuda_device, cuda_kernel
+from ragmask.kernels.overloads import bytes_of_item
 
 
 @cuda_kernel
@@ -20,25 +21,24 @@ def pad(
     lengths: Any,
     mask: Any,
     pattern: Any,
-    words: int,
-    width: int,
-    pre: bool,
+    shape: Any,
     out_values: Any,
     out_mask: Any,
 ) -> None:
     """Pad rows to `width` steps, before (`pre`) or after them, and write their mask.
 
     values (n · words,), starts and lengths int64 (rows,), mask bool (n,) or None,
-    pattern (1,) or (words,), out_values (rows · width · words,), out_mask (rows · width,) or None.
-    No row may be longer than `width`.
+    pattern (1,) or (words,), shape (words, width, pre), out_values (rows · width · words,),
+    out_mask (rows · width,) or None. No row may be longer than `width`.
     """
+    words, width, _ = shape
     alone = width * words * bytes_of_item(values) <= LONG_BYTES
     block_row, part, parts = rows_of_block(lengths.size)
     for turn in range(WARPS):
         if block_row + turn < lengths.size and (turn == cuda.threadIdx.x >> 5 or not alone):
             row = u8(block_row + turn)
             place = starts[row], lengths[row], (block_row + turn) * width
-            shape, team = (words, width, pre), team_of(alone, part, parts)
+            team = team_of(alone, part, parts)
             pad_row(values, place, mask, pattern, shape, out_values, out_mask, team)
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device, cuda_kernel
+from ragmask.kernels.constants import LAST, MAX, MEAN
 from ragmask.kernels.cuda.teams import (
     THREADS,
     WARPS,
@@ -17,9 +19,7 @@ from ragmask.kernels.cuda.teams import (
     team_sum,
     u8,
 )
-from ragmask.kernels.jit import computed_in, cuda_device, cuda_kernel
-
-SUM, MEAN, MAX, FIRST, LAST = range(5)
+from ragmask.kernels.overloads import computed_in
 
 
 @cuda_kernel

@@ -8,11 +8,10 @@ from typing import Any
 
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.teams import THREADS, WARPS, i8, kept_span, u8
-from ragmask.kernels.jit import cuda_device, cuda_kernel
 
 BUCKETS = 512  # of rows of about the same length
-NOWHERE = 2**63 - 1  # what a search for the first of something begins with
 # what check_rows tells: the first row that does not lie inside the values, the sum and the
 # maximum of the lengths, how many rows do not begin where the one before ended, the first start
 FIRST_BAD, STEPS, LONGEST, BREAKS, FIRST_START = range(5)

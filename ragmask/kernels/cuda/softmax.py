@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
+from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.move import fill
 from ragmask.kernels.cuda.teams import (
     STEPS,
@@ -19,8 +20,8 @@ from ragmask.kernels.cuda.teams import (
     team_sum,
     u8,
 )
-from ragmask.kernels.jit import computed_in, cuda_device, cuda_kernel
 from ragmask.kernels.math import exp
+from ragmask.kernels.overloads import computed_in
 
 SOFTMAX_MEMORY = (STEPS + 1) * THREADS  # numbers of shared memory: what is staged, and a reduction
 _STAGED = STEPS * THREADS

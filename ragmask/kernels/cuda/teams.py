@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from ragmask.kernels.jit import computed_in, cuda_device, shuffled_in
+from ragmask.kernels.compile import cuda_device
+from ragmask.kernels.overloads import computed_in, shuffled_in
 
 WARPS = 4
 THREADS = 32 * WARPS

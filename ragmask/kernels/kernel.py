@@ -1,0 +1,66 @@
+"""A kernel as a record: what threads, launches, proofs and benchmarks have to know of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+WORDS = ("uint8", "uint16", "uint32", "uint64")
+FLOATS = ("float16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The twin kernels of one op, and what running them costs. Needs no Numba until it is run.
+
+    name : of the functions, in `kernels/cpu/<module>.py` and `kernels/cuda/<module>.py`.
+    arguments : what both take, as "name: kind" in order. The kinds: `ints` int64 (n,), `mask`
+        bools (n,) or None, `bools` (n,), `flat` numbers (n,), `items` numbers (n, features),
+        `number`, `int` and `bool`.
+    numbers : the dtypes that `flat`, `items` and `number` may have.
+    row_ns, step_ns, size_ns : a guess of one thread's nanoseconds: for each row, for each step,
+        and for each unit of what the caller says is the size of a step (bytes, or features).
+    size_of : "row" where that size is a whole row's, as in padding.
+    shares : what the blocks of a GPU divide among them beside the rows: a step's "features", the
+        "bytes" of the result, or nothing.
+    """
+
+    name: str
+    module: str
+    arguments: str
+    numbers: tuple[str, ...] = ()
+    row_ns: float = 10.0
+    step_ns: float = 0.0
+    size_ns: float = 0.0
+    size_of: Literal["step", "row"] = "step"
+    shares: Literal["features", "bytes"] | None = None
+
+    @cached_property
+    def cpu(self) -> Callable[..., None]:
+        """The compiled loop `(first_row, last_row, *arguments)`."""
+        return self._function("cpu")
+
+    @cached_property
+    def cuda(self) -> Any:
+        """The CUDA kernel; needs the extra `cuda` or `cuda12`."""
+        return self._function("cuda")
+
+    def _function(self, target: str) -> Any:
+        package = import_module(f"ragmask.kernels.{target}")  # which says what is not installed
+        return getattr(import_module(f"{package.__name__}.{self.module}"), self.name)
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """(name, kind) of each argument."""
+        pairs = (argument.split(": ") for argument in self.arguments.split(", "))
+        return [(name, kind) for name, kind in pairs]
+
+    def cost_ns(self, lengths: npt.NDArray[np.int64], size: int) -> Any:
+        """What a thread takes for each row: one number for all, or one a row."""
+        if self.size_of == "row":
+            return self.row_ns + self.size_ns * size
+        return self.row_ns + (self.step_ns + self.size_ns * size) * lengths

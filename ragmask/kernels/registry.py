@@ -1,0 +1,78 @@
+"""Every kernel that runs over rows, one record each; proofs and benchmarks go through `KERNELS`."""
+
+from ragmask.kernels.kernel import FLOATS, WORDS, Kernel
+
+_PLACE = "starts: ints, lengths: ints"
+_MASKED = f"{_PLACE}, mask: mask"
+
+# Costs are nanoseconds of one core at 3 GHz; bytes are written to memory that is there already.
+PAD = Kernel(
+    "pad",
+    "pad",
+    f"values: flat, {_MASKED}, pattern: flat, shape: shape, out_values: flat, out_mask: bools",
+    WORDS,
+    row_ns=30.0,
+    size_ns=0.03,
+    size_of="row",
+)
+COMPACT = Kernel(
+    "compact",
+    "pad",
+    f"values: flat, {_PLACE}, words: int, out_starts: ints, out: flat",
+    WORDS,
+    row_ns=30.0,
+    size_ns=0.06,
+    shares="bytes",
+)
+PACK = Kernel(
+    "pack",
+    "pad",
+    f"values: flat, {_PLACE}, words: int, step_starts: ints, out: flat",
+    WORDS,
+    row_ns=30.0,
+    size_ns=0.06,
+    shares="bytes",
+)
+EMBEDDING = Kernel(
+    "embedding",
+    "embedding",
+    f"ids: ints, {_MASKED}, table: flat, words: int, out_starts: ints, out: flat",
+    WORDS,
+    step_ns=5.0,
+    size_ns=0.2,
+    shares="bytes",
+)
+MASKING = Kernel(
+    "masking",
+    "masking",
+    f"x: items, {_MASKED}, value: number, out_starts: ints, out: items, out_mask: bools",
+    FLOATS,
+    step_ns=2.0,
+    size_ns=1.0,
+    shares="features",
+)
+COUNT_KEPT = Kernel(
+    "count_kept", "masking", "mask: bools, starts: ints, lengths: ints, out: ints", step_ns=0.5
+)
+POOL = Kernel(
+    "pool",
+    "pool",
+    f"x: items, {_MASKED}, how: int, out: items",
+    FLOATS,
+    row_ns=20.0,
+    step_ns=2.0,
+    size_ns=0.2,
+    shares="features",
+)
+SOFTMAX = Kernel(
+    "softmax",
+    "softmax",
+    f"x: flat, features: int, {_MASKED}, out_starts: ints, out: flat",
+    FLOATS,
+    row_ns=100.0,
+    step_ns=1.0,
+    size_ns=1.5,
+    shares="features",
+)
+
+KERNELS = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX)
