@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragmask import layers
+    from ragmask.batches.padded import Padded
+    from ragmask.batches.ragged import Ragged
+    from ragmask.batches.sequences import pad_sequences
     from ragmask.errors import (
         DeviceError,
         InvalidInputError,
@@ -34,9 +37,6 @@ if TYPE_CHECKING:
         temporal_softmax,
         temporal_split,
     )
-    from ragmask.padded import Padded
-    from ragmask.ragged import Ragged
-    from ragmask.sequences import pad_sequences
     from ragmask.streaming.batch import Batch
     from ragmask.streaming.stream import Stream, stream
     from ragmask.threads import get_num_threads, set_num_threads
@@ -61,9 +61,9 @@ _HOME = {
     "temporal_pool": "ragmask.ops.pool",
     "temporal_softmax": "ragmask.ops.softmax",
     "temporal_split": "ragmask.ops.split",
-    "pad_sequences": "ragmask.sequences",
-    "Padded": "ragmask.padded",
-    "Ragged": "ragmask.ragged",
+    "pad_sequences": "ragmask.batches.sequences",
+    "Padded": "ragmask.batches.padded",
+    "Ragged": "ragmask.batches.ragged",
     "Batch": "ragmask.streaming.batch",
     "Stream": "ragmask.streaming.stream",
     "stream": "ragmask.streaming.stream",

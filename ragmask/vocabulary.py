@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragmask import arrow
-from ragmask.devices import Array, Bools, read_only
+from ragmask.arrays.host import read_only
+from ragmask.arrays.protocol import LARGEST, Array, Bools
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.files import read_json, shown, whole_file
-from ragmask.layout import LARGEST, check_count
-from ragmask.ragged import Ragged
+from ragmask.rows.checks import check_count
+from ragmask.rows.rows import host_rows
 
 _FORMAT = "ragmask vocabulary 1"
 _MOST_ID = LARGEST - 1  # so that len() can count it
@@ -121,7 +123,7 @@ class Vocabulary:
         strings, starts, lengths = arrow.read_strings(_as_arrow(words))
         ids, mask = self._look_up(strings)
         if starts is not None and lengths is not None:
-            return Ragged._trusted(read_only(ids), starts, lengths, mask)
+            return Ragged._of(host_rows(read_only(ids), starts, lengths, mask))
         return ids if mask is None else np.ma.MaskedArray(ids, ~mask)
 
     def _look_up(self, strings: Any) -> tuple[Array, Bools | None]:

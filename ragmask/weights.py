@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragmask.device_array import Library, move_to_device
-from ragmask.devices import Array, read_only, to_numpy
+from ragmask.arrays.coerce import to_numpy
+from ragmask.arrays.cuda_array import Library, move_to_device
+from ragmask.arrays.host import read_only
+from ragmask.arrays.protocol import Array
 from ragmask.errors import InvalidInputError, MissingExtraError, UnsupportedTypeError
 from ragmask.files import cannot_read, shown, whole_file
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ragmask import arrow, capsules
-from ragmask.capsules import device_of, read_arrow_device, read_dlpack
+from ragmask.arrays.capsules import device_of, read_arrow_device, read_dlpack
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from tests.strategies import FLOATS, INTEGERS
 

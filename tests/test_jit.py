@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import ragmask as rm
-from ragmask.devices import read_only
-from ragmask.padding import pack_rows
+from ragmask.arrays.host import read_only
+from ragmask.rows.padding import pack_rows
 from tests.interpreters import ROOT, run_python
 from tests.strategies import DTYPES
 
@@ -173,7 +173,7 @@ def test_few_signatures_are_compiled():
                     assert view.compact().values.all()
             steps = np.empty_like(batch.values[:3])
             step_starts = read_only(np.array([0, 2]))  # of two rows' first steps, and a second one
-            pack_rows(batch.values, batch.starts, batch.lengths, step_starts, steps)
+            pack_rows(batch._rows, step_starts, steps)
             assert steps.all()
     assert len(cpu.pad.signatures) <= 12
     assert len(cpu.compact.signatures) <= 4

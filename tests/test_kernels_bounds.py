@@ -13,8 +13,8 @@ import numpy as np
 import ragmask as rm
 from ragmask.kernels import cpu
 from ragmask.layers import fusion
-from ragmask.layout import offsets_of
-from ragmask.padding import pack_rows
+from ragmask.arrays.host import offsets_of
+from ragmask.rows.padding import pack_rows
 
 starts = np.array([5], np.int64)
 try:
@@ -43,7 +43,7 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
         sizes = [(rows.lengths > step).sum() for step in range(rows.max_length)]
         offsets = offsets_of(np.array(sizes, np.int64))
         steps = np.empty((rows.n_steps, 3), np.float32)
-        pack_rows(x, longest_first.starts, longest_first.lengths, offsets[:-1], steps)
+        pack_rows(longest_first._rows, offsets[:-1], steps)
 print("done")
 """
 

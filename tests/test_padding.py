@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask import threads
-from ragmask.devices import read_only, word_of
-from ragmask.layout import offsets_of
-from ragmask.padding import pack_rows
+from ragmask.arrays.coerce import word_of
+from ragmask.arrays.host import offsets_of, read_only
+from ragmask.rows.padding import pack_rows
 from tests import reference
 from tests.strategies import (
     DTYPES,
@@ -130,7 +130,7 @@ def test_a_lossy_dtype_is_refused(dtype, narrower):
         (object, "holds no numbers"),
         (str, "holds no numbers"),
         ("V8", "holds no numbers"),
-        ("nonsense", "dtype 'nonsense' is none that numpy knows"),
+        ("nonsense", "dtype 'nonsense' is unknown to numpy"),
     ],
 )
 def test_a_dtype_of_no_numbers_is_refused(batch, dtype, message):
@@ -349,8 +349,7 @@ def packed(ragged):
     order, times = reference.pack(rows_of(ragged)[0])
     sizes = np.array([len(steps) for steps in times], np.int64)
     out = np.empty((ragged.n_steps, *ragged.item_shape), ragged.dtype)
-    starts, lengths = read_only(ragged.starts[order]), read_only(ragged.lengths[order])
-    pack_rows(ragged.values, starts, lengths, read_only(offsets_of(sizes)[:-1]), out)
+    pack_rows(ragged._rows.pick(np.array(order, np.int64)), read_only(offsets_of(sizes)[:-1]), out)
     return steps_of(out), [step for steps in times for step in steps]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
-from ragmask.ragged import concatenate
+from ragmask.batches.ragged import concatenate
 from tests import reference
 from tests.interpreters import run_python
 from tests.strategies import raggeds, rows_of, steps_of
@@ -235,7 +235,7 @@ def test_bad_offsets_are_refused(offsets, message):
         ([[1], [0.5]], np.int64, "row 1 has values that do not fit int64, as 0.5"),
         ([[1], [np.nan]], np.int64, "row 1 has values that do not fit int64, as nan"),
         ([[1], [2]], object, "dtype object holds no numbers"),
-        ([[1], [2]], "nonsense", "dtype 'nonsense' is none that numpy knows"),
+        ([[1], [2]], "nonsense", "dtype 'nonsense' is unknown to numpy"),
         ([[1], ["soon"]], "M8[s]", r"row 1 cannot be read as M8\[s\]"),
         ([[1], np.ma.masked_equal([1], 1)], None, "row 1 is a numpy masked array"),
         ([[1], [np.datetime64("2020")]], None, "no dtype in common: datetime64.Y., int64"),

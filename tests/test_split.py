@@ -35,8 +35,8 @@ def test_split_of_ragged_is_the_reference(ragged, sections, spare):
     )
     assert [rows_of(part) for part in parts] == list(expected)
     for part in parts:
-        assert part._values is ragged._values
-        assert part._mask is ragged._mask
+        assert part._rows.values is ragged._rows.values
+        assert part._rows.mask is ragged._rows.mask
         rm.Ragged(part.values, part.starts, part.lengths, part.mask)  # which checks every row
 
 
@@ -101,8 +101,8 @@ def test_concat_undoes_split_of_ragged_without_a_copy(ragged, sections, spare):
     parts = rm.temporal_split(ragged, sections, width=width_for(ragged, sections, spare))
     joined = rm.temporal_concat(parts)
     assert rows_of(joined) == rows_of(ragged)
-    assert joined._values is ragged._values
-    assert joined._mask is ragged._mask
+    assert joined._rows.values is ragged._rows.values
+    assert joined._rows.mask is ragged._rows.mask
     rm.Ragged(joined.values, joined.starts, joined.lengths, joined.mask)
 
 
@@ -190,7 +190,7 @@ ONE_ROW, TWO_ROWS = rm.Ragged.from_rows([[1]]), rm.Ragged.from_rows([[1], [2]])
         ([np.zeros((1, 1)), rm.Padded(np.zeros((1, 1)))], "of one kind; got Padded, ndarray"),
         ([np.zeros((1, 1)), np.zeros((2, 1))], r"part 1 has shape \(2, 1\), and part 0 \(1, 1\)"),
         ([np.zeros((1, 1)), np.zeros((1, 1, 1))], "part 1 has shape"),
-        ([np.zeros(3)], r"part 0 has shape \(3,\)"),
+        ([np.zeros(3)], r"part 0 must be .* got an array of shape \(3,\)"),
         (TWO_ROWS, "takes a list of parts; got one Ragged"),
         (TWO_ROWS.to_padded(), "takes a list of parts; got one Padded"),
         (

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ragmask.arrays.host import is_end_to_end
+from ragmask.arrays.protocol import Bools, Ints
 from ragmask.arrow.lists import (
     ListRows,
     bits_of,
@@ -26,9 +28,7 @@ from ragmask.arrow.types import (
     with_items,
     workable,
 )
-from ragmask.devices import Bools, Ints
 from ragmask.errors import InvalidInputError
-from ragmask.layout import is_end_to_end
 
 _INT32 = np.iinfo(np.int32).max
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}

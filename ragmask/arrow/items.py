@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ragmask.arrays.protocol import Array, Bools
 from ragmask.arrow.convert import to_type
 from ragmask.arrow.lists import bits_of, primitive, seen_through, validity
 from ragmask.arrow.types import storage_of, workable
-from ragmask.devices import Array, Bools
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 
 

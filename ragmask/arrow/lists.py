@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ragmask.arrays.host import HOST, offsets_of, read_only
+from ragmask.arrays.protocol import Array, Bools, Ints
 from ragmask.arrow.types import is_list_view
-from ragmask.devices import Array, Bools, Ints, read_only
-from ragmask.layout import check_rows, offsets_of
+from ragmask.rows.layout import Layout
 
 
 class ListRows(NamedTuple):
@@ -49,7 +50,7 @@ def list_rows(array: Any) -> ListRows:
         lengths = np.where(valid, lengths, 0)
         if is_list_view(type_):
             starts = np.where(lengths > 0, starts, 0)  # under a null they may be anything
-    check_rows(len(items), starts, lengths)
+    Layout.checked(HOST, len(items), starts, lengths)
 
     used = lengths > 0
     first = int(starts[used].min(initial=len(items)))

@@ -5,6 +5,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ragmask.arrays.host import offsets_of, read_only
+from ragmask.arrays.protocol import Array, Bools, Ints
 from ragmask.arrow.convert import (
     build_list,
     chunks_of,
@@ -34,9 +36,9 @@ from ragmask.arrow.types import (
     kind_of,
     words_type,
 )
-from ragmask.devices import Array, Bools, Ints, read_only
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layout import check_count, offsets_of
+from ragmask.rows.checks import check_count
+from ragmask.rows.rows import Rows, host_rows
 
 Nulls = Literal["empty", "error"]
 
@@ -64,16 +66,6 @@ def joined_form(forms: list[Form | None], sizes: list[int]) -> Form | None:
     same = type_ is not None and all(form.type is not None and form.type == type_ for form in known)
     valid = _joined_masks([form.valid for form in known], sizes)
     return Form(type_ if same else None, valid)
-
-
-class Rows(NamedTuple):
-    """The bare arrays of a Ragged: checked, and safe to run a kernel on."""
-
-    values: Array
-    starts: Ints
-    lengths: Ints
-    mask: Bools | None
-    form: Form | None = None
 
 
 class Fields(dict[str, Any]):
@@ -155,7 +147,7 @@ def read_rows(source: Any, nulls: Nulls = "empty", items: Any = None) -> Rows:
     parts, rows = _lists(array)
     values, mask = _joined([read_items(part) for part in parts], item_type(array.type))
     form = Form(came, rows.valid)
-    return Rows(read_only(values), rows.starts, rows.lengths, mask, form)
+    return host_rows(read_only(values), rows.starts, rows.lengths, mask, form)
 
 
 def read_fields(array: Any) -> Fields:
@@ -178,7 +170,7 @@ def read_fields(array: Any) -> Fields:
     present = _joined_masks([validity(part) for part in structs], sizes)
     values = np.empty((sum(sizes), 0), np.uint8)
     form = Form(array.type, rows.valid)
-    frame = Rows(read_only(values), rows.starts, rows.lengths, present, form)
+    frame = host_rows(read_only(values), rows.starts, rows.lengths, present, form)
     # flatten() carries a null struct over to its fields, field() would not
     split = [part.flatten() for part in structs]
     fields: dict[str, Any] = {}
@@ -187,7 +179,9 @@ def read_fields(array: Any) -> Fields:
         if is_items(field.type):
             numbers, mask = _joined([read_items(piece) for piece in pieces], field.type)
             form = Form(pa.large_list(field.with_nullable(True)), rows.valid)
-            fields[field.name] = Rows(read_only(numbers), rows.starts, rows.lengths, mask, form)
+            fields[field.name] = host_rows(
+                read_only(numbers), rows.starts, rows.lengths, mask, form
+            )
         else:
             whole = one_array(pa.chunked_array(pieces, field.type))
             offsets = offsets_of(rows.lengths)

@@ -5,26 +5,28 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ragmask.arrays.protocol import Bools, Ints
 from ragmask.arrow.convert import build_list, build_struct, like
 from ragmask.arrow.items import write_items
 from ragmask.arrow.read import Form
 from ragmask.arrow.types import fields_of, has_fixed_size, is_list, item_type, storage_of
-from ragmask.devices import Array, Bools, Ints
 from ragmask.errors import UnsupportedTypeError
+from ragmask.rows.rows import Rows
 
 
-def write_rows(values: Array, offsets: Ints, mask: Bools | None, form: Form | None = None) -> Any:
-    """A list array over the memory of compact rows: a large list from 2^31 items on.
+def write_rows(rows: Rows) -> Any:
+    """A list array over the memory of rows, once they are compact: a large list from 2^31 items on.
 
     Rows that came from Arrow go back as the lists they were, null ones included, with items of
     the type that they had while the values still fit it.
     """
-    form = form or Form()
-    items = write_items(values, mask)
+    rows = rows.compact()
+    form: Form = rows.form or Form()
+    items = write_items(rows.values, rows.mask)
     type_, valid = form.type, form.valid
     if type_ is not None:
         items = like(items, item_type(type_))
-    return write_lists(type_, items, offsets[:-1], np.diff(offsets), valid)
+    return write_lists(type_, items, rows.starts, rows.lengths, valid)
 
 
 def write_lists(type_: Any, items: Any, starts: Ints, lengths: Ints, valid: Bools | None) -> Any:

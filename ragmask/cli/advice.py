@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ragmask.arrays.protocol import Ints
 from ragmask.cli.lengths import (
     Batches,
     by_rows,
@@ -16,7 +17,6 @@ from ragmask.cli.lengths import (
     quantile,
     tokens_for,
 )
-from ragmask.devices import Ints
 from ragmask.streaming.plan import Window
 
 # Enough work for a batch to be worth its overhead, and small beside any memory.

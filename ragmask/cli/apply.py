@@ -10,12 +10,12 @@ import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 
+from ragmask.batches.ragged import Ragged
 from ragmask.cli.progress import progress_bar
 from ragmask.errors import InvalidInputError, RagmaskError
 from ragmask.layers.graph import symbols_in
 from ragmask.layers.model import Model
 from ragmask.layers.saving import load_model
-from ragmask.ragged import Ragged
 from ragmask.streaming.batch import Batch, derived
 from ragmask.streaming.sink import write_parquet
 from ragmask.streaming.stream import stream
@@ -169,7 +169,7 @@ def _input(model: Model, name: str, shape: tuple[Any, ...], batch: Batch, column
         raise InvalidInputError(f"input {name!r}: column {column!r} has nulls")
     wanted = shape[1:]
     if wanted == (None, 1) and isinstance(given, Ragged) and given.item_shape == ():
-        return given._over(given._values[:, None])
+        return Ragged._of(given._rows.over(given._rows.values[:, None]))
     return given if wanted[:1] in ((), (None,)) else _vectors(given, wanted, name, column)
 
 

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.text import Text
 
 import ragmask as rm
+from ragmask.arrays.protocol import Array, Bools
 from ragmask.cli.advice import percent
 from ragmask.cli.progress import progress_bar
 from ragmask.data import JAPANESE_VOWELS
-from ragmask.devices import Array, Bools
 
 _CREDIT = (
     "Japanese Vowels: two vowels, spoken by nine men. A row is a recording of 7 to 29\n"

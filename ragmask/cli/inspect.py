@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ragmask import arrow
+from ragmask.arrays.protocol import Ints
 from ragmask.cli.advice import Advice, advise, code, percent, quoted
 from ragmask.cli.lengths import QUANTILES, by_rows, by_tokens, histogram, quantile, tokens_for
 from ragmask.cli.measure import Measured, measure, ragged_columns
 from ragmask.cli.progress import progress_bar
-from ragmask.devices import Ints
 from ragmask.streaming.epoch import WINDOW_ROWS
 from ragmask.streaming.formats import Options
 from ragmask.streaming.plan import Order, Window

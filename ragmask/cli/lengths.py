@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ragmask.devices import Ints
+from ragmask.arrays.protocol import Ints
 from ragmask.streaming.arrange import Budget
 from ragmask.streaming.plan import Window
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask import arrow
+from ragmask.arrays.protocol import Bools, Ints
 from ragmask.arrow import is_list
-from ragmask.devices import Bools, Ints
 from ragmask.errors import StreamError
 from ragmask.streaming.ahead import run_ahead
 from ragmask.streaming.reader import Reader

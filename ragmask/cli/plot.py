@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ragmask.arrays.protocol import Ints
 from ragmask.cli.lengths import by_rows, by_tokens, quantile, tokens_for
-from ragmask.devices import Ints
 from ragmask.errors import InvalidInputError, MissingExtraError
 from ragmask.files import shown, whole_file
 from ragmask.streaming.plan import Window

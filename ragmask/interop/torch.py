@@ -18,16 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ragmask import arrow, layers
-from ragmask.devices import Array, Ints, check_size, index_array, number_dtype, read_only
+from ragmask.arrays.coerce import index_array, number_dtype
+from ragmask.arrays.host import offsets_of, read_only, total_steps
+from ragmask.arrays.protocol import Array, Ints, check_size
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import (
     InvalidInputError,
     MissingExtraError,
     StreamError,
     UnsupportedTypeError,
 )
-from ragmask.layout import Side, check_count, offsets_of, total_steps
-from ragmask.padding import pack_rows, padded_width
-from ragmask.ragged import Ragged
+from ragmask.rows.checks import Side, check_count
+from ragmask.rows.padding import pack_rows, padded_width
 from ragmask.streaming.batch import Batch
 from ragmask.streaming.columns import own
 from ragmask.streaming.state import check_sealed, sealed
@@ -161,7 +163,7 @@ def to_padded(
     """
     _check_ragged(ragged, "to_padded")
     target = ragged.dtype if dtype is None else _numpy_dtype(dtype)
-    width = padded_width(ragged.max_length, maxlen, multiple_of)
+    width = padded_width(ragged._rows, maxlen, multiple_of)
     shape = (len(ragged), width, *ragged.item_shape)
     check_size(shape, target.itemsize)
     values = torch.empty(shape, dtype=_torch_dtype(target), device="cpu")
@@ -206,11 +208,12 @@ def to_packed(ragged: Ragged) -> PackedSequence:
             "rows: leave them out, with r[r.lengths > 0]"
         )
     order = np.argsort(-ragged.lengths, kind="stable")
-    starts, lengths = read_only(ragged.starts[order]), read_only(ragged.lengths[order])
+    rows = ragged._rows.pick(order)
+    lengths = rows.lengths
     sizes = len(ragged) - np.searchsorted(lengths[::-1], np.arange(lengths[0]), side="right")
     data = torch.empty((ragged.n_steps, *ragged.item_shape), dtype=dtype, device="cpu")
     step_starts = read_only(offsets_of(sizes)[:-1])
-    pack_rows(ragged.values, starts, lengths, step_starts, data.numpy())
+    pack_rows(rows, step_starts, data.numpy())
     indices = (sizes, order, _inverse(order))
     return PackedSequence(data, *(torch.from_numpy(array) for array in indices))
 

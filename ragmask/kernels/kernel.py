@@ -42,7 +42,8 @@ class Kernel:
     @cached_property
     def cpu(self) -> Callable[..., None]:
         """The compiled loop `(first_row, last_row, *arguments)`."""
-        return self._function("cpu")
+        function: Callable[..., None] = self._function("cpu")
+        return function
 
     @cached_property
     def cuda(self) -> Any:

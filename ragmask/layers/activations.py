@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array
+from ragmask.arrays.protocol import Array
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
 
 
 def relu(x: Any) -> Any:
@@ -65,7 +65,7 @@ def each(x: Any, function: Callable[[Array], Array]) -> Any:
     with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
         if isinstance(x, Ragged):
             rows = x.compact()
-            return rows.with_values(function(rows._values))
+            return rows.with_values(function(rows._rows.values))
         if isinstance(x, Padded):
             return Padded(function(x.values), x.mask)
         return function(x)

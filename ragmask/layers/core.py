@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from ragmask import ops
-from ragmask.devices import Array
+from ragmask.arrays.protocol import Array
+from ragmask.batches.masks import with_mask
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.layers import activations, initializers
 from ragmask.layers.layer import Layer, mask_of, shape_of
-from ragmask.layout import check_count, same_lengths
-from ragmask.ops.steps import with_mask
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
+from ragmask.rows.checks import check_count
 
 
 class Embedding(Layer):
@@ -297,8 +297,8 @@ def side_by_side(parts: list[Any]) -> Any:
     if isinstance(first, Ragged):
         rows = [part.compact() for part in parts]
         for part in rows[1:]:
-            same_lengths(rows[0]._lengths, part._lengths, "its inputs")
-        return rows[0].with_values(np.concatenate([part._values for part in rows], axis=-1))
+            rows[0]._check_same_rows(part, "its inputs")
+        return rows[0].with_values(np.concatenate([part._rows.values for part in rows], axis=-1))
     arrays = [part.values if isinstance(part, Padded) else part for part in parts]
     for array in arrays[1:]:
         if array.shape[:-1] != arrays[0].shape[:-1]:

@@ -23,13 +23,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.files import MODEL_FORMAT
 from ragmask.layers import core, initializers, recurrent, temporal
 from ragmask.layers.graph import Symbol, input_symbol, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.model import InputLayer, Model, Sequential
-from ragmask.ragged import Ragged
 
 FORMAT = f"{MODEL_FORMAT}1"
 _OWN = (

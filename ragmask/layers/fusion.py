@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array, read_only
+from ragmask.arrays.host import read_only
+from ragmask.arrays.protocol import Array
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, Symbol, symbols_in
 from ragmask.layers.recurrent import LSTM, reverse
-from ragmask.ops.embeddings import checked_ids, without_zeros
+from ragmask.ops.embeddings import checked_ids
+from ragmask.ops.input import Input
 from ragmask.ops.recurrent import LSTMResult, lstm_of_ids
-from ragmask.ops.steps import Steps
 from ragmask.weights import LSTMWeights
 
 # Of a table, which a model keeps beside its weights: 131,071 words for 128 units.
@@ -39,8 +40,8 @@ class Fused:
         assert isinstance(embedding, Embedding)
         assert isinstance(layer, LSTM)
         with embedding._named():
-            steps = Steps.of(ids, what="ids")
-        if steps.rows.device != "cpu":
+            steps = Input.of(ids, what="ids")
+        if not steps.arrays.is_host:
             return layer(embedding(ids))
         with embedding._named():
             steps = _looked_up(steps, embedding)
@@ -51,7 +52,7 @@ class Fused:
         return layer.give(outputs, result.h, result.c)
 
     def _lstm(
-        self, ids: Steps, weights: LSTMWeights, *, initial_state: None, **options: bool
+        self, ids: Input, weights: LSTMWeights, *, initial_state: None, **options: bool
     ) -> LSTMResult:
         panels, table = self._tables(weights)
         return lstm_of_ids(ids, panels, table, weights.units, **options)
@@ -106,17 +107,17 @@ def pays(vocabulary: int, features: int, units: int) -> bool:
     return 2 * features >= units and (vocabulary + 1) * row_bytes <= MOST_BYTES
 
 
-def _looked_up(steps: Steps, embedding: Embedding) -> Steps:
+def _looked_up(steps: Input, embedding: Embedding) -> Input:
     """The ids as int64, with the mask that the vectors would have.
 
     Where that drops a mask, the masked steps' vectors are zeros: so is that of the id behind the
     last.
     """
     vocabulary = len(embedding.embeddings)
-    rows, numbers = checked_ids(steps, vocabulary)
-    mask = None
+    rows = checked_ids(steps.rows, vocabulary)
+    numbers, mask = rows.values, None
     if embedding.mask_zero:
-        mask = read_only(without_zeros(rows._mask, numbers))
-    elif rows._mask is not None:
-        numbers = read_only(np.where(rows._mask, numbers, vocabulary))
-    return steps._replace(rows=rows._over(numbers)._masked(mask))
+        mask = steps.arrays.kept_nonzero(rows.mask, numbers)
+    elif rows.mask is not None:
+        numbers = read_only(np.where(rows.mask, numbers, vocabulary))
+    return steps._replace(rows=rows.over(numbers).masked(mask))

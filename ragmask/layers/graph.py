@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ragmask.devices import check_size, number_dtype
+from ragmask.arrays.coerce import number_dtype
+from ragmask.arrays.protocol import check_size
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
 
 if TYPE_CHECKING:
     from ragmask.layers.layer import Layer

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array
+from ragmask.arrays.protocol import Array
 from ragmask.errors import InvalidInputError
 
 _random = np.random.default_rng()

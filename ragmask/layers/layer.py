@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array, check_size, read_only, to_numpy
+from ragmask.arrays.coerce import to_numpy
+from ragmask.arrays.host import read_only
+from ragmask.arrays.protocol import Array, check_size
+from ragmask.batches.masks import with_mask
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.layers import initializers
 from ragmask.layers.graph import Symbol, connect, first_of, map_structure
-from ragmask.ops.steps import with_mask
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
+from ragmask.rows.rows import Rows
 
 _names: Counter[str] = Counter()
 _MASKS = Ragged | Padded | np.ndarray
@@ -289,8 +292,8 @@ def mask_of(batch: Any) -> Any:
     if isinstance(batch, dict):
         by_name = {key: mask_of(one) for key, one in batch.items()}
         return None if all(mask is None for mask in by_name.values()) else by_name
-    if isinstance(batch, Ragged) and batch._mask is not None:
-        return Ragged._trusted(batch._mask, batch._starts, batch._lengths, None)
+    if isinstance(batch, Ragged) and batch._rows.mask is not None:
+        return Ragged._of(Rows(batch._rows.mask, batch._rows.layout))
     return batch.mask if isinstance(batch, Padded) else None
 
 

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
+from ragmask.batches.show import count
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.fusion import Fused, fuse
 from ragmask.layers.graph import (
@@ -20,9 +23,6 @@ from ragmask.layers.graph import (
 )
 from ragmask.layers.layer import Layer, mask_of
 from ragmask.layers.summary import summary_of
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
-from ragmask.show import count
 
 
 class MaskWarning(UserWarning):

@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 
 from ragmask import ops
-from ragmask.devices import Array
+from ragmask.arrays.protocol import Array
+from ragmask.batches.masks import with_mask
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
 from ragmask.layers.core import features_of, side_by_side
 from ragmask.layers.layer import Layer, mask_of
-from ragmask.layout import check_count
-from ragmask.ops.steps import with_mask
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
+from ragmask.rows.checks import check_count
 from ragmask.weights import LSTMWeights
 
 
@@ -238,10 +238,10 @@ def reverse(batch: Any) -> Any:
     """Each row's steps from its end, and its mask with them."""
     if isinstance(batch, Ragged):
         rows = batch.compact()
-        row_of = np.repeat(rows._starts * 2 + rows._lengths - 1, rows._lengths)
+        row_of = np.repeat(rows.starts * 2 + rows.lengths - 1, rows.lengths)
         order = row_of - np.arange(len(row_of))
-        mask = None if rows._mask is None else rows._mask[order]
-        reversed_rows = rows.with_values(rows._values[order])
+        mask = None if rows.mask is None else rows.mask[order]
+        reversed_rows = rows.with_values(rows.values[order])
         return with_mask(reversed_rows, mask)
     if isinstance(batch, Padded):
         return Padded(batch.values[:, ::-1], None if batch.mask is None else batch.mask[:, ::-1])

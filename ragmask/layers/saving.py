@@ -13,7 +13,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from ragmask.devices import Array
+from ragmask.arrays.protocol import Array
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.files import (
     MODEL_FILE,

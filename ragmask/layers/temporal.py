@@ -3,11 +3,12 @@
 from typing import Any
 
 from ragmask import ops
+from ragmask.arrays.protocol import LARGEST
+from ragmask.batches.masks import with_mask
 from ragmask.layers.layer import Layer, mask_of
-from ragmask.layout import LARGEST, check_count
 from ragmask.ops.pool import How
 from ragmask.ops.split import MOST_SECTIONS
-from ragmask.ops.steps import with_mask
+from ragmask.rows.checks import check_count
 
 
 class _Temporal(Layer):

@@ -5,18 +5,23 @@ from typing import Any
 
 import numpy as np
 
-from ragmask import device_rows
-from ragmask.device_array import DeviceArray, same_device
-from ragmask.devices import Array, as_words, read_only, run, values_array, word_of
+from ragmask.arrays.coerce import as_words, same_device, values_array, word_of
+from ragmask.arrays.protocol import AnyArray
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layout import row_and_step
-from ragmask.ops.steps import Steps
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
+from ragmask.kernels.registry import EMBEDDING
+from ragmask.ops.input import Input
+from ragmask.rows.rows import Rows
 
 
 def embedding(
-    ids: Ragged | Padded | Any, table: Any, *, mask_zero: bool = False, out: Any = None
+    ids: Ragged | Padded | Any,
+    table: Any,
+    *,
+    mask_zero: bool = False,
+    mask: Any = None,
+    out: Any = None,
 ) -> Any:
     """Look up a row of `table` for each id.
 
@@ -34,6 +39,8 @@ def embedding(
     table : (vocabulary, *item), any dtype of numbers.
     mask_zero : mask the steps of id 0, and-ed with the mask the ids have. Row 0 of the table is
         still what is looked up there, as in Keras.
+    mask : takes the place of the ids' own: a Ragged of bools with their lengths, or bools
+        (n_steps,); (rows, width) for Padded and arrays. True = keep.
     out : an array to write to: (n_steps, *item), or (rows, width, *item) for Padded and arrays.
 
     Returns steps of shape item, in the ids' own kind; an array becomes Padded with `mask_zero`.
@@ -41,69 +48,48 @@ def embedding(
     step, id and vocabulary, for any other id outside the table, before anything is read.
     """
     table = values_array(table, "table")
-    steps = Steps.of(ids, what="ids")
-    same_device(ids=steps.rows._values, table=table)
-    rows, numbers = checked_ids(steps, len(table))
+    given = Input.of(ids, mask, what="ids")
+    same_device(ids=given.rows.values, table=table)
+    rows = checked_ids(given.rows, len(table))
+    arrays, numbers = rows.arrays, rows.values
 
     item_shape = table.shape[1:]
-    output = steps.output(item_shape, table.dtype, out, table)
+    output = given.output(item_shape, table.dtype, out, table)
     item_bytes = math.prod(item_shape) * table.itemsize
     if item_bytes and rows.n_steps:
         word = word_of(item_bytes, table, output)
-        run(
-            "embedding",
-            rows._lengths,
-            (10.0, 5.0 + 0.2 * item_bytes),
+        arrays.run(
+            EMBEDDING,
+            rows.lengths,
+            item_bytes,
             numbers,
-            rows._starts,
-            rows._lengths,
-            rows._mask,
+            rows.starts,
+            rows.lengths,
+            rows.mask,
             as_words(table, word),
             item_bytes // word.itemsize,
-            rows._starts,
+            rows.starts,
             as_words(output, word),
         )
-    return steps.give(output, without_zeros(rows._mask, numbers) if mask_zero else rows._mask)
+    kept = arrays.kept_nonzero(rows.mask, numbers) if mask_zero else rows.mask
+    return given.give(output, kept)
 
 
-def checked_ids(steps: Steps, vocabulary: int) -> tuple[Ragged, Array]:
-    """Rows end to end, and their ids as int64: inside the table where they are not masked."""
-    rows = steps.rows.compact()
+def checked_ids(rows: Rows, vocabulary: int) -> Rows:
+    """Rows end to end, of ids as int64: inside the table where they are not masked."""
+    rows = rows.compact()
     if rows.item_shape or (rows.dtype.kind not in "iu" and rows.n_steps):
         raise UnsupportedTypeError(
             f"ids must be integers, one a step; got {rows.dtype} of shape {rows.item_shape}"
         )
-    numbers = read_only(rows._values.astype(np.int64, copy=False))
-    _check_ids(rows, numbers, vocabulary)
-    return rows, numbers
-
-
-def without_zeros(mask: Any, numbers: Array) -> Any:
-    """The mask, and id 0 masked too."""
-    if isinstance(numbers, DeviceArray):
-        return device_rows.both(mask, numbers)
-    return numbers != 0 if mask is None else mask & (numbers != 0)
-
-
-def _check_ids(rows: Ragged, numbers: Array, vocabulary: int) -> None:
-    if isinstance(numbers, DeviceArray):
-        at = device_rows.first_outside(numbers, rows._mask, 0, vocabulary)
-        if at >= 0:
-            raise _outside(rows, at, device_rows.number_at(numbers, at), vocabulary)
-        return
-    if numbers.size == 0 or (numbers.min() >= 0 and numbers.max() < vocabulary):
-        return
-    bad = (numbers < 0) | (numbers >= vocabulary)
-    if rows.mask is not None:
-        bad &= rows.mask
-    if bad.any():
-        at = int(bad.argmax())
-        raise _outside(rows, at, int(rows.values[at]), vocabulary)
-
-
-def _outside(rows: Ragged, at: int, number: int, vocabulary: int) -> InvalidInputError:
-    row, step = row_and_step(rows._lengths, at)
-    return InvalidInputError(
-        f"row {row}, step {step}: id {number} is outside the table, "
-        f"whose vocabulary has {vocabulary} rows"
-    )
+    arrays = rows.arrays
+    numbers: AnyArray = arrays.read_only(arrays.as_dtype(rows.values, np.int64))
+    index = arrays.first_outside(numbers, rows.mask, 0, vocabulary)
+    if index >= 0:
+        row, step = rows.layout.row_and_step(index)
+        number = arrays.number_at(rows.values, index)
+        raise InvalidInputError(
+            f"row {row}, step {step}: id {number} is outside the table, "
+            f"whose vocabulary has {vocabulary} rows"
+        )
+    return rows.over(numbers)

@@ -4,15 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import empty, run
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import UnsupportedTypeError
-from ragmask.ops.steps import Steps, flat_items, floats
-from ragmask.padded import Padded
-from ragmask.padding import item_of
-from ragmask.ragged import Ragged
+from ragmask.kernels.registry import MASKING
+from ragmask.ops.input import Input, flat_items, floats
+from ragmask.rows.padding import item_of
+
+# the kernel compares and copies; these dtypes do so as others of their size
+_STAND_INS = {"f2": "f4", "b1": "u1", "M8": "i8", "m8": "i8"}
 
 
-def masking(x: Ragged | Padded | Any, mask_value: float = 0.0) -> Any:
+def masking(
+    x: Ragged | Padded | Any, mask_value: float = 0.0, *, mask: Any = None, out: Any = None
+) -> Any:
     """Mask the steps all of whose features equal `mask_value`.
 
     >>> import ragmask as rm
@@ -20,38 +25,47 @@ def masking(x: Ragged | Padded | Any, mask_value: float = 0.0) -> Any:
     Ragged(1 row, 3 steps, 2 int64, lengths 3–3, masked)
       [[1 2] · [0 3]]
 
-    x is a Ragged, a Padded or an array (rows, width, *item) of any dtype of numbers. Returns its
-    kind with the mask, and-ed with the one it has; an array becomes Padded. Masked steps hold 0.
-    NaN equals NaN here, as in `from_padded(value=nan)`; in Keras NaN as `mask_value` masks nothing.
-    Raises InvalidInputError for a `mask_value` that x's dtype cannot hold.
+    Parameters
+    ----------
+    x : Ragged, Padded or array (rows, width, *item) of any dtype of numbers.
+    mask_value : a number that x's dtype holds. NaN equals NaN here, as in
+        `from_padded(value=nan)`; in Keras NaN masks nothing.
+    mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
+        (rows, width) for Padded and arrays. True = keep.
+    out : an array to write to: (n_steps, *item), or (rows, width, *item) for Padded and arrays.
+
+    Returns x's kind with the mask, and-ed with the one it has; an array becomes Padded. Masked
+    steps hold 0. Raises InvalidInputError for a `mask_value` that x's dtype cannot hold.
     """
-    steps = Steps.of(x)
-    rows, dtype = steps.rows, steps.rows.dtype
+    given = Input.of(x, mask)
+    rows, arrays, dtype = given.rows, given.arrays, given.rows.dtype
     if dtype.char in "gG":
         raise UnsupportedTypeError(f"masking takes no {dtype}: convert it to float64 or complex128")
     value = item_of(mask_value, dtype, ()).reshape(1)
-    # the kernel compares and copies; these dtypes do so as others of their size
-    stand_in = {"f2": "f4", "b1": "u1", "M8": "i8", "m8": "i8"}.get(dtype.str[1:3])
+    output = given.output(rows.item_shape, dtype, out)
+    target, stand_in = output, _STAND_INS.get(dtype.str[1:3])
     if stand_in == "f4":
         rows, value = floats(rows, "x"), value.astype(np.float32)
+        if rows.dtype != dtype:
+            target = arrays.empty(output.shape, rows.dtype)
     elif stand_in is not None:
-        rows, value = rows._over(rows._values.view(stand_in)), value.view(stand_in)
-
-    output = empty((rows.n_steps, *rows.item_shape), rows.dtype, rows._values)
-    mask = empty((rows.n_steps,), np.bool_, rows._values)
-    flat = flat_items(rows._values)
-    run(
-        "masking",
-        rows._lengths,
-        (10.0, 2.0 + flat.shape[1]),
+        rows, value = rows.over(rows.values.view(stand_in)), value.view(stand_in)
+        target = output.view(stand_in)
+    kept = arrays.empty((rows.n_steps,), np.bool_)
+    flat = flat_items(rows.values)
+    arrays.run(
+        MASKING,
+        rows.lengths,
+        flat.shape[1],
         flat,
-        rows._starts,
-        rows._lengths,
-        rows._mask,
+        rows.starts,
+        rows.lengths,
+        rows.mask,
         value[0],
-        steps.out_starts,
-        flat_items(output),
-        mask,
+        given.out_starts,
+        flat_items(target),
+        kept,
     )
-    output = output.astype(dtype, copy=False) if stand_in == "f4" else output.view(dtype)
-    return steps.give(output, mask)
+    if target.dtype != dtype and stand_in == "f4":
+        arrays.assign(target, output)
+    return given.give(output, kept)

@@ -4,14 +4,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ragmask.devices import Array, converted, empty, native, read_only, run
+from ragmask.arrays.protocol import Array
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.ops.steps import Steps, flat_items
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
+from ragmask.kernels.constants import POOL_CODES
+from ragmask.kernels.registry import POOL
+from ragmask.ops.input import Input, as_dtype, flat_items
 
 How = Literal["mean", "sum", "max", "first", "last"]
-_CODES = {"sum": 0, "mean": 1, "max": 2, "first": 3, "last": 4}  # as in kernels/cpu/pool.py
 
 
 def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = None) -> Array:
@@ -32,29 +33,29 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
     integers int64 (uint64). float16 is computed in float32. No kept step gives 0. Raises
     InvalidInputError for another word.
     """
-    if not isinstance(how, str) or how not in _CODES:
-        raise InvalidInputError(f"how must be one of {', '.join(map(repr, _CODES))}; got {how!r}")
-    steps = Steps.of(x, mask)
-    rows, dtype = steps.rows, steps.rows.dtype
-    computed, given_back = _dtypes(dtype, how)
-    if computed != dtype:
-        rows = rows.compact()
-        rows = rows._over(read_only(converted(rows._values, computed)))
-    pooled = empty((len(rows), *rows.item_shape), computed, rows._values)
-    flat = flat_items(rows._values)
+    if not isinstance(how, str) or how not in POOL_CODES:
+        words = ", ".join(map(repr, POOL_CODES))
+        raise InvalidInputError(f"how must be one of {words}; got {how!r}")
+    rows = Input.of(x, mask).rows
+    computed, returned = _dtypes(rows.dtype, how)
+    if computed != rows.dtype:
+        rows = as_dtype(rows, computed)
+    arrays = rows.arrays
+    pooled = arrays.empty((len(rows), *rows.item_shape), computed)
+    flat = flat_items(rows.values)
     if pooled.size:  # steps of nothing may be more than could ever be counted
-        run(
-            "pool",
-            rows._lengths,
-            (20.0, 2.0 + 0.2 * flat.shape[1]),
+        arrays.run(
+            POOL,
+            rows.lengths,
+            flat.shape[1],
             flat,
-            rows._starts,
-            rows._lengths,
-            rows._mask,
-            _CODES[how],
+            rows.starts,
+            rows.lengths,
+            rows.mask,
+            POOL_CODES[how],
             pooled.reshape(len(rows), flat.shape[1]),
         )
-    return native(pooled.astype(given_back, copy=False))  # type: ignore[no-any-return]
+    return arrays.native(arrays.as_dtype(pooled, returned))
 
 
 def _dtypes(dtype: np.dtype[Any], how: str) -> tuple[np.dtype[Any], np.dtype[Any]]:

@@ -6,13 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ragmask import threads
-from ragmask.devices import Array, Bools, Ints, empty, read_only, values_array
+from ragmask.arrays.coerce import values_array
+from ragmask.arrays.host import HOST, read_only
+from ragmask.arrays.protocol import Array, Ints
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
-from ragmask.ops.recurrent_device import lstm_on_device
-from ragmask.ops.steps import Steps, floats
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
-from ragmask.threads import run_chunks, run_rows
+from ragmask.kernels.registry import COUNT_KEPT
+from ragmask.ops.input import Input, floats
+from ragmask.ops.recurrent_cuda import lstm_on_cuda
+from ragmask.rows.rows import Rows
+from ragmask.threads import run_chunks
 from ragmask.weights import LSTMWeights
 
 # More rows in flight than this brought nothing: the weights' panels are reused enough.
@@ -82,17 +86,27 @@ def lstm(
             f"weights must be LSTMWeights; got {type(weights).__name__}: read arrays with "
             "LSTMWeights(kernel, recurrent_kernel, bias), from_keras or from_torch"
         )
-    steps = Steps.of(x, mask)
-    given = steps.rows
-    if given.item_shape != (weights.features,):
+    given = Input.of(x, mask)
+    if given.rows.item_shape != (weights.features,):
         raise InvalidInputError(
-            f"x has steps of shape {given.item_shape}; "
+            f"x has steps of shape {given.rows.item_shape}; "
             f"the weights were made for ({weights.features},)"
         )
-    rows = floats(given, "x")
-    if rows.device != "cpu":
-        options = initial_state, go_backwards, zero_output_for_mask, outputs, out
-        return LSTMResult(*lstm_on_device(steps, weights, *options))
+    run = given.arrays.twin(_lstm_on_host, lstm_on_cuda)
+    options = bool(go_backwards), bool(zero_output_for_mask), outputs, out
+    return LSTMResult(*run(given, weights, initial_state, *options))
+
+
+def _lstm_on_host(
+    given: Input,
+    weights: LSTMWeights,
+    initial_state: Any,
+    go_backwards: bool,
+    zero_output_for_mask: bool,
+    outputs: bool,
+    out: Any,
+) -> tuple[Any, Any, Any]:
+    rows, dtype = floats(given.rows, "x"), given.rows.dtype
     if weights.device != "cpu":
         raise DeviceError(
             f"x lives on the host, and the weights on {weights.device}: pass x.to_device(), or "
@@ -101,30 +115,30 @@ def lstm(
     state_shape = (len(rows), weights.units)
     states = _states(initial_state, state_shape, rows.dtype)
     if outputs:
-        output = steps.output((weights.units,), given.dtype, out)
+        output = given.output((weights.units,), dtype, out)
     else:
-        output = empty((0, weights.units), given.dtype, rows._values)
-    target = output if output.dtype == rows.dtype else empty(output.shape, rows.dtype, rows._values)
+        output = HOST.empty((0, weights.units), dtype)
+    target = output if output.dtype == rows.dtype else HOST.empty(output.shape, rows.dtype)
     h, c = _compute(
-        steps,
+        given,
         rows,
         _NO_IDS,
         *weights.packed(rows.dtype),
         *states,
-        bool(go_backwards),
-        bool(zero_output_for_mask),
+        go_backwards,
+        zero_output_for_mask,
         target,
     )
-    h, c = h.astype(given.dtype, copy=False), c.astype(given.dtype, copy=False)
+    h, c = h.astype(dtype, copy=False), c.astype(dtype, copy=False)
     if not outputs:
-        return LSTMResult(None, h, c)
+        return None, h, c
     if target is not output:
         output[...] = target
-    return LSTMResult(steps.give(output, steps.own_mask()), h, c)
+    return given.give(output, given.rows.compact_mask()), h, c
 
 
 def lstm_of_ids(
-    ids: Steps,
+    ids: Input,
     panels: Array,
     table: Array,
     units: int,
@@ -140,11 +154,11 @@ def lstm_of_ids(
     """
     rows = ids.rows
     zeros = _states(None, (len(rows), units), table.dtype)
-    nothing = read_only(empty((rows.n_steps, 0), table.dtype, table))
-    output = empty((rows.n_steps if outputs else 0, units), table.dtype, table)
+    nothing = read_only(HOST.empty((rows.n_steps, 0), table.dtype))
+    output = HOST.empty((rows.n_steps if outputs else 0, units), table.dtype)
     h, c = _compute(
         ids,
-        rows._over(nothing),
+        rows.over(nothing),
         rows.values,
         panels,
         table,
@@ -157,8 +171,8 @@ def lstm_of_ids(
 
 
 def _compute(
-    steps: Steps,
-    rows: Ragged,
+    given: Input,
+    rows: Rows,
     ids: Ints,
     panels: Array,
     start: Array,
@@ -171,7 +185,7 @@ def _compute(
     """Write the outputs, and give the last states."""
     from ragmask.kernels import cpu
 
-    h, c = (empty(h0.shape, rows.dtype, h0) for _ in "hc")
+    h, c = (HOST.empty(h0.shape, rows.dtype) for _ in "hc")
     kept = _kept_lengths(rows)
     units = h0.shape[1]
     multiplies = (rows.item_shape[0] + units) * 4 * units
@@ -192,7 +206,7 @@ def _compute(
         _slots(kept, len(chunks)),
         go_backwards,
         zero_output_for_mask,
-        steps.out_starts,
+        given.out_starts,
         output,
         h,
         c,
@@ -221,15 +235,11 @@ def _states(initial: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple
     return states[0], states[1]
 
 
-def _kept_lengths(rows: Ragged) -> Ints:
+def _kept_lengths(rows: Rows) -> Ints:
     if rows.mask is None:
         return rows.lengths
-    from ragmask.kernels import cpu
-
     kept = np.empty(len(rows), np.int64)
-    mask: Bools = rows.mask
-    cost = 10.0 + rows.lengths * 0.5
-    run_rows(cpu.count_kept, len(rows), cost, mask, rows.starts, rows.lengths, kept)
+    HOST.run(COUNT_KEPT, rows.lengths, 0, rows.mask, rows.starts, rows.lengths, kept)
     return kept
 
 

@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-from ragmask.devices import empty, run
-from ragmask.ops.steps import Steps, floats
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
+from ragmask.kernels.registry import SOFTMAX
+from ragmask.ops.input import Input, floats
 
 
 def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = None) -> Any:
@@ -30,25 +30,24 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
     -inf, is all 0; a NaN or +inf makes its row NaN in its feature, and no other. Shifted by the
     maximum, as usual; every sum's order depends on the kept steps alone.
     """
-    steps = Steps.of(x, mask)
-    given = steps.rows
-    rows = floats(given, "x")
-    output = steps.output(rows.item_shape, given.dtype, out)
-    target = output if rows.dtype == given.dtype else empty(output.shape, rows.dtype, output)
+    given = Input.of(x, mask)
+    rows, arrays, dtype = floats(given.rows, "x"), given.arrays, given.rows.dtype
+    output = given.output(rows.item_shape, dtype, out)
+    target = output if rows.dtype == dtype else arrays.empty(output.shape, rows.dtype)
     features = math.prod(rows.item_shape)
     if features:
-        run(
-            "softmax",
-            rows._lengths,
-            (100.0, 1.0 + 1.5 * features),
-            rows._values.reshape(-1),
+        arrays.run(
+            SOFTMAX,
+            rows.lengths,
             features,
-            rows._starts,
-            rows._lengths,
-            rows._mask,
-            steps.out_starts,
+            rows.values.reshape(-1),
+            features,
+            rows.starts,
+            rows.lengths,
+            rows.mask,
+            given.out_starts,
             target.reshape(-1),
         )
     if target is not output:
-        output[...] = target
-    return steps.give(output, steps.own_mask())
+        arrays.assign(target, output)
+    return given.give(output, given.rows.compact_mask())

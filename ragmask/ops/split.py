@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from ragmask import device_rows
-from ragmask.device_array import DeviceArray, is_on_device, same_device
-from ragmask.devices import Array, empty, native, read_only, to_array, to_numpy
+from ragmask.arrays.coerce import arrays_of, same_device, to_array
+from ragmask.arrays.protocol import LARGEST, AnyArray
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layout import LARGEST, check_count, offsets_of
-from ragmask.ops.steps import Steps
-from ragmask.padded import Padded
-from ragmask.padding import copy_rows
-from ragmask.ragged import Ragged
+from ragmask.ops.input import Input, as_dtype
+from ragmask.rows.checks import check_count
+from ragmask.rows.layout import Layout
+from ragmask.rows.rows import Rows, copy_rows
 
 # Each section is a batch of its own, even one of no steps: numbers that no data has, which would
 # never end and fill the memory slowly.
@@ -35,7 +35,7 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
     """
     sections = check_count("sections", sections, 1, MOST_SECTIONS)
     if isinstance(x, Ragged):
-        longest, what = x.max_length, "the longest row"
+        longest, what = x._rows.layout.longest, "the longest row"
     else:
         dense = x._values if isinstance(x, Padded) else to_array(x, "x", spaced=True)
         if dense.ndim < 2:
@@ -60,33 +60,15 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
                 f"{len(x)} rows in {sections} sections are more rows than fit any memory: split "
                 "fewer rows at a time"
             )
-        return [_span(x, begin, span) for begin in begins]
-    parts = [_columns(dense, begin, span) for begin in begins]
+        rows = x._rows
+        layouts = (rows.layout.span(begin, span) for begin in begins)
+        return [Ragged._of(Rows(rows.values, layout, rows.mask)) for layout in layouts]
+    columns = arrays_of(dense).columns
+    parts = [columns(dense, begin, begin + span) for begin in begins]
     if not isinstance(x, Padded):
-        return [native(part) for part in parts]
-    masks = [None if x._mask is None else _columns(x._mask, begin, span) for begin in begins]
-    return [Padded._trusted(part, mask) for part, mask in zip(parts, masks, strict=True)]
-
-
-def _columns(dense: Array, begin: int, span: int) -> Array:
-    if isinstance(dense, DeviceArray):
-        return dense.columns(begin, begin + span)
-    return dense[:, begin : begin + span]
-
-
-def _span(rows: Ragged, begin: int, span: int) -> Ragged:
-    """Each row's steps from `begin` to `begin + span`. Fresh memory is what costs here."""
-    if isinstance(rows._starts, DeviceArray):
-        cut: Any = device_rows.cut(rows._starts, rows._lengths, begin, span)
-        return Ragged._trusted(rows._values, *cut, rows._mask)
-    if begin == 0:
-        starts, lengths = rows.starts, np.minimum(rows.lengths, span)
-    else:
-        skipped = np.minimum(rows.lengths, begin)
-        lengths = rows.lengths - skipped
-        np.minimum(lengths, span, out=lengths)
-        starts = np.add(rows.starts, skipped, out=skipped)
-    return Ragged._trusted(rows._values, read_only(starts), read_only(lengths), rows._mask)
+        return [arrays_of(part).native(part) for part in parts]
+    masks = [None if x._mask is None else columns(x._mask, begin, begin + span) for begin in begins]
+    return [Padded._of(part, mask) for part, mask in zip(parts, masks, strict=True)]
 
 
 def temporal_concat(xs: Sequence[Any]) -> Any:
@@ -107,141 +89,70 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
         raise UnsupportedTypeError(
             f"temporal_concat takes a list of parts; got one {type(xs).__name__}"
         )
-    parts = list(xs)
-    if not parts:
+    given = list(xs)
+    if not given:
         raise InvalidInputError("temporal_concat needs at least one part")
-    if any(is_on_device(part if not hasattr(part, "_values") else part._values) for part in parts):
-        return _join_on_device(parts)
-    kinds = {type(part) if isinstance(part, Ragged | Padded) else np.ndarray for part in parts}
+    parts = [Input.of(part, what=f"part {number}") for number, part in enumerate(given)]
+    kinds = {type(part) if isinstance(part, Ragged | Padded) else np.ndarray for part in given}
     if len(kinds) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise UnsupportedTypeError(f"parts must be of one kind; got {names}")
-    if kinds == {Ragged}:
-        return _join_ragged(parts)
-    dense = [part.values if isinstance(part, Padded) else to_numpy(part, "x") for part in parts]
-    for position, part in enumerate(dense):
-        if part.ndim < 2 or (len(part), *part.shape[2:]) != (len(dense[0]), *dense[0].shape[2:]):
-            raise InvalidInputError(
-                f"part {position} has shape {part.shape}, and part 0 {dense[0].shape}: "
-                "only their widths may differ"
-            )
-    _common_dtype(dense)
-    values = np.concatenate(dense, axis=1)
-    if kinds == {np.ndarray}:
-        return values
-    mask = None
-    if any(part.mask is not None for part in parts):
-        mask = np.concatenate(
-            [
-                np.ones(part.shape[:2], np.bool_) if part.mask is None else part.mask
-                for part in parts
-            ],
-            axis=1,
-        )
-    return Padded._trusted(values, mask)
-
-
-def _join_ragged(parts: list[Ragged]) -> Ragged:
-    first = parts[0]
-    for position, part in enumerate(parts):
-        if (len(part), part.item_shape) != (len(first), first.item_shape):
-            raise InvalidInputError(
-                f"part {position} has {len(part)} rows of steps of shape {part.item_shape}, "
-                f"and part 0 {len(first)} of {first.item_shape}"
-            )
-    lengths = read_only(np.stack([part.lengths for part in parts]).sum(axis=0))
-    if _follow_each_other(parts):
-        return Ragged._trusted(first._values, _first_starts(parts), lengths, first._mask)
-    offsets = read_only(offsets_of(lengths))
-    dtype = _common_dtype(parts)
-    values = empty((int(offsets[-1]), *first.item_shape), dtype, first._values)
-    has_mask = any(part.mask is not None for part in parts)
-    mask = np.ones(len(values), np.bool_) if has_mask else None
-    at = offsets[:-1]
-    for part in parts:
-        if part.dtype != dtype:
-            part = part.compact()
-            part = part.with_values(part.values.astype(dtype))
-        copy_rows(part.values, part.starts, part.lengths, read_only(at), values)
-        if mask is not None and part.mask is not None:
-            copy_rows(part.mask, part.starts, part.lengths, read_only(at), mask)
-        at = at + part.lengths
-    return Ragged._trusted(read_only(values), offsets[:-1], lengths, mask)
-
-
-def _common_dtype(parts: Sequence[Any]) -> np.dtype[Any]:
-    try:
-        return np.result_type(*(part.dtype for part in parts))
-    except TypeError as error:
-        kinds = ", ".join(sorted({str(part.dtype) for part in parts}))
-        raise UnsupportedTypeError(f"the parts have no dtype in common: {kinds}") from error
-
-
-def _follow_each_other(parts: list[Ragged]) -> bool:
-    """Whether each row's parts lie one behind the other in one array, as a split leaves them."""
-    first = parts[0]
-    end = first.starts + first.lengths
-    for part in parts[1:]:
-        if part._values is not first._values or part._mask is not first._mask:
-            return False
-        if not ((part.starts == end) | (part.lengths == 0)).all():
-            return False
-        end = np.where(part.lengths == 0, end, part.starts + part.lengths)
-    return True
-
-
-def _first_starts(parts: list[Ragged]) -> Any:
-    """Where the first part that has any steps begins, row by row."""
-    starts = parts[-1].starts
-    for part in reversed(parts[:-1]):
-        starts = np.where(part.lengths > 0, part.starts, starts)
-    return read_only(starts)
-
-
-def _join_on_device(parts: list[Any]) -> Any:
-    """Parts of one kind and dtype, on one device: each row's steps are copied to their place."""
-    steps = [Steps.of(part) for part in parts]
-    first = steps[0]
-    same_device(**{f"part {i}": part.rows._values for i, part in enumerate(steps)})
-    for position, part in enumerate(steps):
-        alike = part.kind == first.kind and len(part.rows) == len(first.rows)
-        if not alike or part.rows.item_shape != first.rows.item_shape:
-            raise InvalidInputError(
-                f"part {position} has {len(part.rows)} rows of steps of shape "
-                f"{part.rows.item_shape} ({part.kind}), and part 0 {len(first.rows)} of "
-                f"{first.rows.item_shape} ({first.kind})"
-            )
-        if part.rows.dtype != first.rows.dtype:
-            raise UnsupportedTypeError(
-                f"part {position} is {part.rows.dtype} and part 0 {first.rows.dtype}: "
-                "on a device, parts have one dtype"
-            )
-    lengths: Any = first.rows._lengths
-    for part in steps[1:]:
-        lengths = device_rows.add(lengths, part.rows._lengths)
-    starts: Any = device_rows.offsets_of(lengths)[: lengths.size]
-    total = sum(part.rows.n_steps for part in steps)
-    values = lengths.empty((total, *first.rows.item_shape), first.rows.dtype)
-    has_mask = any(part.rows._mask is not None for part in steps)
-    mask = lengths.empty((total,), np.bool_) if has_mask else None
-    at = starts
-    for part in steps:
-        place = part.rows._starts, part.rows._lengths, at
-        copy_rows(part.rows._values, *place, values)
-        if mask is not None:
-            copy_rows(_mask_of(part.rows), *place, mask)
-        at = device_rows.add(at, part.rows._lengths)
+    same_device(**{f"part {number}": part.rows.values for number, part in enumerate(parts)})
+    first, rows = parts[0], [part.rows for part in parts]
+    for number, part in enumerate(parts):
+        _check_fits(number, part, first)
+    joined = _joined_view(rows) or _joined_copy(rows)
     if first.kind == "ragged":
-        return Ragged._trusted(values, starts, lengths, mask)
-    shape = len(first.rows), sum(part.width for part in steps)
-    values = values.reshape(*shape, *first.rows.item_shape)
+        return Ragged._of(joined.over(joined.arrays.frozen(joined.values)))
+    lead = len(first.rows), sum(part.width for part in parts)
+    values, mask = joined.values.reshape(*lead, *first.rows.item_shape), joined.mask
     if first.kind == "dense":
-        return values.native()
-    return Padded._trusted(values, None if mask is None else mask.reshape(shape))
+        return joined.arrays.native(values)
+    return Padded._of(values, None if mask is None else mask.reshape(lead))
 
 
-def _mask_of(rows: Ragged) -> Any:
-    """Its mask, or one that keeps every step."""
-    if rows._mask is not None:
-        return rows._mask
-    return device_rows.filled(True, rows._values.shape[:1], np.bool_, rows._values)
+def _check_fits(number: int, part: Input, first: Input) -> None:
+    rows, others = part.rows, first.rows
+    if (len(rows), rows.item_shape) == (len(others), others.item_shape):
+        return
+    if part.kind != "ragged":
+        shape = len(rows), part.width, *rows.item_shape
+        other = len(others), first.width, *others.item_shape
+        raise InvalidInputError(
+            f"part {number} has shape {shape}, and part 0 {other}: only their widths may differ"
+        )
+    raise InvalidInputError(
+        f"part {number} has {len(rows)} rows of steps of shape {rows.item_shape}, "
+        f"and part 0 {len(others)} of {others.item_shape}"
+    )
+
+
+def _joined_copy(parts: list[Rows]) -> Rows:
+    """Each row's parts one behind the other, in new memory."""
+    arrays = parts[0].arrays
+    dtype = arrays.common_dtype([rows.dtype for rows in parts])
+    lengths = parts[0].lengths
+    for rows in parts[1:]:
+        lengths = arrays.add(lengths, rows.lengths)
+    layout = Layout.of_lengths(arrays, lengths)
+    values = arrays.empty((layout.n_steps, *parts[0].item_shape), dtype)
+    has_mask = any(rows.mask is not None for rows in parts)
+    mask: AnyArray = arrays.full(True, (len(values),), np.bool_) if has_mask else None
+    starts = layout.starts
+    for rows in parts:
+        if rows.mask is not None:
+            copy_rows(rows.mask, rows.layout, starts, mask)
+        if rows.dtype != dtype:
+            rows = as_dtype(rows, dtype)
+        copy_rows(rows.values, rows.layout, starts, values)
+        starts = arrays.add(starts, rows.lengths)
+    return Rows(values, layout, mask)
+
+
+def _joined_view(parts: list[Rows]) -> Rows | None:
+    """Rows whose parts lie one behind the other in one array, as a split leaves them; or None."""
+    first = parts[0]
+    if any(rows.values is not first.values or rows.mask is not first.mask for rows in parts):
+        return None
+    layout = first.arrays.joined_in_time([(rows.starts, rows.lengths) for rows in parts])
+    return None if layout is None else Rows(first.values, Layout(first.arrays, *layout), first.mask)

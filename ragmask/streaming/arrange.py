@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask import arrow
+from ragmask.arrays.host import offsets_of, read_only
+from ragmask.arrays.protocol import Ints
 from ragmask.arrow import Form
-from ragmask.devices import Ints, read_only
+from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layout import offsets_of
-from ragmask.ragged import Ragged
+from ragmask.rows.rows import host_rows
 from ragmask.streaming.columns import (
     Column,
     column_to_arrow,
@@ -242,12 +243,12 @@ def _join_pieces(column: Column, rows: Ints, begins: Ints, sizes: Ints, ends: In
         return each_field(column, lambda part: _join_pieces(part, rows, begins, sizes, ends))
     if isinstance(column, Ragged):
         starts = read_only(column.starts[rows] + begins)
-        pieces = Ragged._trusted(column.values, starts, read_only(sizes), column.mask).compact()
-        form = column._form and Form(column._form.type)  # no row of them is null
+        of = column._rows
+        pieces = host_rows(of.values, starts, read_only(sizes), of.mask).compact()
+        form = of.form and Form(of.form.type)  # no row of them is null
         ends = read_only(ends)
-        return Ragged._trusted(
-            pieces.values, ends[:-1], read_only(np.diff(ends)), pieces.mask, form
-        )
+        sequences = ends[:-1], read_only(np.diff(ends))
+        return Ragged._of(host_rows(pieces.values, *sequences, pieces.mask, form))
     lists = arrow.list_rows(arrow.seen_through(column))
     steps = arrow.steps_of(lists.starts[rows] + begins, sizes)
     return pa.LargeListArray.from_arrays(pa.array(ends), lists.items.take(pa.array(steps)))

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from ragmask import arrow
-from ragmask.devices import Ints
+from ragmask.arrays.protocol import Ints
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.columns import Column, column_to_arrow, describe, face, num_rows, own
 

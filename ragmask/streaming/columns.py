@@ -7,13 +7,15 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask import arrow
+from ragmask.arrays.host import HOST, read_only
+from ragmask.arrays.protocol import Ints
 from ragmask.arrow import Fields
-from ragmask.devices import Ints, read_only
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged, concatenate
+from ragmask.batches.show import item_name
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
-from ragmask.layout import offsets_of
-from ragmask.padded import Padded
-from ragmask.ragged import Ragged, concatenate
-from ragmask.show import item_name
+from ragmask.rows.layout import Layout
+from ragmask.rows.rows import Rows
 
 Column = Any  # Ragged, Padded, numpy array, pyarrow array, or Fields of them
 
@@ -28,7 +30,7 @@ def read_column(array: Any, nulls: arrow.Nulls = "empty") -> Column:
         arrow.refuse_nulls(array)
     kind = arrow.kind_of(array.type)
     if kind == "ragged":
-        return Ragged._trusted(*arrow.read_rows(array))
+        return Ragged._of(arrow.read_rows(array))
     if kind == "struct":
         fields = arrow.read_fields(array)
         return Fields(
@@ -42,8 +44,8 @@ def read_column(array: Any, nulls: arrow.Nulls = "empty") -> Column:
 
 
 def _read_field(part: Any, nulls: arrow.Nulls) -> Column:
-    if isinstance(part, arrow.Rows):
-        return Ragged._trusted(*part)
+    if isinstance(part, Rows):
+        return Ragged._of(part)
     return read_column(part, nulls) if isinstance(part, pa.ChunkedArray) else part
 
 
@@ -66,7 +68,7 @@ def take(column: Column, rows: Ints) -> Column:
     if isinstance(column, dict):
         return each_field(column, lambda part: take(part, rows))
     if isinstance(column, Ragged):
-        return column._pick(rows)
+        return Ragged._of(column._rows.pick(rows))
     if isinstance(column, pa.Array):
         return arrow.take(column, pa.array(rows))
     return column[rows]
@@ -183,7 +185,7 @@ def _fields_to_arrow(name: str, column: dict[str, Column]) -> Any:
             raise InvalidInputError(f"the fields of column {name!r} differ in their lengths")
         lists = arrow.seen_through(_to_arrow(f"{name}.{field}", part))
         children.append(arrow.items_of_rows(arrow.list_rows(lists)))
-    form = frame._form or arrow.Form()
+    form = frame._rows.form or arrow.Form()
     type_ = form.type
     struct = _struct_of(list(column), children) if type_ is None else type_.value_type
     items = arrow.write_fields(children, struct, frame.mask, frame.n_steps)
@@ -194,7 +196,7 @@ def _frame_of(name: str, column: dict[str, Column]) -> Ragged:
     """What the fields of a dict that somebody made have in common."""
     lengths = lengths_of(name, column)
     steps = read_only(np.empty((int(lengths.sum()), 0), np.uint8))
-    return Ragged._trusted(steps, read_only(offsets_of(lengths)[:-1]), lengths, None)
+    return Ragged._of(Rows(steps, Layout.of_lengths(HOST, lengths)))
 
 
 def _struct_of(names: list[str], children: list[Any]) -> Any:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ragmask.devices import Ints
+from ragmask.arrays.protocol import Ints
 from ragmask.errors import InvalidInputError
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from ragmask import arrow
-from ragmask.devices import Ints
+from ragmask.arrays.protocol import Ints
 from ragmask.errors import RagmaskError, StreamError
 from ragmask.streaming.columns import Column, join_columns, read_column
 from ragmask.streaming.formats import (

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from ragmask.errors import InvalidInputError, RagmaskError, StreamError
-from ragmask.layout import check_count
+from ragmask.rows.checks import check_count
 
 Result = TypeVar("Result")
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from ragmask import arrow
 from ragmask.arrow import Nulls, check_nulls
 from ragmask.errors import InvalidInputError, StreamError
-from ragmask.layout import check_count
+from ragmask.rows.checks import check_count
 from ragmask.streaming.files import Found, Paths, find_files
 from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
 from ragmask.streaming.memory import in_memory, path_of

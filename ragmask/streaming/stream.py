@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask import arrow
+from ragmask.arrays.protocol import LARGEST
 from ragmask.arrow import Nulls, is_list
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layout import LARGEST, check_count
+from ragmask.rows.checks import check_count
 from ragmask.streaming.ahead import check_process
 from ragmask.streaming.arrange import (
     PACKED,

@@ -1,6 +1,6 @@
 """A device whose memory is the host's: for tests of the code that runs before and after kernels.
 
-`DeviceArray`s hold addresses; here they are numpy's. Kernels get numpy arrays over them, in the
+`CudaArray`s hold addresses; here they are numpy's. Kernels get numpy arrays over them, in the
 simulator and as executed PTX alike.
 """
 
@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from ragmask.device_array import DeviceArray
+from ragmask.arrays.cuda_array import CudaArray
 from ragmask.kernels import cuda
 from ragmask.kernels.cuda import memory
 from ragmask.kernels.cuda.launch import Limits
@@ -58,7 +58,7 @@ def as_device(monkeypatch):
 
     def taking_arrays(function):
         def call(*arguments, stream):
-            given = [over(one) if isinstance(one, DeviceArray) else one for one in arguments]
+            given = [over(one) if isinstance(one, CudaArray) else one for one in arguments]
             function(*given, stream=stream)
 
         return call

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
+from ragmask.arrays.host import offsets_of
 from ragmask.errors import DeviceError
 from ragmask.kernels import cuda
-from ragmask.layout import offsets_of
 from tests import reference
 from tests.cuda import running
 from tests.strategies import FLOATS, assert_rows, lists_of, over, raggeds, with_normals

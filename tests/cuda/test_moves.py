@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
-from ragmask.devices import as_words, word_of
+from ragmask.arrays.coerce import as_words, word_of
+from ragmask.arrays.host import offsets_of
 from ragmask.kernels import cuda
 from ragmask.kernels.cuda.launch import parts_of
-from ragmask.layout import offsets_of
 from tests import reference
 from tests.cuda import running
 from tests.strategies import assert_rows, lists_of, over, raggeds, rows_of, steps_of

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ragmask as rm
-from ragmask.device_array import DeviceArray
+from ragmask.arrays.cuda_array import CudaArray
 from tests.cuda import running
 from tests.cuda.host_memory import OnDevice, as_device
 from tests.strategies import FLOATS, padded_rows_of, raggeds, rows_of, with_normals
@@ -335,7 +335,7 @@ def test_a_batch_tells_where_it_is():
     assert repr(there) == "Ragged(3 rows, 3 steps, float64, lengths to 2, on cuda:0)"
     assert repr(there.to_padded()) == "Padded(3 rows of 2 steps, float64, on cuda:0)"
     assert (BATCH.device, BATCH.to_host(), there.to_device()) == ("cpu", BATCH, there)
-    assert isinstance(there._values, DeviceArray)
+    assert isinstance(there._values, CudaArray)
 
 
 @pytest.mark.parametrize("kind", LISTS)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
+from ragmask.arrays.host import offsets_of
 from ragmask.kernels import cuda
 from ragmask.kernels.cuda.launch import parts_of
-from ragmask.layout import offsets_of
-from ragmask.ops.steps import Steps
+from ragmask.ops.input import Steps
 from tests import reference
 from tests.cuda import running
 from tests.strategies import FLOATS, assert_rows, forms, lists_of, over, raggeds, with_normals

@@ -3,18 +3,17 @@
 from typing import Any
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ragmask import elementwise
-from ragmask.device_array import DeviceArray, same_device
-from ragmask.device_rows import contiguous
-from ragmask.devices import Array, Bools, check_mask, given_out
-from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
-from ragmask.padding import dense_array
-from ragmask.show import count, item_name, with_rows
+from ragmask.arrays.coerce import arrays_of, check_mask, same_device
+from ragmask.arrays.protocol import AnyArray, Array, Arrays, Bools
+from ragmask.batches.elementwise import Elementwise
+from ragmask.batches.show import count, item_name, with_rows
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.rows.padding import dense_array, dense_rows
+from ragmask.rows.rows import Rows
 
 
-class Padded(NDArrayOperatorsMixin):
+class Padded(Elementwise):
     """A dense batch: values (rows, width, *item), and the mask of the steps that count.
 
     >>> import numpy as np
@@ -43,7 +42,8 @@ class Padded(NDArrayOperatorsMixin):
         same_device(values=self._values, mask=self._mask)
 
     @classmethod
-    def _trusted(cls, values: Array, mask: Bools | None) -> "Padded":
+    def _of(cls, values: AnyArray, mask: AnyArray | None) -> "Padded":
+        """Of arrays that are known to fit each other."""
         padded = cls.__new__(cls)
         padded._values, padded._mask = values, mask
         return padded
@@ -51,26 +51,34 @@ class Padded(NDArrayOperatorsMixin):
     @property
     def values(self) -> Array:
         """(rows, width, *item). On a device, an array of the library its memory came from."""
-        return given_out(self._values)
+        return self._arrays.given_out(self._values)
 
     @property
     def mask(self) -> Bools | None:
         """bool (rows, width), True = keep; None where every step counts."""
-        return None if self._mask is None else given_out(self._mask)
+        return None if self._mask is None else self._arrays.given_out(self._mask)
 
     @property
     def device(self) -> str:
         """Where it lives: "cpu", or "cuda:0"."""
-        return self._values.place if isinstance(self._values, DeviceArray) else "cpu"
+        return self._arrays.place
 
     def to_host(self) -> "Padded":
         """A copy in the host's memory; itself where it is there."""
-        if self.device == "cpu":
+        arrays = self._arrays
+        if arrays.is_host:
             return self
-        values = contiguous(self._values).to_host()
-        return Padded._trusted(
-            values, None if self._mask is None else contiguous(self._mask).to_host()
-        )
+        mask = None if self._mask is None else arrays.to_host(self._mask)
+        return Padded._of(arrays.to_host(self._values), mask)
+
+    @property
+    def _arrays(self) -> Arrays:
+        return arrays_of(self._values)
+
+    @property
+    def _rows(self) -> Rows:
+        """Its rows at full width, as a view."""
+        return dense_rows(self._values, self._mask)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,26 +96,17 @@ class Padded(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self._values)
 
-    def __bool__(self) -> bool:
-        raise elementwise.ambiguous("Padded")
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         raise UnsupportedTypeError("a Padded has values and a mask: take .values, and mind .mask")
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        for given in inputs:
-            if isinstance(given, Padded) and given.device != "cpu":
-                raise DeviceError(
-                    f"numpy does not reach {given.device}: compute with the library whose array "
-                    ".values is"
-                )
-        return elementwise.apply(Padded, ufunc, method, inputs, options)
-
     def _dense(self) -> tuple[Array, Bools | None]:
+        self._arrays.host_only(
+            "numpy does not reach {place}: compute with the library whose array .values is"
+        )
         return self._values, self._mask
 
     def _like(self, values: Array, mask: Bools | None) -> "Padded":
-        return Padded._trusted(values, mask)
+        return Padded._of(values, mask)
 
     def _check_same_rows(self, other: "Padded", what: str) -> None:
         if self.shape[:2] != other.shape[:2]:
@@ -117,7 +116,7 @@ class Padded(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         rows, width = self.shape[:2]
-        if self.device != "cpu":
+        if not self._arrays.is_host:
             what = f"{count(rows, 'row')} of {count(width, 'step')}"
             return f"Padded({what}, {item_name(self.item_shape, self.dtype)}, on {self.device})"
         kept = rows * width if self._mask is None else int(self._mask.sum())

@@ -1,27 +1,47 @@
 """numpy's ufuncs, operators and comparisons on batches: values change, rows and mask stay."""
 
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ragmask.devices import Array, Bools, values_array
+from ragmask.arrays.coerce import values_array
+from ragmask.arrays.protocol import Array, Bools
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 
 
-class Batchlike(Protocol):
-    """What Ragged and Padded offer here: dense values whose leading axes are rows and steps."""
+class Elementwise(NDArrayOperatorsMixin):
+    """A batch whose values numpy's operators work on, step for step; rows and mask stay."""
 
-    def _dense(self) -> tuple[Array, Bools | None]: ...
-    def _like(self, values: Array, mask: Bools | None) -> Any: ...
-    def _check_same_rows(self, other: Any, what: str) -> None: ...
+    __slots__ = ()
+
     @property
-    def item_shape(self) -> tuple[int, ...]: ...
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one step."""
+        raise NotImplementedError
+
+    def _dense(self) -> tuple[Array, Bools | None]:
+        """Values whose leading axes are rows and steps, and their mask."""
+        raise NotImplementedError
+
+    def _like(self, values: Array, mask: Bools | None) -> Any:
+        """The same rows of other values."""
+        raise NotImplementedError
+
+    def _check_same_rows(self, other: Any, what: str) -> None:
+        raise NotImplementedError
+
+    def __bool__(self) -> bool:
+        raise InvalidInputError(  # for `if batch == other:`, which would always hold
+            f"a {type(self).__name__} is neither true nor false: ask len(), or compare values and "
+            "mask"
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return apply(type(self), ufunc, method, inputs, options)
 
 
-B = TypeVar("B", bound=Batchlike)
-
-
-def apply(kind: type[B], ufunc: np.ufunc, method: str, inputs: Any, options: Any) -> Any:
+def apply(kind: type[Elementwise], ufunc: np.ufunc, method: str, inputs: Any, options: Any) -> Any:
     """`ufunc` over each step of batches of one kind, and of numbers and arrays of a step's shape.
 
     Masks are and-ed. Two batches must have equal rows.
@@ -73,10 +93,3 @@ def apply(kind: type[B], ufunc: np.ufunc, method: str, inputs: Any, options: Any
     if isinstance(results, tuple):
         return tuple(first._like(result, mask) for result in results)
     return first._like(results, mask)
-
-
-def ambiguous(kind: str) -> InvalidInputError:
-    """For `if batch == other:`, which would always hold."""
-    return InvalidInputError(
-        f"a {kind} is neither true nor false: ask len(), or compare values and mask"
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.devices import Array, Bools
+from ragmask.arrays.protocol import Array, Bools
 
 _SHOWN_ROWS = 6
 

@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from ragmask import device_rows
-from ragmask.device_array import DeviceArray, launch, run, same_device
-from ragmask.devices import native, to_array, values_array
+from ragmask.arrays.coerce import same_device, to_array, values_array
+from ragmask.arrays.cuda import CudaArrays
+from ragmask.arrays.cuda_array import CudaArray, run
 from ragmask.errors import DeviceError, InvalidInputError
-from ragmask.ops.steps import Steps
+from ragmask.kernels.registry import COUNT_KEPT
+from ragmask.ops.input import Input, floats
+from ragmask.rows.rows import Rows
 from ragmask.weights import LSTMWeights
 
 
-def lstm_on_device(
-    steps: Steps,
+def lstm_on_cuda(
+    given: Input,
     weights: LSTMWeights,
     initial_state: Any,
     go_backwards: bool,
@@ -29,58 +31,58 @@ def lstm_on_device(
     """
     from ragmask.kernels import cuda
 
-    given = steps.rows
-    if weights.device != given.device:
+    arrays: Any = given.arrays
+    floats(given.rows, "x")
+    if weights.device != arrays.place:
         raise DeviceError(
-            f"x lives on {given.device}, and weights for batches on {weights.device}: "
+            f"x lives on {arrays.place}, and weights for batches on {weights.device}: "
             "pass weights.to_device(), or x.to_host()"
         )
-    dtype = given.dtype
+    dtype = given.rows.dtype
     number = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     kernel, recurrent, bias = weights.on_device(number)
-    rows: Any = given.compact()
+    rows = given.rows.compact()
     shape = len(rows), weights.units
-    h0, c0 = _states(initial_state, shape, number, rows._values)
+    h0, c0 = _states(initial_state, shape, number, rows.values)
     h, c = h0.empty(shape, number), h0.empty(shape, number)
     out_shape = (weights.units,)
     if outputs:
-        output: Any = steps.output(out_shape, dtype, out)
+        output: Any = given.output(out_shape, dtype, out)
     else:
         output = h0.empty((0, weights.units), dtype)
     target = output if output.dtype == number else h0.empty(output.shape, number)
     if len(rows):
         run(
             cuda.lstm,
-            _order(rows),
-            _project(rows._values, kernel, bias).reshape(-1),
-            rows._starts,
-            rows._lengths,
-            rows._mask,
+            _order(arrays, rows),
+            _project(rows.values, kernel, bias).reshape(-1),
+            rows.starts,
+            rows.lengths,
+            rows.mask,
             recurrent.reshape(-1),
             h0,
             c0,
-            bool(go_backwards),
-            bool(zero_output_for_mask),
-            steps.out_starts,
+            go_backwards,
+            zero_output_for_mask,
+            given.out_starts,
             target,
             h,
             c,
-            device_rows.filled(0, (1,), np.int64, h),
+            arrays.full(0, (1,), np.int64),
         )
     if target is not output:
-        launch("convert", target.size, target.reshape(-1), output.reshape(-1), by_item=True)
-    h, c = native(h.astype(dtype, copy=False)), native(c.astype(dtype, copy=False))
-    return steps.give(output, steps.own_mask()) if outputs else None, h, c
+        arrays.assign(target, output)
+    h, c = (arrays.native(arrays.as_dtype(state, dtype)) for state in (h, c))
+    return given.give(output, given.rows.compact_mask()) if outputs else None, h, c
 
 
-def _order(rows: Any) -> DeviceArray:
+def _order(arrays: CudaArrays, rows: Rows) -> CudaArray:
     """The rows with the most kept steps first, about: it decides the speed, and nothing else."""
-    kept = rows._lengths
-    if rows._mask is not None:
-        kept = device_rows.empty_like(kept)
-        launch("count_kept", len(rows), rows._mask, rows._starts, rows._lengths, kept)
-    ordered: DeviceArray = device_rows.by_length(kept, rows.max_length)
-    return ordered
+    kept = rows.lengths
+    if rows.mask is not None:
+        kept = arrays.empty(kept.shape, np.int64)
+        arrays.run(COUNT_KEPT, rows.lengths, 0, rows.mask, rows.starts, rows.lengths, kept)
+    return arrays.by_length(kept, rows.layout.longest)
 
 
 def _project(x: Any, kernel: Any, bias: Any) -> Any:
@@ -101,7 +103,7 @@ def _project(x: Any, kernel: Any, bias: Any) -> Any:
 
 def _states(initial: Any, shape: tuple[int, int], dtype: np.dtype[Any], like: Any) -> Any:
     if initial is None:
-        zeros = device_rows.filled(0, shape, dtype, like)
+        zeros = CudaArrays(like).full(0, shape, dtype)
         return zeros, zeros
     if not isinstance(initial, tuple | list) or len(initial) != 2:
         raise InvalidInputError(

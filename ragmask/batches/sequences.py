@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ragmask.arrays.host import HOST, offsets_of, read_only
+from ragmask.arrays.protocol import Array, Ints, check_size
 from ragmask.arrow import arrow_array, kind_of, read_rows
-from ragmask.devices import Array, Ints, check_size, read_only
 from ragmask.errors import InvalidInputError
-from ragmask.layout import offsets_of, truncate
-from ragmask.padding import compact, pad_rows
+from ragmask.rows.layout import Layout
+from ragmask.rows.padding import pad_rows
+from ragmask.rows.rows import Rows
 
 
 def pad_sequences(
@@ -86,16 +88,8 @@ def _pad(steps: Array, starts: Ints, lengths: Ints, width: Any, value: Any, padd
     item_shape = steps.shape[1:]
     check_size((len(lengths), width, *item_shape), steps.dtype.itemsize)
     out = np.empty((len(lengths), width, *item_shape), steps.dtype)
-    pad_rows(
-        read_only(steps),
-        read_only(starts),
-        read_only(lengths),
-        None,
-        np.full(item_shape, value, steps.dtype),
-        padding == "pre",
-        out,
-        None,
-    )
+    rows = Rows(read_only(steps), Layout(HOST, read_only(starts), read_only(lengths)))
+    pad_rows(rows, np.full(item_shape, value, steps.dtype), padding == "pre", out, None)
     return out
 
 
@@ -128,23 +122,24 @@ def _pad_arrow(
         or (maxlen is not None and not (isinstance(maxlen, int | np.integer) and maxlen > 0))
     ):
         return None
-    values, starts, lengths, mask, _ = read_rows(arrow_array(lists))
-    if values.dtype.kind not in "biuf" or not lengths.any():
+    rows = read_rows(arrow_array(lists))
+    if rows.dtype.kind not in "biuf" or not rows.lengths.any():
         return None
-    width = int(lengths.max() if maxlen is None else maxlen)
-    starts, lengths = truncate(starts, lengths, width, "pre" if truncating == "pre" else "post")
-    values, starts, mask = compact(values, starts, lengths, mask)
-    if mask is not None and not mask.all():
-        row = int(np.searchsorted(starts, mask.argmin(), "right")) - 1
+    width = int(rows.layout.longest if maxlen is None else maxlen)
+    rows = rows.truncate(width, "pre" if truncating == "pre" else "post").compact()
+    if rows.mask is not None and not rows.mask.all():
+        row, _ = rows.layout.row_and_step(int(rows.mask.argmin()))
         raise InvalidInputError(
             f"row {row} holds a null, which is no number: fill it, or pad with "
             "Ragged.from_arrow(…).to_padded(), whose mask leaves it out"
         )
+    values = rows.values
     if target.kind in "iu" and len(values):
         limits = np.iinfo(target)
         if not (limits.min <= values.min().item() and values.max().item() <= limits.max):
             return None
-    return _pad(values.astype(target, copy=False), starts, lengths, width, value, padding)
+    steps = values.astype(target, copy=False)
+    return _pad(steps, rows.starts, rows.lengths, width, value, padding)
 
 
 def _sizes(sequences: Any) -> tuple[list[int], tuple[int, ...]]:

@@ -1,0 +1,1 @@
+"""Arrays wherever they live: those that callers pass, and what has to be done with them."""

@@ -1,0 +1,1 @@
+"""The two shapes of a batch that users hold, Ragged and Padded, over `Rows`."""

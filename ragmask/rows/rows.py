@@ -1,0 +1,154 @@
+"""Rows: values, where each row lies in them, and which steps count. What ops and kernels see."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from ragmask.arrays.coerce import as_words, word_of
+from ragmask.arrays.host import HOST
+from ragmask.arrays.protocol import AnyArray, Array, Arrays, Bools, Ints
+from ragmask.kernels.registry import COMPACT
+from ragmask.rows.checks import Side
+from ragmask.rows.layout import Layout
+
+
+class Form(Protocol):
+    """How rows are written to where they came from, as Arrow's null lists: `arrow.Form`."""
+
+    def pick(self, rows: Any) -> "Form":
+        """That of some of the rows."""
+
+
+class Rows:
+    """values (n, *item), where rows lie in them, and mask bool (n,) along them, or None.
+
+    Immutable, known to lie inside the values, on the host or on a device: `arrays` says what can
+    be done there. A view is another Rows over the same values.
+    """
+
+    __slots__ = ("form", "layout", "mask", "values")
+
+    def __init__(
+        self, values: AnyArray, layout: Layout, mask: AnyArray | None = None, form: Any = None
+    ) -> None:
+        self.values, self.layout, self.form = values, layout, form
+        self.mask = None if mask is None else layout.arrays.frozen(mask)
+
+    @property
+    def arrays(self) -> Arrays:
+        return self.layout.arrays
+
+    @property
+    def starts(self) -> AnyArray:
+        return self.layout.starts
+
+    @property
+    def lengths(self) -> AnyArray:
+        return self.layout.lengths
+
+    @property
+    def n_steps(self) -> int:
+        return self.layout.n_steps
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one step."""
+        shape: tuple[int, ...] = self.values.shape[1:]
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.values.dtype
+        return dtype
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether the rows cover the values one after another, with no gap or overlap."""
+        layout = self.layout
+        return layout.begin == 0 and layout.n_steps == len(self.values)
+
+    @property
+    def lie_end_to_end(self) -> bool:
+        """Whether each row with a step begins where the one before it ended."""
+        layout = self.layout
+        return layout.begin is not None or self.arrays.has_no_gaps(layout.starts, layout.lengths)
+
+    def __len__(self) -> int:
+        return len(self.layout)
+
+    # -- views
+
+    def over(self, values: AnyArray) -> "Rows":
+        """The same rows of as many other values."""
+        return Rows(values, self.layout, self.mask, self.form)
+
+    def masked(self, mask: AnyArray | None) -> "Rows":
+        """The same rows with a mask along the values, or without one."""
+        return Rows(self.values, self.layout, mask, self.form)
+
+    def pick(self, rows: slice | AnyArray) -> "Rows":
+        """Some rows, whose numbers are known to be right."""
+        form = self.form
+        if form is not None and form.valid is not None:
+            form = form.pick(rows)
+        return Rows(self.values, self.layout.pick(rows), self.mask, form)
+
+    def truncate(self, maxlen: int, side: Side) -> "Rows":
+        """Rows of at most `maxlen` steps; `side` is the end that is cut off."""
+        return Rows(self.values, self.layout.truncate(maxlen, side), self.mask, self.form)
+
+    def compact(self) -> "Rows":
+        """The rows end to end, covering their values, masked steps and their mask with them.
+
+        Itself where it is compact already; no copy where the rows lie end to end somewhere in the
+        values; else one copy of the rows' own steps.
+        """
+        begin, n = self.layout.begin, self.n_steps
+        if begin == 0 and n == len(self.values):
+            return self
+        mask = self.mask
+        if begin is not None:
+            values = self.values[begin : begin + n]
+            mask = None if mask is None else mask[begin : begin + n]
+        else:
+            values = self._copied(self.values)
+            mask = None if mask is None else self._copied(mask)
+        return Rows(values, self.layout.end_to_end, mask, self.form)
+
+    def compact_mask(self) -> AnyArray | None:
+        """The mask of the rows' own steps, end to end."""
+        if self.mask is None or self.is_compact:
+            return self.mask
+        return self._copied(self.mask)
+
+    def _copied(self, values: AnyArray) -> AnyArray:
+        """The rows' own steps of these values, end to end."""
+        out = self.arrays.empty((self.n_steps, *values.shape[1:]), values.dtype)
+        copy_rows(values, self.layout, self.layout.end_to_end.starts, out)
+        return self.arrays.read_only(out)
+
+
+def host_rows(
+    values: Array, starts: Ints, lengths: Ints, mask: Bools | None = None, form: Any = None
+) -> Rows:
+    """Rows of numpy arrays that are known to fit each other."""
+    return Rows(values, Layout(HOST, starts, lengths), mask, form)
+
+
+def copy_rows(values: AnyArray, layout: Layout, out_starts: AnyArray, out: AnyArray) -> None:
+    """Copy rows to places in `out`, an array of the same dtype and item shape."""
+    if out.size == 0:
+        return
+    item_bytes = out.nbytes // len(out)
+    word = word_of(item_bytes, values, out)
+    layout.arrays.run(
+        COMPACT,
+        layout.lengths,
+        item_bytes,
+        as_words(values, word),
+        layout.starts,
+        layout.lengths,
+        item_bytes // word.itemsize,
+        out_starts,
+        as_words(out, word),
+    )
