@@ -594,7 +594,10 @@ def test_fields_of_structs_share_their_rows():
     rows = [[{"a": 1, "b": 0.5}, {"a": None, "b": 1.5}], None, [None, {"a": 3, "b": 2.5}]]
     type_ = pa.list_(pa.struct([("a", pa.int32()), ("b", pa.float64())]))
     fields = arrow.read_fields(pa.array(rows, type_))
-    ragged = {name: rm.Ragged(*parts[:4]) for name, parts in fields.items()}
+    ragged = {
+        name: rm.Ragged(rows.values, rows.starts, rows.lengths, rows.mask)
+        for name, rows in fields.items()
+    }
     assert to_pylist(ragged["a"]) == [[1, None], [], [None, 3]]
     assert to_pylist(ragged["b"]) == [[0.5, 1.5], [], [None, 2.5]]
 

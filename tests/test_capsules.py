@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ragmask import arrow, capsules
+from ragmask import arrow
+from ragmask.arrays import capsules
 from ragmask.arrays.capsules import device_of, read_arrow_device, read_dlpack
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from tests.strategies import FLOATS, INTEGERS

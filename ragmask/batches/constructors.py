@@ -116,7 +116,9 @@ class Constructors:
         offsets that leave the values.
         """
         rows = read_rows_on_device(array, nulls)
-        return cls._of(rows or arrow.read_rows(arrow.arrow_array(array), nulls, items))
+        if rows is None:
+            rows = arrow.read_rows(arrow.arrow_array(array), nulls, items)
+        return cls._of(rows)
 
     @classmethod
     def from_padded(

@@ -101,7 +101,9 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
     first, rows = parts[0], [part.rows for part in parts]
     for number, part in enumerate(parts):
         _check_fits(number, part, first)
-    joined = _joined_view(rows) or _joined_copy(rows)
+    joined = _joined_view(rows)
+    if joined is None:
+        joined = _joined_copy(rows)
     if first.kind == "ragged":
         return Ragged._of(joined.over(joined.arrays.frozen(joined.values)))
     lead = len(first.rows), sum(part.width for part in parts)

@@ -177,7 +177,7 @@ def test_spans_in_time_are_views_and_are_joined_again(ragged):
     parts = rm.temporal_split(on_device(ragged), 2, width=2 * ragged.max_length)
     expected = rm.temporal_split(ragged, 2, width=2 * ragged.max_length)
     for part, other in zip(parts, expected, strict=True):
-        assert part._values.pointer == parts[0]._values.pointer
+        assert part._rows.values.pointer == parts[0]._rows.values.pointer
         assert_same(part, other)
     assert_same(rm.temporal_concat(parts), rm.temporal_concat(expected))
     padded = ragged.to_padded(multiple_of=2)
@@ -335,7 +335,7 @@ def test_a_batch_tells_where_it_is():
     assert repr(there) == "Ragged(3 rows, 3 steps, float64, lengths to 2, on cuda:0)"
     assert repr(there.to_padded()) == "Padded(3 rows of 2 steps, float64, on cuda:0)"
     assert (BATCH.device, BATCH.to_host(), there.to_device()) == ("cpu", BATCH, there)
-    assert isinstance(there._values, CudaArray)
+    assert isinstance(there._rows.values, CudaArray)
 
 
 @pytest.mark.parametrize("kind", LISTS)
