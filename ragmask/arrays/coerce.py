@@ -176,6 +176,8 @@ def same_device(**arrays: Any) -> None:
 
     Plain numbers, lists and tuples count as the host's.
     """
+    if not any(isinstance(array, CudaArray) for array in arrays.values()):
+        return
     places = {
         name: array.place if isinstance(array, CudaArray) else "the host"
         for name, array in arrays.items()

@@ -140,7 +140,7 @@ class CudaArrays:
             rows = self.arange(first, by, len(range(first, last, by)))
         return self._take(starts, rows), self._take(lengths, rows)
 
-    def flatnonzero(self, mask: CudaArray) -> CudaArray:
+    def index_of_bools(self, mask: CudaArray) -> CudaArray:
         raise DeviceError(
             f"the index is of bools, which rows on {self.place} are not picked by: pass the "
             "numbers of the rows, as the array's own library finds them"

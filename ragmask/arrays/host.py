@@ -115,8 +115,8 @@ class HostArrays:
             read_only(np.ascontiguousarray(lengths[rows])),
         )
 
-    def flatnonzero(self, mask: Bools) -> Ints:
-        return np.flatnonzero(mask)
+    def index_of_bools(self, mask: Bools) -> Bools:
+        return mask.copy()  # starts and lengths are picked one after the other
 
     def number_at(self, array: Array, index: int) -> int:
         return int(array[index])

@@ -4,7 +4,6 @@ It is chosen once a batch, by `arrays_of(values)`; whoever has it need not know 
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -23,7 +22,7 @@ T = TypeVar("T")
 
 LARGEST = 2**63 - 1  # what numpy and the kernels can count
 Fact = Literal["n_steps", "longest", "begin"]
-Facts = Mapping[str, int | None]
+Facts = dict[str, int | None]
 
 
 def check_size(shape: Shape, itemsize: int) -> None:
@@ -127,8 +126,8 @@ class Arrays(Protocol):
     ) -> tuple[AnyArray, AnyArray]:
         """Some rows, by a slice or by numbers that were checked."""
 
-    def flatnonzero(self, mask: AnyArray) -> AnyArray:
-        """The numbers of the rows that an index of bools picks."""
+    def index_of_bools(self, mask: AnyArray) -> AnyArray:
+        """What `pick` takes for an index of bools that was checked."""
 
     def number_at(self, array: AnyArray, index: int) -> int:
         """One number, on the host."""

@@ -17,7 +17,7 @@ from ragmask.arrays.coerce import (
 )
 from ragmask.arrays.cuda_array import Library, move_to_device
 from ragmask.arrays.host import HOST, read_only
-from ragmask.arrays.protocol import AnyArray, Array, Bools, Ints
+from ragmask.arrays.protocol import AnyArray, Array, Bools, Facts, Ints
 from ragmask.batches.constructors import Constructors
 from ragmask.batches.elementwise import Elementwise
 from ragmask.batches.padded import Padded
@@ -183,14 +183,15 @@ class Ragged(Constructors, Elementwise):
                 f"rows are picked by an integer, a slice or an array; got {type(rows).__name__}"
             )
         arrays, picked = self._rows.arrays, to_array(rows, "the index")
-        same_device(rows=self._rows.values, index=picked)
+        if type(picked) is not type(self._rows.starts):
+            same_device(rows=self._rows.starts, index=picked)
         if picked.dtype == np.bool_:
             if picked.shape != (len(self),):
                 raise InvalidInputError(
                     f"an index of bools needs one for each of {len(self)} rows; "
                     f"got shape {picked.shape}"
                 )
-            return arrays.flatnonzero(picked)
+            return arrays.index_of_bools(picked)
         numbers = index_array(picked, "the index")
         outside = arrays.first_outside(numbers, None, -len(self), len(self))
         if outside >= 0:
@@ -330,7 +331,7 @@ class Ragged(Constructors, Elementwise):
         rows = self._rows.compact()
         arrays = rows.values, rows.starts, rows.lengths, rows.mask
         values, starts, lengths, mask = move_to_device(library, device, *arrays)
-        known = {"n_steps": rows.n_steps, "longest": rows.layout.longest, "begin": 0}
+        known: Facts = {"n_steps": rows.n_steps, "longest": rows.layout.longest, "begin": 0}
         return Ragged._of(Rows(values, Layout(arrays_of(values), starts, lengths, known), mask))
 
     def to_host(self) -> "Ragged":

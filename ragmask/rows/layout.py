@@ -1,7 +1,6 @@
 """Layout: where rows lie in their values, checked, and what is known of that."""
 
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from ragmask.arrays.protocol import LARGEST, AnyArray, Arrays, Fact, Facts
@@ -22,10 +21,10 @@ class Layout:
         arrays: Arrays,
         starts: AnyArray,
         lengths: AnyArray,
-        facts: Facts = MappingProxyType({}),
+        facts: Facts | None = None,
     ) -> None:
         self.arrays, self.starts, self.lengths = arrays, starts, lengths
-        self._facts = dict(facts)
+        self._facts: Facts = {} if facts is None else facts
         self._offsets: AnyArray = None
         self._end_to_end: Layout | None = None
 
