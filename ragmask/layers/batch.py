@@ -35,6 +35,7 @@ def spec_of(batch: Any) -> Spec:
     """What would be known of a batch before it is there."""
     if isinstance(batch, Spec):
         return batch
+    batch = as_batch(batch)
     if isinstance(batch, Ragged):
         shape = None, None, *batch.item_shape
         return Spec(shape, batch.dtype, "ragged", batch._rows.mask is not None)
@@ -47,6 +48,8 @@ def shape_of(batch: Any) -> Any:
     """A batch's shape, with None for rows and time."""
     if isinstance(batch, Ragged | Padded):
         return (None, None, *batch.item_shape)
+    if isinstance(batch, Spec):
+        return batch.input_shape
     return (None, *batch.shape[1:]) if batch.ndim < 3 else (None, None, *batch.shape[2:])
 
 

@@ -50,8 +50,7 @@ class Symbol:
     @property
     def shape(self) -> tuple[int | None, ...]:
         """With None for rows and time."""
-        spec = self.spec
-        return (None, None, *spec.item_shape) if spec.has_time else spec.shape
+        return self.spec.input_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -4,25 +4,31 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ragmask.arrays.coerce import to_numpy
-from ragmask.arrays.host import read_only
 from ragmask.arrays.protocol import Array, check_size
-from ragmask.batches.masks import with_mask
-from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
-from ragmask.layers.graph import Symbol, connect, first_of, map_structure
-from ragmask.rows.rows import Rows
+from ragmask.layers.batch import are_ids, as_batch, mask_of, shape_of, spec_of, with_masks
+from ragmask.layers.graph import (
+    BATCHES,
+    Node,
+    Symbol,
+    check_numbers,
+    first_of,
+    leaves_of,
+    map_structure,
+)
+from ragmask.layers.limits import MOST_NUMBERS, spend_call
+from ragmask.layers.spec import Spec, shown_shape
 
+_MANY_STEPS = 840  # which all numbers up to 8 divide
 _names: Counter[str] = Counter()
-_MASKS = Ragged | Padded | np.ndarray
 
 
 class Layer:
@@ -59,8 +65,6 @@ class Layer:
     supports_masking: bool = False
     # whether `call` gives its output the right mask by itself, as ragmask's own layers do
     _masks_itself: bool = False
-    # steps of the made-up row that a graph is tried on
-    _probe_steps: int = 1
 
     name: str
     _given: tuple[tuple[Any, ...], dict[str, Any]]
@@ -218,15 +222,23 @@ class Layer:
     # -- calling ----------------------------------------------------------------------------
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
-        if "training" in options and not takes(type(self).call, "training"):
-            del options["training"]  # any layer may be told, as in Keras
-        if first_of(Symbol, (inputs, mask, args, options)) is not None:
-            return connect(self, inputs, args, mask, options)
-        inputs = map_structure(_batch, inputs)
+        try:
+            if "training" in options and not takes(type(self).call, "training"):
+                del options["training"]  # any layer may be told, as in Keras
+            if first_of(Symbol, (inputs, mask, args, options)) is not None:
+                return self._connect(Node(self, inputs, args, mask, options))
+            return self._run(inputs, args, mask, options)
+        except Exception as error:
+            error.add_note(f"in layer {self.name!r}")
+            raise
+
+    def _run(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
+        """Call it on batches."""
+        spend_call(multiplied=sum(weight.size for weight in self._own_weights.values()))
+        inputs = map_structure(as_batch, inputs)
         self._build_for(inputs)
         if mask is not None:
-            with self._named():
-                inputs = _with_masks(inputs, mask)
+            inputs = with_masks(inputs, mask)
         if self.uses_mask:
             options["mask"] = mask_of(inputs)
         outputs = self.call(inputs, *args, **options)
@@ -236,8 +248,72 @@ class Layer:
         computed = self.compute_mask(inputs, given)
         if given is None and computed is None and type(self).compute_mask is Layer.compute_mask:
             return outputs  # what mask they have was made by the layers inside
-        with self._named():
-            return _with_masks(outputs, computed)
+        return with_masks(outputs, computed)
+
+    # -- in a graph -------------------------------------------------------------------------
+
+    def _connect(self, node: Node) -> Any:
+        """The symbols of what it gives for symbols."""
+        parts = node.inputs, node.args, node.mask, node.options
+        specs = self.specs_of(
+            *map_structure(lambda one: one.spec if isinstance(one, Symbol) else one, parts)
+        )
+        node.outputs = map_structure(lambda spec: Symbol(spec, node), specs)
+        return node.outputs
+
+    def specs_of(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
+        """What is known of its outputs, from what is known of its inputs."""
+        if mask is not None:
+            inputs = with_masks(inputs, mask)
+        given = list(leaves_of(Spec, (inputs, args, options)))
+        if _describes_outputs(type(self)):
+            inputs = map_structure(spec_of, inputs)
+            self._build_for(inputs)
+            outputs = self.compute_output(inputs, *args, **options)
+        else:
+            check_numbers(given)
+            outputs = Layer.compute_output(self, inputs, *args, **options)
+        made = list(leaves_of(Spec, outputs))
+        check_numbers(given + made)
+        spend_call(self.count_params(), len(given) + len(made))
+        return outputs
+
+    def compute_output(self, inputs: Any, *args: Any, **options: Any) -> Any:
+        """What is known of its outputs: here, found out on made-up rows."""
+        given = inputs, args, options
+
+        def tried(steps: int) -> Any:
+            inputs, args, options = map_structure(
+                lambda one: one.example(steps) if isinstance(one, Spec) else one, given
+            )
+            return self._run(inputs, args, None, options)
+
+        def known(batch: Any) -> Spec:
+            if not isinstance(batch, BATCHES):
+                raise UnsupportedTypeError(
+                    f"layer {self.name!r} gave a {type(batch).__name__}; "
+                    "a layer gives a Ragged, a Padded, an array, or a list of them"
+                )
+            return spec_of(batch)
+
+        try:
+            outputs = tried(1)
+        except Exception:
+            numbers = sum(spec.numbers for spec in leaves_of(Spec, given))
+            if numbers * _MANY_STEPS <= MOST_NUMBERS:
+                with suppress(Exception):  # perhaps it cuts time, and one step is too few
+                    return map_structure(known, tried(_MANY_STEPS))
+            raise
+        return map_structure(known, outputs)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Errors inside say that they come from this layer."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"in layer {self.name!r}")
+            raise
 
     @property
     def uses_mask(self) -> bool:
@@ -253,24 +329,16 @@ class Layer:
             except BaseException:
                 self._built_for = None
                 raise
-        elif shape != self._built_for and self._own_weights and not _are_ids(inputs):
+        elif shape != self._built_for and self._own_weights and not are_ids(inputs):
             self._check_shape(shape)  # the layers it holds see to themselves
 
     def _check_shape(self, shape: Any) -> None:
         """Raise for steps of another shape than the weights were made for."""
         if not _fits(shape, self._built_for):
             raise InvalidInputError(
-                f"layer {self.name!r} was built for inputs of shape {_told(self._built_for)}; "
-                f"got {_told(shape)}"
+                f"layer {self.name!r} was built for inputs of shape "
+                f"{shown_shape(self._built_for)}; got {shown_shape(shape)}"
             )
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors inside say which layer they come from."""
-        try:
-            yield
-        except RagmaskError as error:
-            raise type(error)(f"layer {self.name!r}: {error}") from error
 
     def __repr__(self) -> str:
         config = {key: value for key, value in self.get_config().items() if key != "name"}
@@ -279,68 +347,17 @@ class Layer:
 
 
 @cache
+def _describes_outputs(cls: type) -> bool:
+    """Whether its `compute_output` fits its `call`: a user's class may have one of its own."""
+    names = "call", "compute_mask", "compute_output"
+    first = next(found for one in cls.__mro__ if (found := set(names) & vars(one).keys()))
+    return "compute_output" in first
+
+
+@cache
 def takes(call: Callable[..., Any], argument: str) -> bool:
     """Whether a layer's `call` names this argument."""
     return argument in inspect.signature(call).parameters
-
-
-def mask_of(batch: Any) -> Any:
-    """The mask a batch carries, or None; for a list or dict of batches, one of them or None."""
-    if isinstance(batch, list | tuple):
-        masks = [mask_of(one) for one in batch]
-        return None if all(mask is None for mask in masks) else masks
-    if isinstance(batch, dict):
-        by_name = {key: mask_of(one) for key, one in batch.items()}
-        return None if all(mask is None for mask in by_name.values()) else by_name
-    if isinstance(batch, Ragged) and batch._rows.mask is not None:
-        return Ragged._of(Rows(batch._rows.mask, batch._rows.layout))
-    return batch.mask if isinstance(batch, Padded) else None
-
-
-def shape_of(batch: Any) -> Any:
-    """A batch's shape, with None for rows and time."""
-    if isinstance(batch, Ragged | Padded):
-        return (None, None, *batch.item_shape)
-    return (None, *batch.shape[1:]) if batch.ndim < 3 else (None, None, *batch.shape[2:])
-
-
-def _with_masks(batch: Any, mask: Any) -> Any:
-    """Batches with these masks in the place of their own."""
-    if isinstance(batch, list | tuple):
-        masks = mask if isinstance(mask, list | tuple) else [mask] * len(batch)
-        if len(masks) != len(batch):
-            raise InvalidInputError(f"{len(masks)} masks were given for {len(batch)} batches")
-        return [_with_masks(one, other) for one, other in zip(batch, masks, strict=True)]
-    if isinstance(batch, dict):
-        by_name = mask if isinstance(mask, dict) else dict.fromkeys(batch, mask)
-        return {key: _with_masks(one, by_name.get(key)) for key, one in batch.items()}
-    if isinstance(mask, list | tuple | dict) and first_of(_MASKS, mask) is not None:
-        raise InvalidInputError(
-            f"a {type(mask).__name__} of masks was given for one batch; "
-            "a layer that joins batches says in compute_mask(inputs, mask) what becomes of theirs"
-        )
-    return with_mask(batch, mask)
-
-
-def _batch(given: Any) -> Any:
-    """A batch as ops take it; lists of numbers become arrays."""
-    if isinstance(given, Ragged | Padded) or hasattr(given, "__cuda_array_interface__"):
-        return given
-    array = to_numpy(given, "inputs")  # which refuses masked arrays
-    if array is given:
-        return given
-    if array.dtype == object or array.ndim == 0:
-        raise UnsupportedTypeError(
-            f"a layer takes a Ragged, a Padded or an array; got {type(given).__name__}"
-        )
-    return read_only(array)
-
-
-def _are_ids(batch: Any) -> bool:
-    """Whether each step is an integer: the second axis of such an array is time, of any width."""
-    if isinstance(batch, Ragged | Padded):
-        return batch.dtype.kind in "iu" and not batch.item_shape
-    return isinstance(batch, np.ndarray) and batch.dtype.kind in "iu" and batch.ndim == 2
 
 
 def _fits(shape: Any, built_for: Any) -> bool:
@@ -349,10 +366,6 @@ def _fits(shape: Any, built_for: Any) -> bool:
     if built_for == (None, None):  # steps are numbers, and their width in an array is free
         return len(shape) == 2
     return isinstance(built_for, tuple) and shape[-1:] == built_for[-1:]
-
-
-def _told(shape: Any) -> str:
-    return str(shape).replace("None", "·")
 
 
 def _layers_in(value: Any) -> list[Layer]:

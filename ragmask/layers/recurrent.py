@@ -7,16 +7,17 @@ import numpy as np
 from ragmask import ops
 from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
-from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
-from ragmask.layers.core import features_of, side_by_side
-from ragmask.layers.layer import Layer, mask_of
+from ragmask.layers.batch import mask_of, reverse, side_by_side
+from ragmask.layers.layer import Layer
+from ragmask.layers.registry import register
+from ragmask.layers.spec import Spec, check_floats, check_steps, features_of, shown_shape
 from ragmask.rows.checks import check_count
 from ragmask.weights import LSTMWeights
 
 
+@register
 class LSTM(Layer):
     """Long short-term memory over the kept steps of each row, with Keras's arguments.
 
@@ -77,7 +78,7 @@ class LSTM(Layer):
         self._packed: tuple[int, LSTMWeights] | None = None  # of which version
 
     def build(self, input_shape: Any) -> None:
-        features, columns = features_of(self, input_shape), 4 * self.units
+        features, columns = features_of(self.name, input_shape), 4 * self.units
         if len(input_shape) < 3:
             raise InvalidInputError(
                 f"layer {self.name!r} takes steps of features, (rows, time, features); got an "
@@ -120,20 +121,51 @@ class LSTM(Layer):
 
     def run(self, inputs: Any, initial_state: Any, lstm: Any) -> ops.LSTMResult:
         """The op's result, sequences aligned with the input's steps."""
-        with self._named():
-            result: ops.LSTMResult = lstm(
-                inputs,
-                self.lstm_weights,
-                initial_state=initial_state,
-                go_backwards=self.go_backwards,
-                zero_output_for_mask=self.zero_output_for_mask,
-                outputs=self.return_sequences,
-            )
+        result: ops.LSTMResult = lstm(
+            inputs,
+            self.lstm_weights,
+            initial_state=initial_state,
+            go_backwards=self.go_backwards,
+            zero_output_for_mask=self.zero_output_for_mask,
+            outputs=self.return_sequences,
+        )
         return result
 
     def give(self, outputs: Any, h: Any, c: Any) -> Any:
         output = outputs if self.return_sequences else h
         return [output, h, c] if self.return_state else output
+
+    def compute_output(self, inputs: Spec, initial_state: Any = None) -> Any:
+        outputs, state = self.output_and_state(inputs, initial_state)
+        return self.give(outputs, state, state)
+
+    def output_and_state(self, inputs: Spec, initial_state: Any) -> tuple[Spec, Spec]:
+        """What is known of the outputs of all steps, and of the last h and c."""
+        check_steps(inputs)
+        features = len(self.kernel)
+        if inputs.item_shape != (features,):
+            raise InvalidInputError(
+                f"x has steps of shape {inputs.item_shape}; the weights were made for ({features},)"
+            )
+        check_floats(inputs)
+        self._check_state(initial_state)
+        return inputs.of_items(self.units), Spec((None, self.units), inputs.dtype)
+
+    def _check_state(self, initial_state: Any) -> None:
+        if initial_state is None:
+            return
+        if not isinstance(initial_state, tuple | list) or len(initial_state) != 2:
+            raise InvalidInputError(
+                f"initial_state is a pair (h, c), each of shape (rows, {self.units}); "
+                f"got {type(initial_state).__name__}"
+            )
+        for name, state in zip("hc", initial_state, strict=True):
+            shape = tuple(np.shape(state)) if not isinstance(state, Spec) else state.input_shape
+            if len(shape) != 2 or shape[1] != self.units:
+                raise InvalidInputError(
+                    f"initial_state's {name} has shape {shown_shape(shape)}; (rows, units) is "
+                    f"(·, {self.units})"
+                )
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         kept = None
@@ -142,6 +174,7 @@ class LSTM(Layer):
         return [kept, None, None] if self.return_state else kept
 
 
+@register
 class Bidirectional(Layer):
     """An LSTM, and another that reads rows from their ends; outputs of a step lie together.
 
@@ -191,6 +224,36 @@ class Bidirectional(Layer):
         self.merge_mode = merge_mode
 
     def call(self, inputs: Any, mask: Any = None, initial_state: Any = None) -> Any:
+        results = []
+        for layer, state in self._layers_and_states(initial_state):
+            layer._build_for(inputs)
+            results.append(layer.run(inputs, state, ops.lstm))
+        outputs = [
+            result.outputs if self.forward_layer.return_sequences else result.h
+            for result in results
+        ]
+        states = [state for result in results for state in (result.h, result.c)]
+        return self._give(self._merge(outputs), states)
+
+    def compute_output(self, inputs: Spec, initial_state: Any = None) -> Any:
+        outputs, states = [], []
+        for layer, given in self._layers_and_states(initial_state):
+            layer._build_for(inputs)
+            output, state = layer.output_and_state(inputs, given)
+            outputs.append(output if layer.return_sequences else state)
+            states += [state, state]
+        if self.merge_mode is None:
+            return self._give(outputs, states)
+        merged = outputs[0]
+        if self.merge_mode == "concat":
+            units = sum(output.shape[-1] or 0 for output in outputs)
+            merged = merged.of((*merged.shape[:-1], units))
+        elif self.merge_mode == "ave":
+            merged = merged.of(merged.shape, np.result_type(merged.dtype, np.float32))
+        return self._give(merged, states)
+
+    def _layers_and_states(self, initial_state: Any) -> list[tuple[LSTM, Any]]:
+        """Each LSTM, and the states it begins with."""
         halves: list[Any] = [None, None]
         if initial_state is not None:
             if not isinstance(initial_state, list | tuple) or len(initial_state) != 4:
@@ -199,19 +262,12 @@ class Bidirectional(Layer):
                     "LSTM, then of its backward one"
                 )
             halves = [initial_state[:2], initial_state[2:]]
-        results = []
-        for layer, state in zip((self.forward_layer, self.backward_layer), halves, strict=True):
-            layer._build_for(inputs)
-            results.append(layer.run(inputs, state, ops.lstm))
-        outputs = [
-            result.outputs if self.forward_layer.return_sequences else result.h
-            for result in results
-        ]
-        merged = self._merge(outputs)
+        return list(zip((self.forward_layer, self.backward_layer), halves, strict=True))
+
+    def _give(self, merged: Any, states: list[Any]) -> Any:
         if not self.forward_layer.return_state:
             return merged
-        first = merged if isinstance(merged, list) else [merged]
-        return [*first, *(state for result in results for state in (result.h, result.c))]
+        return [*(merged if isinstance(merged, list) else [merged]), *states]
 
     def _merge(self, outputs: list[Any]) -> Any:
         forward, backward = outputs
@@ -232,17 +288,3 @@ class Bidirectional(Layer):
         if layer.return_state:
             return [*outputs, None, None, None, None]
         return outputs if self.merge_mode is None else kept
-
-
-def reverse(batch: Any) -> Any:
-    """Each row's steps from its end, and its mask with them."""
-    if isinstance(batch, Ragged):
-        rows = batch.compact()
-        row_of = np.repeat(rows.starts * 2 + rows.lengths - 1, rows.lengths)
-        order = row_of - np.arange(len(row_of))
-        mask = None if rows.mask is None else rows.mask[order]
-        reversed_rows = rows.with_values(rows.values[order])
-        return with_mask(reversed_rows, mask)
-    if isinstance(batch, Padded):
-        return Padded(batch.values[:, ::-1], None if batch.mask is None else batch.mask[:, ::-1])
-    return np.ascontiguousarray(batch[:, ::-1])

@@ -37,6 +37,11 @@ class Spec:
         return self.shape[2:]
 
     @property
+    def input_shape(self) -> Shape:
+        """With None for rows and time, as a layer's `build` gets it."""
+        return (None, None, *self.item_shape) if self.has_time else self.shape
+
+    @property
     def numbers(self) -> int:
         """How many numbers a row has, of one step where that is not known."""
         return math.prod(1 if size is None else size for size in self.shape[1:])
@@ -63,9 +68,9 @@ class Spec:
         if isinstance(mask, Spec):
             if mask.dtype != np.bool_:
                 raise UnsupportedTypeError(f"mask must be bool; got {mask.dtype}")
-            if mask.kind == "ragged" != self.kind:
+            if mask.kind == "ragged" and self.kind != "ragged":
                 raise InvalidInputError(f"the mask is a Ragged, and the batch a {self.class_name}")
-            if self.kind == "ragged" != mask.kind and len(mask.shape) > 1:
+            if self.kind == "ragged" and mask.kind != "ragged" and len(mask.shape) > 1:
                 raise InvalidInputError(
                     f"the batch is a Ragged, and the mask of shape {shown_shape(mask.shape)}"
                 )
@@ -87,3 +92,41 @@ class Spec:
 
 def shown_shape(shape: Any) -> str:
     return str(shape).replace("None", "·")
+
+
+# -- what ops and layers take -------------------------------------------------------------
+
+
+def check_one(spec: Any) -> None:
+    """Raise for several batches."""
+    if not isinstance(spec, Spec):
+        raise UnsupportedTypeError(f"it takes one batch; got a {type(spec).__name__}")
+
+
+def check_steps(spec: Spec, what: str = "x") -> None:
+    """Raise for what has no steps."""
+    check_one(spec)
+    if len(spec.shape) < 2:
+        raise InvalidInputError(
+            f"{what} must be a Ragged, a Padded or an array (rows, width, …); "
+            f"got an array of shape {shown_shape(spec.shape)}"
+        )
+
+
+def check_floats(spec: Spec) -> None:
+    """Raise for numbers that kernels do not compute in."""
+    if spec.dtype.kind != "f" or spec.dtype.itemsize > 8:
+        raise UnsupportedTypeError(
+            f"x must be float16, float32 or float64; got {spec.dtype}: convert it first, "
+            "with with_values(values.astype('float32'))"
+        )
+
+
+def features_of(layer: str, shape: Any) -> int:
+    """The size of a step's vector, in the shape that a layer is built for."""
+    if not isinstance(shape, tuple) or len(shape) < 2 or shape[-1] is None:
+        raise InvalidInputError(
+            f"layer {layer!r} takes steps of features, (rows, time, features), or "
+            f"(rows, features); got shape {shown_shape(shape)}"
+        )
+    return int(shape[-1])
