@@ -13,7 +13,7 @@ import ragmask as rm
 from ragmask.arrays.host import HostArrays
 from ragmask.layers import fusion
 from ragmask.layers.fusion import Fused
-from ragmask.layers.layer import mask_of
+from ragmask.layers.batch import mask_of
 from tests import reference
 from tests.strategies import INTEGERS, as_kind, forms, lists_of, raggeds
 

@@ -34,7 +34,7 @@ from ragmask.layers import (
     TemporalSplit,
     load_model,
 )
-from ragmask.layers import description as descriptions
+from ragmask.layers import registry
 from ragmask.layers.graph import Symbol
 
 IDS = rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927], [], [83, 0, 1, 645, 1253, 927]])
@@ -239,7 +239,7 @@ def test_arguments_that_cannot_be_written_are_named(options, message, tmp_path):
     layer = Quiet(**{"values": 1, "sizes": 1, "dtype": "int8", "name": "table", **options})
     model = Sequential([Input((3,)), layer])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(descriptions._registered, "Quiet", Quiet)
+        patch.setitem(registry.REGISTERED, "Quiet", Quiet)
         with pytest.raises(rm.UnsupportedTypeError, match=message):
             model.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -261,7 +261,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     vectors = Input((2,))
     block = Block(2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(descriptions._registered, "Twins", Twins)
+        patch.setitem(registry.REGISTERED, "Twins", Twins)
         cases = [
             (Doubled(vectors, Dense(2)(vectors)), "class Doubled: only a Model or a Sequential"),
             (Sequential([vectors, Twins(lambda: Dense(2, name="d"))]), "two weights 'twins/d/ker"),
@@ -327,7 +327,7 @@ def test_a_save_that_fails_leaves_what_was_there(fails, tmp_path, monkeypatch):
         return rename(*args)
 
     if fails == "disk":
-        monkeypatch.setattr("ragmask.layers.saving.bring_to_disk", fail)
+        monkeypatch.setattr("ragmask.layers.saved.folder.bring_to_disk", fail)
     else:
         monkeypatch.setattr(type(tmp_path), "rename", fail)
     with pytest.raises(OSError, match="the disk is full"):
@@ -548,7 +548,7 @@ def test_what_is_no_model_at_all_is_an_error(tmp_path):
 def write_model(folder, description, weights=None):
     (folder / "model").mkdir(exist_ok=True)
     save_file(weights or {}, folder / "model" / "weights.safetensors")
-    told = {"format": descriptions.FORMAT, "layers": description}
+    told = {"format": "ragmask model 1", "layers": description}
     (folder / "model" / "model.json").write_text(json.dumps(told))
 
 

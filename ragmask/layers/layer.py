@@ -347,7 +347,7 @@ class Layer:
 
 
 @cache
-def _describes_outputs(cls: type) -> bool:
+def _describes_outputs(cls: Any) -> bool:
     """Whether its `compute_output` fits its `call`: a user's class may have one of its own."""
     names = "call", "compute_mask", "compute_output"
     first = next(found for one in cls.__mro__ if (found := set(names) & vars(one).keys()))
