@@ -474,36 +474,72 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         (lambda told: told.update(format="ragmask model 2"), "'ragmask model 2'; this version of"),
         (lambda told: told.pop("layers"), "the description has no 'layers'"),
         (lambda told: told["layers"].pop(), "the last of its layers is no model"),
-        (lambda told: told["layers"][3].update(chain=[1, 9]), "'guide': it needs layer 9, which"),
-        (lambda told: told["layers"][3].update(chain=[1, 3]), "'guide': it needs layer 3, .*cycle"),
-        (lambda told: told["layers"][3].update(chain=[1, -1]), "'guide': it needs layer -1"),
-        (lambda told: told["layers"][3].update(chain=[1, "2"]), "'guide': it needs layer '2'"),
-        (lambda told: told["layers"][3].update(chain=[1, 0]), "'guide': .*an Input comes first"),
-        (lambda told: told["layers"][3].update(input=1), "'guide': a Sequential has an input"),
+        (
+            lambda told: told["layers"][3].update(chain=[1, 9]),
+            "it needs layer 9, which.*in layer 'guide'",
+        ),
+        (
+            lambda told: told["layers"][3].update(chain=[1, 3]),
+            "it needs layer 3, .*cycle.*in layer 'guide'",
+        ),
+        (
+            lambda told: told["layers"][3].update(chain=[1, -1]),
+            "it needs layer -1.*in layer 'guide'",
+        ),
+        (
+            lambda told: told["layers"][3].update(chain=[1, "2"]),
+            "it needs layer '2'.*in layer 'guide'",
+        ),
+        (
+            lambda told: told["layers"][3].update(chain=[1, 0]),
+            "an Input comes first.*in layer 'guide'",
+        ),
+        (
+            lambda told: told["layers"][3].update(input=1),
+            "a Sequential has an input.*in layer 'guide'",
+        ),
         (lambda told: told["layers"][3].update({"class": "Popen"}), "'guide' is of class 'Popen'"),
-        (lambda told: told["layers"][2]["config"].update(units="8"), "'state': units must be an"),
-        (lambda told: told["layers"][2]["config"].update(units=None), "'state': units must be an"),
-        (lambda told: told["layers"][2]["config"].update(what=8), "'state': TypeError: .*'what'"),
-        (lambda told: told["layers"][2].pop("config"), "'state': it has no 'config'"),
+        (
+            lambda told: told["layers"][2]["config"].update(units="8"),
+            "units must be an.*in layer 'state'",
+        ),
+        (
+            lambda told: told["layers"][2]["config"].update(units=None),
+            "units must be an.*in layer 'state'",
+        ),
+        (
+            lambda told: told["layers"][2]["config"].update(what=8),
+            "TypeError: .*'what'.*in layer 'state'",
+        ),
+        (lambda told: told["layers"][2].pop("config"), "it has no 'config'.*in layer 'state'"),
         (
             lambda told: told["layers"][2].update(config=[]),
-            "'state': it must have an object as 'config'",
+            "it must have an object as 'config'.*in layer 'state'",
         ),
         (lambda told: told["layers"][2].update(name="a/b"), "a word without slashes; got 'a/b'"),
         (
             lambda told: told["layers"][2].update(name=7),
             "layer 2 must have a string as 'name'; got 7",
         ),
-        (lambda told: told["layers"][2].update(holds=["a"]), "'state': it holds 0 layers; .* 1"),
-        (lambda told: told["layers"][1]["config"].update(output_dim={"os": 1}), "'words': 'os' is"),
-        (lambda told: told["layers"][1]["config"].update(mask_zero={}), r"'words': \{\} is no"),
+        (
+            lambda told: told["layers"][2].update(holds=["a"]),
+            "it holds 0 layers; .* 1.*in layer 'state'",
+        ),
+        (
+            lambda told: told["layers"][1]["config"].update(output_dim={"os": 1}),
+            "'os' is.*in layer 'words'",
+        ),
+        (
+            lambda told: told["layers"][1]["config"].update(mask_zero={}),
+            r"\{\} is no.*in layer 'words'",
+        ),
     ],
 )
 def test_a_description_that_is_none_is_an_error(edit, message, tmp_path):
     named = [Embedding(5000, 8, name="words"), LSTM(4, name="state")]
     Sequential([Input((None,), "int32"), *named], name="guide").save(tmp_path / "model")
     change(tmp_path, edit)
-    with pytest.raises(rm.RagmaskError, match=message):
+    with pytest.raises(rm.RagmaskError, match=f"(?s){message}"):
         load_model(tmp_path / "model")
 
 
@@ -511,16 +547,31 @@ def test_a_description_that_is_none_is_an_error(edit, message, tmp_path):
     ("edit", "message"),
     [
         (lambda node: node.update(layer="x"), "a node must have a number as 'layer'; got 'x'"),
-        (lambda node: node.update(inputs={"symbol": [2, 0]}), "'dense': .* a graph has no cycles"),
-        (lambda node: node.update(inputs={"symbol": [1, 0]}), "'dense': .* not there before it"),
-        (lambda node: node.update(inputs={"symbol": [-1, 0]}), "'dense': .* not there before it"),
-        (lambda node: node.update(inputs={"symbol": [0, 1]}), "'dense': .* output 1 of node 0"),
-        (lambda node: node.update(inputs={"symbol": "ab"}), "'dense': TypeError"),
-        (lambda node: node.update(inputs={"symbol": [0]}), "'dense': not enough values"),
-        (lambda node: node.update(inputs=3), "'dense': it is called on nothing that comes from"),
-        (lambda node: node.update(inputs={"tuple": 3}), "'dense': TypeError"),
-        (lambda node: node.update(options={"dict": {"mask": 3}}), "'dense': TypeError"),
-        (lambda node: node.update(options=[1]), "'dense': TypeError"),
+        (
+            lambda node: node.update(inputs={"symbol": [2, 0]}),
+            "a graph has no cycles.*in layer 'dense'",
+        ),
+        (
+            lambda node: node.update(inputs={"symbol": [1, 0]}),
+            "not there before it.*in layer 'dense'",
+        ),
+        (
+            lambda node: node.update(inputs={"symbol": [-1, 0]}),
+            "not there before it.*in layer 'dense'",
+        ),
+        (
+            lambda node: node.update(inputs={"symbol": [0, 1]}),
+            "output 1 of node 0.*in layer 'dense'",
+        ),
+        (lambda node: node.update(inputs={"symbol": "ab"}), "TypeError.*in layer 'dense'"),
+        (lambda node: node.update(inputs={"symbol": [0]}), "not enough values.*in layer 'dense'"),
+        (
+            lambda node: node.update(inputs=3),
+            "it is called on nothing that comes from.*in layer 'dense'",
+        ),
+        (lambda node: node.update(inputs={"tuple": 3}), "TypeError.*in layer 'dense'"),
+        (lambda node: node.update(options={"dict": {"mask": 3}}), "TypeError.*in layer 'dense'"),
+        (lambda node: node.update(options=[1]), "TypeError.*in layer 'dense'"),
         (lambda node: node.clear(), "a node has no 'layer'"),
     ],
 )
@@ -528,7 +579,7 @@ def test_a_graph_that_is_none_is_an_error(edit, message, tmp_path):
     vectors = Input((3,))
     Model(vectors, Dense(2, name="dense")(vectors), name="model").save(tmp_path / "model")
     change(tmp_path, lambda told: edit(told["layers"][2]["nodes"][1]))
-    with pytest.raises(rm.RagmaskError, match=message):
+    with pytest.raises(rm.RagmaskError, match=f"(?s){message}"):
         load_model(tmp_path / "model")
 
 
@@ -597,7 +648,7 @@ def test_features_that_double_and_double_are_refused(tmp_path):
     write_model(
         tmp_path, [layer("InputLayer", "x", shape=[None, 8]), layer("Concatenate", "c"), model]
     )
-    with pytest.raises(rm.InvalidInputError, match="'c': steps of so many numbers"):
+    with pytest.raises(rm.InvalidInputError, match="(?s)steps of so many numbers.*in layer 'c'"):
         load_model(tmp_path / "model")
 
 

@@ -234,7 +234,7 @@ class Layer:
 
     def _run(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
         """Call it on batches."""
-        spend_call(multiplied=sum(weight.size for weight in self._own_weights.values()))
+        spend_call(self._own_weights.values())
         inputs = map_structure(as_batch, inputs)
         self._build_for(inputs)
         if mask is not None:
@@ -266,7 +266,7 @@ class Layer:
         if mask is not None:
             inputs = with_masks(inputs, mask)
         given = list(leaves_of(Spec, (inputs, args, options)))
-        if _describes_outputs(type(self)):
+        if _describes_outputs(type(self).__mro__):
             inputs = map_structure(spec_of, inputs)
             self._build_for(inputs)
             outputs = self.compute_output(inputs, *args, **options)
@@ -275,7 +275,7 @@ class Layer:
             outputs = Layer.compute_output(self, inputs, *args, **options)
         made = list(leaves_of(Spec, outputs))
         check_numbers(given + made)
-        spend_call(self.count_params(), len(given) + len(made))
+        spend_call(self.weights, len(given) + len(made))
         return outputs
 
     def compute_output(self, inputs: Any, *args: Any, **options: Any) -> Any:
@@ -347,10 +347,10 @@ class Layer:
 
 
 @cache
-def _describes_outputs(cls: Any) -> bool:
+def _describes_outputs(classes: tuple[type, ...]) -> bool:
     """Whether its `compute_output` fits its `call`: a user's class may have one of its own."""
     names = "call", "compute_mask", "compute_output"
-    first = next(found for one in cls.__mro__ if (found := set(names) & vars(one).keys()))
+    first = next(found for one in classes if (found := set(names) & vars(one).keys()))
     return "compute_output" in first
 
 

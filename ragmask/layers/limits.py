@@ -1,10 +1,11 @@
 """What a description of a model may cost, so that no small file fills the memory or never ends."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from ragmask.arrays.protocol import Array
 from ragmask.errors import InvalidInputError
 
 MOST_NUMBERS = 1 << 28  # in the inputs and outputs of one call, of a row of one step
@@ -37,11 +38,11 @@ def limited(numbers: int) -> Iterator[None]:
         _limits.reset(token)
 
 
-def spend_call(multiplied: int = 0, batches: int = 0) -> None:
-    """Count a call of a layer, by the numbers it multiplies and the batches it takes and gives."""
+def spend_call(weights: Iterable[Array], batches: int = 0) -> None:
+    """Count a call of a layer, by its weights and the batches it takes and gives."""
     limits = _limits.get()
     if limits is not None:
-        limits.work_left -= _CALL + multiplied + batches * _BATCH
+        limits.work_left -= _CALL + sum(weight.size for weight in weights) + batches * _BATCH
         if limits.work_left < 0:
             raise InvalidInputError("so many calls of layers in models in models would never end")
 

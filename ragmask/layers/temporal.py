@@ -52,8 +52,10 @@ class TemporalSplit(_Temporal):
         if known not in (None, total):
             raise InvalidInputError(f"width {total} is not the array's width, {known}")
         if total is not None and total % self.sections:
+            multiple = -(-total // self.sections) * self.sections
             raise InvalidInputError(
-                f"{total} steps cannot be cut into {self.sections} equal sections"
+                f"{total} steps cannot be cut into {self.sections} equal sections: "
+                f"pad to {multiple}"
             )
         span = None if known is None else known // self.sections
         return [inputs.of((None, span, *inputs.item_shape))] * self.sections
