@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import ragmask as rm
 from ragmask.arrays.host import HostArrays
 from ragmask.layers import fusion
-from ragmask.layers.fusion import Fused
 from ragmask.layers.batch import mask_of
+from ragmask.layers.fusion import Fused
 from tests import reference
 from tests.strategies import INTEGERS, as_kind, forms, lists_of, raggeds
 

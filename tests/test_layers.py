@@ -468,7 +468,7 @@ def test_the_mask_of_another_batch(mask, match, frames):
     with pytest.raises(rm.InvalidInputError, match="layer 'words'"):
         layers.LSTM(3, name="words")(frames.to_padded(4), mask=np.ones((3, 3), bool))
     with pytest.raises(
-        rm.InvalidInputError, match="(?s)the mask is a Ragged of 3 rows.*in layer 'words'"
+        rm.InvalidInputError, match=r"(?s)the mask is a Ragged of 3 rows.*in layer 'words'"
     ):
         layers.LSTM(3, name="words")(
             frames.to_padded(), mask=rm.Ragged.from_rows([[True] * 3, [], [True] * 2])
@@ -482,7 +482,7 @@ def test_a_layer_that_joins_has_to_say_what_becomes_of_masks(frames):
         def call(self, inputs):
             return inputs[0] + inputs[1]
 
-    with pytest.raises(rm.InvalidInputError, match="(?s)a list of masks.*in layer 'sum'"):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)a list of masks.*in layer 'sum'"):
         Sum(name="sum")([frames, frames])
 
 
@@ -501,9 +501,9 @@ def test_embedding_masks_and_drops(ids):
     assert both.values.tolist() == [False, False, True, True, True]
     assert masks_of(layers.Embedding(5, 2)(masked)) is None
     assert layers.Embedding(5, 2).compute_mask(masked, masked.mask) is None
-    with pytest.raises(rm.InvalidInputError, match="(?s)row 0, step 0: id 4.*in layer 'few'"):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)row 0, step 0: id 4.*in layer 'few'"):
         layers.Embedding(4, 2, name="few")(ids)
-    with pytest.raises(rm.UnsupportedTypeError, match="(?s)ids must be integers.*in layer 'few'"):
+    with pytest.raises(rm.UnsupportedTypeError, match=r"(?s)ids must be integers.*in layer 'few'"):
         layers.Embedding(4, 2, name="few")(rm.Ragged.from_rows([[0.5]]))
 
 
@@ -533,7 +533,9 @@ def test_add_and_its_mask(frames):
     with pytest.raises(rm.UnsupportedTypeError, match="takes a list of batches; got Ragged"):
         add(frames)
     for pair in ([bare, bare.with_values(np.ones((5, 3)))], [np.ones((2, 3)), np.ones((2, 4))]):
-        with pytest.raises(rm.InvalidInputError, match="(?s)its inputs do not fit.*in layer 'sum'"):
+        with pytest.raises(
+            rm.InvalidInputError, match=r"(?s)its inputs do not fit.*in layer 'sum'"
+        ):
             layers.Add(name="sum")(pair)
 
 
@@ -583,10 +585,10 @@ def test_temporal_layers(frames):
     for how in ("mean", "sum", "max", "first", "last"):
         pooled = layers.TemporalPool(how)(frames)
         assert pooled.tobytes() == rm.temporal_pool(frames, how).tobytes()
-    with pytest.raises(rm.InvalidInputError, match="(?s)3 steps.*in layer 'cut'"):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)3 steps.*in layer 'cut'"):
         layers.TemporalSplit(2, name="cut")(frames)
     assert [len(part) for part in layers.TemporalSplit(2, width=4)(frames)] == [3, 3]
-    with pytest.raises(rm.InvalidInputError, match="(?s)how must be one of.*in layer 'pool'"):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)how must be one of.*in layer 'pool'"):
         layers.TemporalPool("median", name="pool")(frames)
 
 
@@ -715,7 +717,7 @@ def test_initial_state(frames):
     assert c_after[1].tolist() == c[1].tolist()
     for wrong in ([h[:2], c[:2]], h, [h]):
         with pytest.raises(
-            rm.InvalidInputError, match=f"initial_state(.|\n)*in layer '{lstm.name}'"
+            rm.InvalidInputError, match=f"(?s)initial_state.*in layer '{lstm.name}'"
         ):
             lstm(frames, initial_state=wrong)
     both = layers.Bidirectional(layers.LSTM(2, return_state=True))

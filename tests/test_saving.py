@@ -33,8 +33,8 @@ from ragmask.layers import (
     TemporalSoftmax,
     TemporalSplit,
     load_model,
+    registry,
 )
-from ragmask.layers import registry
 from ragmask.layers.graph import Symbol
 
 IDS = rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927], [], [83, 0, 1, 645, 1253, 927]])
@@ -648,7 +648,7 @@ def test_features_that_double_and_double_are_refused(tmp_path):
     write_model(
         tmp_path, [layer("InputLayer", "x", shape=[None, 8]), layer("Concatenate", "c"), model]
     )
-    with pytest.raises(rm.InvalidInputError, match="(?s)steps of so many numbers.*in layer 'c'"):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)steps of so many numbers.*in layer 'c'"):
         load_model(tmp_path / "model")
 
 
