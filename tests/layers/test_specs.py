@@ -1,5 +1,7 @@
 """What built-in layers say of their outputs before there is a batch is what they then give."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,10 @@ def batches(item_shape, dtype):
     yield np.ones((2, 3), dtype)
 
 
+def bidirectional(mode="concat", **options):
+    return layers.Bidirectional(layers.LSTM(3, **options), mode)
+
+
 LAYERS = {
     "embedding": lambda: layers.Embedding(5, 2),
     "embedding that masks": lambda: layers.Embedding(5, 2, mask_zero=True),
@@ -39,14 +45,14 @@ LAYERS = {
     "split": lambda: layers.TemporalSplit(2, width=4),
     "split into three": lambda: layers.TemporalSplit(3),
     "temporal softmax": layers.TemporalSoftmax,
-    **{f"activation {name}": lambda name=name: layers.Activation(name)
-       for name in ("linear", "relu", "tanh", "sigmoid", "softmax", "gelu")},
-    **{f"pool {how}": lambda how=how: layers.TemporalPool(how)
-       for how in ("mean", "sum", "max", "first", "last", "median")},
-    **{f"bidirectional {mode}": lambda mode=mode: layers.Bidirectional(layers.LSTM(3, return_sequences=True), mode)
-       for mode in ("concat", "sum", "mul", "ave", None)},
-    "bidirectional of states": lambda: layers.Bidirectional(layers.LSTM(3, return_state=True)),
-}  # fmt: skip
+    "bidirectional of states": lambda: bidirectional(return_state=True),
+}
+for word in ("linear", "relu", "tanh", "sigmoid", "softmax", "gelu"):
+    LAYERS[word] = partial(layers.Activation, word)
+for word in ("mean", "sum", "max", "first", "last", "median"):
+    LAYERS[word] = partial(layers.TemporalPool, word)
+for word in ("concat", "sum", "mul", "ave", None):
+    LAYERS[f"bidirectional {word}"] = partial(bidirectional, word, return_sequences=True)
 JOINING = {
     "add": layers.Add,
     "concatenate": layers.Concatenate,

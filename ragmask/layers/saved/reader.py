@@ -12,8 +12,8 @@ from ragmask.layers.graph import Symbol, input_symbol, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.limits import limited
 from ragmask.layers.network import InputLayer, Network
-from ragmask.layers.registry import MODELS, REGISTERED
 from ragmask.layers.notes import noted
+from ragmask.layers.registry import MODELS, REGISTERED
 from ragmask.layers.saved.writer import layers_inside
 
 
