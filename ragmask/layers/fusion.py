@@ -51,7 +51,7 @@ class Fused:
         outputs = result.outputs
         if layer.return_sequences and layer.go_backwards:
             outputs = reverse(outputs)
-        return layer.give(outputs, result.h, result.c)
+        return layer._returned(outputs, result.h, result.c)
 
     def _lstm(
         self, ids: Input, weights: LSTMWeights, *, initial_state: None, **options: bool

@@ -111,12 +111,13 @@ def check_numbers(specs: list[Spec]) -> None:
 # -- structures: a batch, or lists, tuples and dicts of them ---------------------------------
 
 BATCHES = Ragged | Padded | np.ndarray
+_LEAVES = BATCHES | Spec | Symbol
 
 
 def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
     """The same structure of what a function gives for each of its leaves."""
     if isinstance(structure, list):
-        if structure and first_of(Symbol | Spec | BATCHES, structure) is None:
+        if structure and first_of(_LEAVES, structure) is None:
             return function(structure)  # numbers, which are a batch
         return [map_structure(function, one) for one in structure]
     if isinstance(structure, tuple):

@@ -68,14 +68,15 @@ class Layer:
     _masks_itself: bool = False
 
     name: str
-    _given: tuple[tuple[Any, ...], dict[str, Any]]
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
     _own_weights: dict[str, Array]
     _built_for: Any
     _version: int  # how often `set_weights` has changed its weights
 
     def __new__(cls, *args: Any, **options: Any) -> "Layer":
         layer = super().__new__(cls)
-        layer.__dict__.update(_given=(args, options), _own_weights={}, _built_for=None, _version=0)
+        layer._arguments, layer._own_weights = (args, options), {}
+        layer._built_for, layer._version = None, 0
         layer.name = _name_of(cls)
         return layer
 
@@ -109,7 +110,7 @@ class Layer:
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again: those it was made with, and its name."""
         parameters = inspect.signature(type(self).__init__)
-        args, options = self._given
+        args, options = self._arguments
         bound = parameters.bind(self, *args, **options).arguments
         config = dict(list(bound.items())[1:])
         for key, parameter in parameters.parameters.items():
@@ -153,7 +154,7 @@ class Layer:
         """The layers it holds as attributes, in the order they were assigned."""
         found: list[Layer] = []
         for key, value in vars(self).items():
-            if key != "_given":
+            if key != "_arguments":
                 found += _layers_in(value)
         return list({id(layer): layer for layer in found if layer is not self}.values())
 
@@ -271,12 +272,14 @@ class Layer:
             inputs = map_structure(spec_of, inputs)
             self._build_for(inputs)
             outputs = self.compute_output(inputs, *args, **options)
+            if not (self._masks_itself or self.supports_masking):
+                outputs = with_masks(outputs, None)
         else:
             check_numbers(given)
             outputs = Layer.compute_output(self, inputs, *args, **options)
-        made = list(leaves_of(Spec, outputs))
-        check_numbers(given + made)
-        spend_call(self.weights, len(given) + len(made))
+        specs = [*given, *leaves_of(Spec, outputs)]
+        check_numbers(specs)
+        spend_call(self.weights, [spec.numbers for spec in specs])
         return outputs
 
     def compute_output(self, inputs: Any, *args: Any, **options: Any) -> Any:
@@ -300,8 +303,9 @@ class Layer:
         try:
             outputs = tried(1)
         except Exception:
-            numbers = sum(spec.numbers for spec in leaves_of(Spec, given))
-            if numbers * _MANY_STEPS <= MOST_NUMBERS:
+            numbers = _MANY_STEPS * sum(spec.numbers for spec in leaves_of(Spec, given))
+            if numbers <= MOST_NUMBERS:
+                spend_call((), [numbers])
                 with suppress(Exception):  # perhaps it cuts time, and one step is too few
                     return map_structure(known, tried(_MANY_STEPS))
             raise
@@ -338,8 +342,8 @@ class Layer:
 
     def __repr__(self) -> str:
         config = {key: value for key, value in self.get_config().items() if key != "name"}
-        told = "".join(f", {key}={value!r}" for key, value in config.items())
-        return f"{type(self).__name__}({self.name!r}{told})"
+        arguments = "".join(f", {key}={value!r}" for key, value in config.items())
+        return f"{type(self).__name__}({self.name!r}{arguments})"
 
 
 @cache

@@ -38,11 +38,12 @@ def limited(numbers: int) -> Iterator[None]:
         _limits.reset(token)
 
 
-def spend_call(weights: Iterable[Array], batches: int = 0) -> None:
-    """Count a call of a layer, by its weights and the batches it takes and gives."""
+def spend_call(weights: Iterable[Array], batches: Iterable[int] = ()) -> None:
+    """Count a call of a layer, by its weights and the numbers in each batch it takes and gives."""
     limits = _limits.get()
     if limits is not None:
-        limits.work_left -= _CALL + sum(weight.size for weight in weights) + batches * _BATCH
+        limits.work_left -= _CALL + sum(weight.size for weight in weights)
+        limits.work_left -= sum(_BATCH + numbers for numbers in batches)
         if limits.work_left < 0:
             raise InvalidInputError("so many calls of layers in models in models would never end")
 

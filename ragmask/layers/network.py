@@ -165,7 +165,7 @@ class Network(Layer):
             if isinstance(node.layer, InputLayer):
                 continue
             outputs = self._run_step(step, node, values, dropped, training)
-            self._keep(node, outputs, values, dropped)
+            self._store(node, outputs, values, dropped)
         return map_structure(lambda symbol: values[id(symbol)], self.outputs)
 
     def _run_step(
@@ -192,7 +192,7 @@ class Network(Layer):
         args = map_structure(value, node.args)
         return node.layer(inputs, *args, mask=mask, **options)
 
-    def _keep(
+    def _store(
         self, node: Node, outputs: Any, values: dict[int, Any], dropped: dict[int, str]
     ) -> None:
         """Remember what a layer gave, and whether a mask was lost on the way."""
@@ -232,7 +232,8 @@ class Network(Layer):
             batches = [inputs[name] for name, _ in pairs]
         elif isinstance(inputs, list | tuple) is single:
             raise UnsupportedTypeError(
-                f"model {self.name!r} is called on {self._wanted()}; got a {type(inputs).__name__}"
+                f"model {self.name!r} is called on {self._expected_inputs()}; "
+                f"got a {type(inputs).__name__}"
             )
         else:
             batches = [inputs] if single else list(inputs)
@@ -277,7 +278,7 @@ class Network(Layer):
     def _entry_names(self) -> list[str]:
         return list(self.inputs) if isinstance(self.inputs, dict) else self.input_names
 
-    def _wanted(self) -> str:
+    def _expected_inputs(self) -> str:
         """What it is called on, in words."""
         if isinstance(self.inputs, Symbol):
             return f"one batch, {self.input_names[0]!r}"

@@ -117,7 +117,7 @@ class LSTM(Layer):
         outputs = result.outputs
         if self.return_sequences and self.go_backwards:
             outputs = reverse(outputs)
-        return self.give(outputs, result.h, result.c)
+        return self._returned(outputs, result.h, result.c)
 
     def run(self, inputs: Any, initial_state: Any, lstm: Any) -> ops.LSTMResult:
         """The op's result, sequences aligned with the input's steps."""
@@ -131,13 +131,13 @@ class LSTM(Layer):
         )
         return result
 
-    def give(self, outputs: Any, h: Any, c: Any) -> Any:
+    def _returned(self, outputs: Any, h: Any, c: Any) -> Any:
         output = outputs if self.return_sequences else h
         return [output, h, c] if self.return_state else output
 
     def compute_output(self, inputs: Spec, initial_state: Any = None) -> Any:
         outputs, state = self.output_and_state(inputs, initial_state)
-        return self.give(outputs, state, state)
+        return self._returned(outputs, state, state)
 
     def output_and_state(self, inputs: Spec, initial_state: Any) -> tuple[Spec, Spec]:
         """What is known of the outputs of all steps, and of the last h and c."""
@@ -233,7 +233,7 @@ class Bidirectional(Layer):
             for result in results
         ]
         states = [state for result in results for state in (result.h, result.c)]
-        return self._give(self._merge(outputs), states)
+        return self._with_states(self._merge(outputs), states)
 
     def compute_output(self, inputs: Spec, initial_state: Any = None) -> Any:
         outputs, states = [], []
@@ -243,14 +243,14 @@ class Bidirectional(Layer):
             outputs.append(output if layer.return_sequences else state)
             states += [state, state]
         if self.merge_mode is None:
-            return self._give(outputs, states)
+            return self._with_states(outputs, states)
         merged = outputs[0]
         if self.merge_mode == "concat":
             units = sum(output.shape[-1] or 0 for output in outputs)
             merged = merged.of((*merged.shape[:-1], units))
         elif self.merge_mode == "ave":
             merged = merged.of(merged.shape, np.result_type(merged.dtype, np.float32))
-        return self._give(merged, states)
+        return self._with_states(merged, states)
 
     def _layers_and_states(self, initial_state: Any) -> list[tuple[LSTM, Any]]:
         """Each LSTM, and the states it begins with."""
@@ -264,7 +264,7 @@ class Bidirectional(Layer):
             halves = [initial_state[:2], initial_state[2:]]
         return list(zip((self.forward_layer, self.backward_layer), halves, strict=True))
 
-    def _give(self, merged: Any, states: list[Any]) -> Any:
+    def _with_states(self, merged: Any, states: list[Any]) -> Any:
         if not self.forward_layer.return_state:
             return merged
         return [*(merged if isinstance(merged, list) else [merged]), *states]

@@ -20,7 +20,9 @@ def summary_of(model: Network) -> str:
         count = "" if id(layer) in counted else f"{layer.count_params():,}"
         counted.add(id(layer))
         sources = ", ".join(dict.fromkeys(one.node.layer.name for one in node.sources()))
-        rows.append((f"{layer.name} ({type(layer).__name__})", shapes, count, fate(node), sources))
+        rows.append(
+            (f"{layer.name} ({type(layer).__name__})", shapes, count, mask_flow(node), sources)
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -30,7 +32,7 @@ def summary_of(model: Network) -> str:
     return "\n".join([head, *lines, f"{model.count_params():,} numbers in all"])
 
 
-def fate(node: Node) -> str:
+def mask_flow(node: Node) -> str:
     """What becomes of the mask in one call of a layer."""
     had = any(symbol.is_masked for symbol in node.sources())
     has = any(symbol.is_masked for symbol in symbols_in(node.outputs))

@@ -99,3 +99,40 @@ def test_of_two_batches(name):
 def are_arrays_of_other_axes(*batches):
     """Whether it depends on the number of rows that numpy adds them."""
     return len({one.ndim for one in batches if isinstance(one, np.ndarray)}) > 1
+
+
+class Doubled(layers.Dense):
+    """A class of a user's own, whose call is another one."""
+
+    def call(self, inputs):
+        return super().call(inputs).to_padded()
+
+
+class Silent(layers.Dense):
+    supports_masking = False
+
+
+def test_a_call_of_a_users_own_is_tried():
+    frames = layers.Input((None, 4))
+    assert layers.Dense(3)(frames).spec.kind == "ragged"
+    assert Doubled(3)(frames).spec.kind == "padded"
+    masked = layers.Masking()(frames)
+    assert layers.Dense(3)(masked).is_masked
+    assert not Silent(3)(masked).is_masked
+
+
+def test_built_in_layers_are_not_run(monkeypatch, tmp_path):
+    """Neither when a graph is made, nor when it is saved and loaded."""
+    monkeypatch.setattr(layers.Layer, "_run", None)
+    ids = layers.Input((None,), "int32")
+    vectors = layers.Embedding(5, 4, mask_zero=True)(ids)
+    inner = layers.Sequential([layers.Input((None, 4)), layers.Dense(4), layers.Masking()])
+    first, second = layers.TemporalSplit()(inner(vectors))
+    states = layers.LSTM(4, return_state=True)(layers.TemporalConcat()([first, second]))[1:]
+    both = layers.Bidirectional(layers.LSTM(4, return_sequences=True))
+    joined = layers.Concatenate()([layers.Add()([vectors, first]), both(second)])
+    outputs = layers.LSTM(4)(vectors, initial_state=states), layers.TemporalPool()(joined)
+    model = layers.Model(ids, outputs)
+    model.save(tmp_path / "model")
+    again = layers.load_model(tmp_path / "model")
+    assert [symbol.spec for symbol in again.outputs] == [symbol.spec for symbol in model.outputs]
