@@ -95,7 +95,9 @@ def with_masks(batch: Any, mask: Any) -> Any:
             f"a {type(mask).__name__} of masks was given for one batch; "
             "a layer that joins batches says in compute_mask(inputs, mask) what becomes of theirs"
         )
-    return batch.with_mask(mask) if isinstance(batch, Spec) else with_mask(batch, mask)
+    if isinstance(batch, Spec) or isinstance(mask, Spec):
+        return spec_of(batch).with_mask(mask)
+    return with_mask(batch, mask)
 
 
 def each(batch: Any, function: Callable[[Array], Array]) -> Any:

@@ -75,8 +75,8 @@ class Layer:
 
     def __new__(cls, *args: Any, **options: Any) -> "Layer":
         layer = super().__new__(cls)
-        layer._arguments, layer._own_weights = (args, options), {}
-        layer._built_for, layer._version = None, 0
+        made: dict[str, Any] = {"_arguments": (args, options), "_own_weights": {}}
+        layer.__dict__.update(made, _built_for=None, _version=0)
         layer.name = _name_of(cls)
         return layer
 
@@ -279,7 +279,7 @@ class Layer:
             outputs = Layer.compute_output(self, inputs, *args, **options)
         specs = [*given, *leaves_of(Spec, outputs)]
         check_numbers(specs)
-        spend_call(self.weights, [spec.numbers for spec in specs])
+        spend_call(self._own_weights.values(), [spec.numbers for spec in specs])
         return outputs
 
     def compute_output(self, inputs: Any, *args: Any, **options: Any) -> Any:
