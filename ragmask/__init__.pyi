@@ -14,6 +14,7 @@ from ragmask.errors import RagmaskError as RagmaskError
 from ragmask.errors import RowIndexError as RowIndexError
 from ragmask.errors import StreamError as StreamError
 from ragmask.errors import UnsupportedTypeError as UnsupportedTypeError
+from ragmask.ops.cumsum import temporal_cumsum as temporal_cumsum
 from ragmask.ops.embeddings import embedding as embedding
 from ragmask.ops.masks import masking as masking
 from ragmask.ops.pool import temporal_pool as temporal_pool
