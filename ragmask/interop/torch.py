@@ -463,7 +463,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         if int(self._shared[1]) != self._loads:
             raise StreamError(
                 "load_state_dict was called after this worker had begun, and workers that "
-                "persist do not hear of it: make a new DataLoader"
+                "persist cannot notice: make a new DataLoader"
             )
         for batch in share:
             converted = self.convert(batch)
@@ -515,8 +515,8 @@ def _all_workers(states: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for rank, epoch in epochs.items():
         if epoch != epochs[first]:
             raise InvalidInputError(
-                f"rank {first} stands in epoch {epochs[first]} and rank {rank} in epoch {epoch}: "
-                "the states must be of one moment"
+                f"rank {first} is in epoch {epochs[first]} and rank {rank} in epoch {epoch}: "
+                "pass states of the same moment"
             )
     return [state for seen in ranks.values() for state in _with_unseen(seen, epochs[first])]
 
