@@ -767,7 +767,7 @@ def test_apply_does_not_write_over_what_it_reads(applied):
         paths = [str(folder / one) for one in ("model", "*.parquet", name)]
         result = CliRunner().invoke(app, ["apply", *paths, "-i", "frames=pairs"])
         assert isinstance(result.exception, rm.InvalidInputError)
-        assert "is what is read" in str(result.exception)
+        assert "is the file being read" in str(result.exception)
     assert (folder / "in.parquet").read_bytes() == before
 
 

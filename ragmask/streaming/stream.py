@@ -214,15 +214,15 @@ class Stream:
         """
         if tokens is None:
             if column is not None:
-                raise InvalidInputError("column= goes with tokens=: batch(tokens=16_384, column=…)")
+                raise InvalidInputError("column= needs tokens=: batch(tokens=16_384, column=…)")
             size = check_count("rows", 256 if rows is None else rows, 1)
             return self._with(rows=size, drop_last=bool(drop_last), budget=None)
         if rows is not None:
-            raise InvalidInputError("a batch has rows= or tokens=; got both")
+            raise InvalidInputError("pass rows= or tokens=, not both")
         if drop_last:
-            raise InvalidInputError("drop_last goes with rows=: batches by tokens= differ in rows")
+            raise InvalidInputError("drop_last needs rows=: batches by tokens= differ in rows")
         if self._settings.packing:
-            raise InvalidInputError("packed sequences are alike: batch them with rows=")
+            raise InvalidInputError("packed sequences all have one length: batch them with rows=")
         budget = Budget(
             min(check_count("tokens", tokens, 1), LARGEST), self._ragged(column), bool(bucket)
         )
@@ -248,7 +248,7 @@ class Stream:
         for variable lengths take them).
         """
         if self._settings.budget:
-            raise InvalidInputError("packed sequences are alike: batch them with rows=")
+            raise InvalidInputError("packed sequences all have one length: batch them with rows=")
         taken = [name for name in PACKED if name in self._source.columns]
         if taken:
             raise InvalidInputError(
@@ -326,7 +326,7 @@ class Stream:
         self._check_no_filter()
         if not isinstance(settings.arrangement, Rows):  # a TypeError: list(stream) asks and goes on
             raise UnsupportedTypeError(
-                "len() of a stream: lengths decide how many batches there are, not row counts"
+                "len() of this stream is unknown: the number of batches depends on row lengths"
             )
         if settings.rows is None:
             return self.num_rows
@@ -400,9 +400,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Batch]:
         if self._settings.rows is None:
-            raise InvalidInputError(
-                "say how to cut the stream into batches first: .batch(rows=256)"
-            )
+            raise InvalidInputError("choose the batches first: .batch(rows=256)")
         start = self._start()
         self._progress.start, self._progress.last = None, start
         return self._batches(start)
@@ -418,7 +416,7 @@ class Stream:
                 batch = self._mapped(given) if self._maps else given
                 if self._settings.shard.even and batch.num_rows != rows:
                     raise InvalidInputError(
-                        "even=True does not go with a map that changes the number of rows: it "
+                        "even=True cannot be used with a map that changes the number of rows: it "
                         f"made {batch.num_rows} of {rows}"
                     )
                 progress.last = state
@@ -461,7 +459,7 @@ class Stream:
             return self._mapped(self.empty_batch()).to_arrow()
         except Exception as error:
             raise InvalidInputError(
-                "the stream has no batch, and what columns there are cannot be told, since a map "
+                "the stream has no batches, and its columns are unknown, since a map "
                 f"fails on a batch of no rows: {error}"
             ) from error
 
@@ -546,7 +544,7 @@ class Stream:
     def _check_no_filter(self) -> None:
         if self._source.filter is not None:
             raise UnsupportedTypeError(
-                "len() of a stream: which rows the filter keeps is known once they are read"
+                "len() of this stream is unknown: it depends on the rows the filter keeps"
             )
 
     def __repr__(self) -> str:
@@ -579,8 +577,8 @@ def _columns_of(function: MapFunction, batch: Batch) -> Mapping[str, Any]:
         result = function(batch)
     except StopIteration as error:
         raise InvalidInputError(
-            f"map({name}) raised StopIteration, by which a loop ends: where the function takes "
-            "what may have run out, with next(), let it say what comes instead"
+            f"map({name}) raised StopIteration, which would end the loop early: give next() a "
+            "default inside the function"
         ) from error
     if isinstance(result, Mapping):
         return result
