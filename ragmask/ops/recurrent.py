@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ragmask import threads
-from ragmask.devices import Array, Bools, Ints, empty, read_only, values_array
+from ragmask.devices import Array, Bools, Ints, empty, read_only
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
+from ragmask.kernels.cells import LSTM, Cell
+from ragmask.kernels.constants import MOST_SLOTS, MULTIPLY_NS, STATES_NS, TILE_ROWS
+from ragmask.kernels.registry import COUNT_KEPT
 from ragmask.ops.recurrent_device import lstm_on_device
+from ragmask.ops.states import initial_pair
 from ragmask.ops.steps import Steps, floats
 from ragmask.padded import Padded
 from ragmask.ragged import Ragged
 from ragmask.threads import run_chunks, run_rows
 from ragmask.weights import LSTMWeights
 
-# More rows in flight than this brought nothing: the weights' panels are reused enough.
-_MOST_SLOTS = 48
-_TILE_ROWS = 6  # as in kernels/cpu/lstm.py
-_NS_PER_MULTIPLY = 0.02
 _NO_IDS, _NO_MASK = read_only(np.empty(0, np.int64)), read_only(np.empty(0, np.bool_))
 
 
@@ -98,23 +98,17 @@ def lstm(
             f"x lives on the host, and the weights on {weights.device}: pass x.to_device(), or "
             "the weights that to_device() was called on"
         )
-    state_shape = (len(rows), weights.units)
-    states = _states(initial_state, state_shape, rows.dtype)
+    initial = _zeros((len(rows), weights.units), rows.dtype)
+    if initial_state is not None:
+        initial = initial_pair(initial_state, initial[0])
     if outputs:
         output = steps.output((weights.units,), given.dtype, out)
     else:
         output = empty((0, weights.units), given.dtype, rows._values)
     target = output if output.dtype == rows.dtype else empty(output.shape, rows.dtype, rows._values)
-    h, c = _compute(
-        steps,
-        rows,
-        _NO_IDS,
-        *weights.packed(rows.dtype),
-        *states,
-        bool(go_backwards),
-        bool(zero_output_for_mask),
-        target,
-    )
+    options = bool(go_backwards), bool(zero_output_for_mask)
+    packed = weights.packed(rows.dtype)
+    h, c = _compute(LSTM, steps, rows, _NO_IDS, packed, initial, options, target)
     h, c = h.astype(given.dtype, copy=False), c.astype(given.dtype, copy=False)
     if not outputs:
         return LSTMResult(None, h, c)
@@ -139,97 +133,55 @@ def lstm_of_ids(
     are those of the vectors themselves, but for rounding.
     """
     rows = ids.rows
-    zeros = _states(None, (len(rows), units), table.dtype)
-    nothing = read_only(empty((rows.n_steps, 0), table.dtype, table))
+    nothing = rows._over(read_only(empty((rows.n_steps, 0), table.dtype, table)))
+    initial = _zeros((len(rows), units), table.dtype)
     output = empty((rows.n_steps if outputs else 0, units), table.dtype, table)
-    h, c = _compute(
-        ids,
-        rows._over(nothing),
-        rows.values,
-        panels,
-        table,
-        *zeros,
-        go_backwards,
-        zero_output_for_mask,
-        output,
-    )
+    options = go_backwards, zero_output_for_mask
+    h, c = _compute(LSTM, ids, nothing, rows.values, (panels, table), initial, options, output)
     return LSTMResult(ids.give(output, rows.mask) if outputs else None, h, c)
 
 
 def _compute(
+    cell: Cell,
     steps: Steps,
     rows: Ragged,
     ids: Ints,
-    panels: Array,
-    start: Array,
-    h0: Array,
-    c0: Array,
-    go_backwards: bool,
-    zero_output_for_mask: bool,
+    packed: tuple[Array, Array],
+    initial: tuple[Array, ...],
+    options: tuple[bool, bool],
     output: Array,
-) -> tuple[Array, Array]:
-    """Write the outputs, and give the last states."""
-    from ragmask.kernels import cpu
-
-    h, c = (empty(h0.shape, rows.dtype, h0) for _ in "hc")
+) -> tuple[Array, ...]:
+    """Write the outputs, and give the last states. options (go_backwards, zero_output_for_mask)."""
+    last = tuple(empty(state.shape, state.dtype, state) for state in initial)
     kept = _kept_lengths(rows)
-    units = h0.shape[1]
-    multiplies = (rows.item_shape[0] + units) * 4 * units
-    order, chunks = _deal(kept, kept * (_NS_PER_MULTIPLY * multiplies) + 100.0)
+    units = initial[0].shape[1]
+    multiplies = (rows.item_shape[0] + units) * cell.gates * units
+    order, chunks = _deal(kept, kept * (MULTIPLY_NS * multiplies) + STATES_NS)
+    mask = _NO_MASK if rows.mask is None else rows.mask
     run_chunks(
-        cpu.lstm,
+        cell.cpu,
         chunks,
-        order,
-        rows.values,
-        ids,
-        rows.starts,
-        rows.lengths,
-        _NO_MASK if rows.mask is None else rows.mask,
-        panels,
-        start,
-        h0,
-        c0,
-        _slots(kept, len(chunks)),
-        go_backwards,
-        zero_output_for_mask,
-        steps.out_starts,
-        output,
-        h,
-        c,
+        (order, rows.values, ids, rows.starts, rows.lengths, mask),
+        tuple(packed),
+        (initial, last),
+        (_slots(kept, len(chunks)), *options),
+        (steps.out_starts, output),
     )
-    return h, c
+    return last
 
 
-def _states(initial: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    if initial is None:
-        zeros = read_only(np.zeros(shape, dtype))
-        return zeros, zeros
-    if not isinstance(initial, tuple | list) or len(initial) != 2:
-        raise InvalidInputError(
-            f"initial_state is a pair (h, c), each of shape {shape}; got {type(initial).__name__}"
-        )
-    states = []
-    for name, state in zip("hc", initial, strict=True):
-        array = values_array(state, f"initial_state's {name}")
-        if array.dtype.kind not in "biuf":
-            raise UnsupportedTypeError(f"initial_state's {name} holds no reals; got {array.dtype}")
-        if array.shape != shape:
-            raise InvalidInputError(
-                f"initial_state's {name} has shape {array.shape}; (rows, units) is {shape}"
-            )
-        states.append(read_only(array.astype(dtype)))
-    return states[0], states[1]
+def _zeros(shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    zeros = read_only(np.zeros(shape, dtype))
+    return zeros, zeros
 
 
 def _kept_lengths(rows: Ragged) -> Ints:
     if rows.mask is None:
         return rows.lengths
-    from ragmask.kernels import cpu
-
     kept = np.empty(len(rows), np.int64)
     mask: Bools = rows.mask
-    cost = 10.0 + rows.lengths * 0.5
-    run_rows(cpu.count_kept, len(rows), cost, mask, rows.starts, rows.lengths, kept)
+    cost_ns = COUNT_KEPT.cost_ns(rows.lengths, 1)
+    run_rows(COUNT_KEPT.cpu, len(rows), cost_ns, mask, rows.starts, rows.lengths, kept)
     return kept
 
 
@@ -254,4 +206,4 @@ def _slots(kept: Ints, hands: int) -> int:
     if longest == 0:
         return 1
     company = -(-int(kept.sum()) // (longest * hands))
-    return min(_MOST_SLOTS, -(-company // _TILE_ROWS) * _TILE_ROWS)
+    return min(MOST_SLOTS, -(-company // TILE_ROWS) * TILE_ROWS)
