@@ -184,7 +184,8 @@ def _update_of(cell: Cell, step_of: Callable[..., Any], lanes: int) -> Callable[
             slot_after = after[slot * stride : slot * stride + lanes]
             slot_memory = memory[slot * inner_width : (slot + 1) * inner_width]
             for lane in range(lanes):
-                states = (slot_before[lane], *read_inner(slot_memory, lane))
+                output = (slot_before[lane],)
+                states = output + read_inner(slot_memory, lane)
                 states = step_of(read_sums(slot_sums, lane), states)
                 slot_after[lane] = states[0]
                 write_inner(slot_memory, lane, states[1:])
@@ -197,7 +198,13 @@ def _read(count: int, lanes: int) -> Callable[..., Any]:
     if count == 0:
         return inline(lambda numbers, lane: ())
     fewer, begin = _read(count - 1, lanes), (count - 1) * lanes
-    return inline(lambda numbers, lane: (*fewer(numbers, lane), numbers[lane + begin]))
+
+    @inline
+    def read(numbers: Any, lane: int) -> Any:
+        number = (numbers[lane + begin],)
+        return fewer(numbers, lane) + number
+
+    return read
 
 
 def _write(count: int, lanes: int) -> Callable[..., None]:
