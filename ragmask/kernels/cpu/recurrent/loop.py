@@ -37,7 +37,7 @@ def loop_of(cell: Cell, step_of: Callable[..., Any]) -> Callable[..., None]:
     """
     sums, states, inner = cell.sums, cell.states, cell.states - 1
     multiply = product_of(cell)
-    update_16, update_8 = (_update_of(cell, step_of, lanes) for lanes in (16, 8))
+    update = _update_of(cell, step_of)
 
     @inline
     def loop(
@@ -109,10 +109,7 @@ def loop_of(cell: Cell, step_of: Callable[..., Any]) -> Callable[..., None]:
                 multiply(product, in_flight, features, units, block)
                 begin = features + block * lanes
                 before, after = inputs[begin:], next_inputs[begin:]
-                if lanes == 16:
-                    update_16(in_flight, block_sums, before, after, stride, memory[block])
-                else:
-                    update_8(in_flight, block_sums, before, after, stride, memory[block])
+                update(in_flight, block_sums, before, after, stride, memory[block])
 
             for slot in range(in_flight - 1, -1, -1):
                 row = slot_rows[slot]
@@ -167,55 +164,45 @@ def skip_masked(row: int, step: int, path: Any) -> int:
     return step
 
 
-def _update_of(cell: Cell, step_of: Callable[..., Any], lanes: int) -> Callable[..., None]:
-    """The states' update for panels of this width: LLVM vectorises over a constant only (6×)."""
-    sums_width, inner_width = cell.sums * lanes, (cell.states - 1) * lanes
-    read_sums, read_inner = _read(cell.sums, lanes), _read(cell.states - 1, lanes)
-    write_inner = _write(cell.states - 1, lanes)
+def _update_of(cell: Cell, step_of: Callable[..., Any]) -> Callable[..., None]:
+    """The update of one block's states, for all slots in flight."""
+    sums, inner = cell.sums, cell.states - 1
+    read_sums, read_inner = _read(sums), _read(inner)
 
     @inline
     def update(
-        in_flight: int, sums: Any, before: Any, after: Any, stride: int, memory: Any
+        in_flight: int, block_sums: Any, before: Any, after: Any, stride: int, memory: Any
     ) -> None:
-        """New states of one block, and its outputs in `after`; those before lie in `before`."""
+        """The outputs before lie in `before`, those after go to `after`, `stride` apart."""
+        lanes = lanes_of(block_sums)
         for slot in range(in_flight):
-            slot_sums = sums[slot * sums_width : (slot + 1) * sums_width]
+            slot_sums = block_sums[slot * sums * lanes : (slot + 1) * sums * lanes]
             slot_before = before[slot * stride : slot * stride + lanes]
             slot_after = after[slot * stride : slot * stride + lanes]
-            slot_memory = memory[slot * inner_width : (slot + 1) * inner_width]
+            slot_memory = memory[slot * inner * lanes : (slot + 1) * inner * lanes]
             for lane in range(lanes):
                 output = (slot_before[lane],)
-                states = output + read_inner(slot_memory, lane)
-                states = step_of(read_sums(slot_sums, lane), states)
+                states = output + read_inner(slot_memory, lane, lanes)
+                states = step_of(read_sums(slot_sums, lane, lanes), states)
                 slot_after[lane] = states[0]
-                write_inner(slot_memory, lane, states[1:])
+                for state in range(inner):
+                    slot_memory[lane + state * lanes] = states[state + 1]
 
     return update
 
 
-def _read(count: int, lanes: int) -> Callable[..., Any]:
-    """`(numbers[lane], numbers[lane + lanes], …)`, of which compiled code knows the length."""
+def _read(count: int) -> Callable[..., Any]:
+    """`(numbers[lane], numbers[lane + lanes], …)`, whose length compiled code has to know."""
     if count == 0:
-        return inline(lambda numbers, lane: ())
-    fewer, begin = _read(count - 1, lanes), (count - 1) * lanes
+        return inline(lambda numbers, lane, lanes: ())
+    fewer = _read(count - 1)
 
     @inline
-    def read(numbers: Any, lane: int) -> Any:
-        number = (numbers[lane + begin],)
-        return fewer(numbers, lane) + number
+    def read(numbers: Any, lane: int, lanes: int) -> Any:
+        number = (numbers[lane + (count - 1) * lanes],)
+        return fewer(numbers, lane, lanes) + number
 
     return read
-
-
-def _write(count: int, lanes: int) -> Callable[..., None]:
-    """Put a tuple where `_read` finds it."""
-
-    @inline
-    def write(numbers: Any, lane: int, values: Any) -> None:
-        for i in range(count):
-            numbers[lane + i * lanes] = values[i]
-
-    return write if count else inline(lambda numbers, lane, values: None)
 
 
 @inline

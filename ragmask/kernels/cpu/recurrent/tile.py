@@ -10,6 +10,7 @@ the tile's shape: how slots are grouped into tiles changes no bit of a result.
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -59,7 +60,7 @@ def _lanes_of(array: Any) -> Any:
 def product_of(cell: Cell) -> Callable[..., None]:
     """The product of one block of units, for all slots in flight."""
     gates, parts = cell.gates, cell.parts
-    tile = _tiles(TILE_ROWS, gates, cell.sums)
+    tile = _tile_of(shapes_of(gates), cell.sums)
 
     @inline
     def multiply(product: Any, in_flight: int, features: int, units: int, block: int) -> None:
@@ -92,150 +93,157 @@ def prefetch_sums(product: Any, first_slot: int, count: int, column: int) -> Non
             prefetch(product.first_sums, product.next_offsets[slot] + column)
 
 
-def _tiles(most_rows: int, gates: int, sums: int) -> Callable[..., None]:
-    """Tiles of 1 to `most_rows` rows, as one function: it takes `rows` slots of one gate.
+class Shape(NamedTuple):
+    """Of a tile: slots by gates, which are panels of so many bytes, and its sums' spans."""
 
-    A lone row has too few sums in flight to hide the latency of an addition: the smaller tiles
-    take several gates, of which the others then are nothing to do.
+    rows: int
+    panels: int
+    panel_bytes: int = PANEL_BYTES
+    span: int = SPAN
+
+
+def shapes_of(gates: int) -> list[Shape]:
+    """The tile for each number of slots, up to the most.
+
+    A lone row has too few sums in flight to hide the latency of an addition: it takes several
+    panels.
     """
-    if most_rows == 0:
-        return inline(lambda product, rows, slot, gate, begin, end, panel, column: None)
-    fewer = _tiles(most_rows - 1, gates, sums)
-    panels = max(n for n in range(1, gates + 1) if gates % n == 0 and n * most_rows <= TILE_PANELS)
-    most = _tile(most_rows, panels, sums)
-
-    @inline
-    def tile(
-        product: Any,
-        rows: int,
-        slot: int,
-        gate: int,
-        begin: int,
-        end: int,
-        panel: int,
-        column: int,
-    ) -> None:
-        if rows < most_rows:
-            fewer(product, rows, slot, gate, begin, end, panel, column)
-        elif gate % panels == 0:
-            most(product, slot, begin, end, panel, column)
-
-    return tile
+    divisors = [panels for panels in range(1, gates + 1) if gates % panels == 0]
+    return [
+        Shape(rows, max(panels for panels in divisors if rows * panels <= TILE_PANELS))
+        for rows in range(1, TILE_ROWS + 1)
+    ]
 
 
-def _tile(
-    rows: int, panels: int, sums: int, panel_bytes: int = PANEL_BYTES, span: int = SPAN
-) -> Callable[..., None]:
-    """Sums for `rows` slots by `panels` gates, of cells with `sums` sums a unit.
+def _tile_of(shapes: list[Shape], sums: int) -> Callable[..., None]:
+    """A tile for a number of slots, of cells with `sums` sums a unit.
 
-    sums[slot, gate] = first_sums[offsets[slot] + column] + x[slot, begin:end] @ panel, from `slot`,
-    `column` and `panel` on.
+    sums[slot, gate] = first_sums[offsets[slot] + column] + x[slot, begin:end] @ panel, for the
+    `rows` slots and the gates of its shape. For other gates than its first it does nothing.
     """
 
     @intrinsic
     def tile(
         typing_context: Any,
         product: Any,
+        rows: Any,
         slot: Any,
+        gate: Any,
         begin: Any,
         end: Any,
         panel: Any,
         column: Any,
     ) -> Any:
-        index = types.intp
-        signature = types.void(product, index, index, index, index, index)
-        number = product[0].dtype
-        number_bytes = number.bitwidth // 8
-        lanes = panel_bytes // number_bytes
-
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            product, slot, begin, end, panel, column = args
-            field = {
+            types_ = signature.args[0]
+            fields = {
                 name: context.make_array(type_)(context, builder, value).data
                 if isinstance(type_, types.Array)
                 else value
                 for name, type_, value in zip(
-                    Product._fields,
-                    signature.args[0],
-                    cgutils.unpack_tuple(builder, product),
-                    strict=True,
+                    types_.fields, types_, cgutils.unpack_tuple(builder, args[0]), strict=True
                 )
             }
-            vector = ir.VectorType(context.get_data_type(number), lanes)
-            multiply_add = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fmuladd.v{lanes}f{number.bitwidth}",
-            )
-
-            def const(value: int) -> Any:
-                return ir.Constant(slot.type, value)
-
-            def vector_at(base: Any, index: Any) -> Any:
-                return builder.bitcast(builder.gep(base, [index]), vector.as_pointer())
-
-            def spread(scalar: Any) -> Any:
-                nothing = ir.Constant(vector, ir.Undefined)
-                lane_0 = builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
-                zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-                return builder.shuffle_vector(lane_0, nothing, zeros)
-
-            tile = [(row, panel) for row in range(rows) for panel in range(panels)]
-            slots = [builder.add(slot, const(row)) for row in range(rows)]
-            gate = builder.urem(column, const(sums * lanes))
-            totals = {}
-            for row, number_of_panel in tile:
-                slot_sums = builder.add(builder.mul(slots[row], const(sums * lanes)), gate)
-                at = builder.add(slot_sums, const(number_of_panel * lanes))
-                totals[row, number_of_panel] = vector_at(field["sums"], at)
-
-            offsets = [builder.load(builder.gep(field["offsets"], [slot])) for slot in slots]
-            for row, number_of_panel in tile:
-                at = builder.add(column, const(number_of_panel * lanes))
-                first = vector_at(field["first_sums"], builder.add(offsets[row], at))
-                total = builder.load(first, align=number_bytes)
-                builder.store(total, totals[row, number_of_panel], align=number_bytes)
-
-            partial = {cell: cgutils.alloca_once(builder, vector) for cell in tile}
-            x_rows = [
-                builder.gep(field["x"], [builder.mul(slot, field["stride"])]) for slot in slots
-            ]
-            panel_size = builder.mul(builder.sub(end, begin), const(lanes))
-            w_panels = [
-                builder.gep(
-                    field["panels"],
-                    [builder.add(panel, builder.mul(panel_size, const(number_of_panel)))],
-                )
-                for number_of_panel in range(panels)
-            ]
-            depth = builder.sub(end, begin)
-            count = builder.sdiv(builder.add(depth, const(span - 1)), const(span))
-            with cgutils.for_range(builder, count) as spans:
-                first_k = builder.mul(spans.index, const(span))
-                last_k = builder.add(first_k, const(span))
-                is_whole = builder.icmp_signed("<", last_k, depth)
-                last_k = builder.select(is_whole, last_k, depth)
-                for cell in tile:
-                    builder.store(ir.Constant(vector, [0.0] * lanes), partial[cell])
-                with cgutils.for_range(builder, last_k, first_k) as loop:
-                    k = loop.index
-                    w_at = builder.mul(k, const(lanes))
-                    w = [
-                        builder.load(vector_at(base, w_at), align=number_bytes) for base in w_panels
-                    ]
-                    x_at = builder.add(begin, k)
-                    factors = [spread(builder.load(builder.gep(base, [x_at]))) for base in x_rows]
-                    for row, number_of_panel in tile:
-                        before = builder.load(partial[row, number_of_panel])
-                        terms = [factors[row], w[number_of_panel], before]
-                        after = builder.call(multiply_add, terms)
-                        builder.store(after, partial[row, number_of_panel])
-                for cell in tile:
-                    total = builder.load(totals[cell], align=number_bytes)
-                    total = builder.fadd(total, builder.load(partial[cell]))
-                    builder.store(total, totals[cell], align=number_bytes)
+            names = "rows", "slot", "gate", "begin", "end", "panel", "column"
+            at = dict(zip(names, args[1:], strict=True))
+            number = context.get_data_type(types_[0].dtype)
+            for shape in shapes:
+                code = _TileCode(builder, shape, number, types_[0].dtype.bitwidth // 8)
+                is_shape = builder.icmp_signed("==", at["rows"], code.const(shape.rows))
+                column_in_tile = builder.urem(at["gate"], code.const(shape.panels))
+                begins = builder.icmp_signed("==", column_in_tile, code.const(0))
+                with builder.if_then(builder.and_(is_shape, begins)):
+                    code.emit(fields, at, sums)
             return context.get_dummy_value()
 
-        return signature, codegen
+        return types.void(product, *[types.intp] * 7), codegen
 
-    return tile
+    tile_: Callable[..., None] = tile
+    return tile_
+
+
+class _TileCode:
+    """Writes the instructions of one tile."""
+
+    def __init__(self, builder: Any, shape: Shape, number: Any, number_bytes: int) -> None:
+        self.builder, self.shape, self.bytes = builder, shape, number_bytes
+        self.lanes = shape.panel_bytes // number_bytes
+        self.vector = ir.VectorType(number, self.lanes)
+        self.cells = [(row, panel) for row in range(shape.rows) for panel in range(shape.panels)]
+
+    def const(self, value: int) -> Any:
+        return ir.Constant(ir.IntType(64), value)
+
+    def sum_of(self, *terms: Any) -> Any:
+        return reduce(self.builder.add, terms)
+
+    def times(self, a: Any, b: Any) -> Any:
+        return self.builder.mul(a, b if isinstance(b, ir.Value) else self.const(b))
+
+    def pointer(self, base: Any, index: Any) -> Any:
+        """To the vector that begins at `base[index]`."""
+        return self.builder.bitcast(self.builder.gep(base, [index]), self.vector.as_pointer())
+
+    def load(self, pointer: Any) -> Any:
+        return self.builder.load(pointer, align=self.bytes)
+
+    def store(self, value: Any, pointer: Any) -> None:
+        self.builder.store(value, pointer, align=self.bytes)
+
+    def spread(self, scalar: Any) -> Any:
+        """A vector of one number."""
+        nothing = ir.Constant(self.vector, ir.Undefined)
+        lane_0 = self.builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(lane_0, nothing, zeros)
+
+    def multiply_add(self, *terms: Any) -> Any:
+        name = f"llvm.fmuladd.v{self.lanes}f{self.bytes * 8}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, terms)
+
+    def emit(self, arrays: dict[str, Any], at: dict[str, Any], sums: int) -> None:
+        builder, rows, panels = self.builder, range(self.shape.rows), range(self.shape.panels)
+        slots = [builder.add(at["slot"], self.const(row)) for row in rows]
+        offsets = [builder.load(builder.gep(arrays["offsets"], [slot])) for slot in slots]
+        gate = builder.urem(at["column"], self.const(sums * self.lanes))
+        totals = {}  # where they lie; and in registers, the sums of a span
+        partial = {cell: cgutils.alloca_once(builder, self.vector) for cell in self.cells}
+        for row, panel in self.cells:
+            lane = self.const(panel * self.lanes)
+            slot_sums = self.times(slots[row], sums * self.lanes)
+            total = self.pointer(arrays["sums"], self.sum_of(slot_sums, gate, lane))
+            first = self.sum_of(offsets[row], at["column"], lane)
+            self.store(self.load(self.pointer(arrays["first_sums"], first)), total)
+            totals[row, panel] = total
+
+        depth = builder.sub(at["end"], at["begin"])
+        panel_size = self.times(depth, self.lanes)
+        x = [
+            builder.gep(arrays["x"], [self.sum_of(self.times(slot, arrays["stride"]), at["begin"])])
+            for slot in slots
+        ]
+        w = [
+            builder.gep(arrays["panels"], [self.sum_of(at["panel"], self.times(panel_size, panel))])
+            for panel in panels
+        ]
+        span = self.const(self.shape.span)
+        rounded_up = builder.add(depth, self.const(self.shape.span - 1))
+        with cgutils.for_range(builder, builder.sdiv(rounded_up, span)) as spans:
+            begin = builder.mul(spans.index, span)
+            end = builder.add(begin, span)
+            end = builder.select(builder.icmp_signed("<", end, depth), end, depth)
+            for cell in self.cells:
+                builder.store(ir.Constant(self.vector, [0.0] * self.lanes), partial[cell])
+            with cgutils.for_range(builder, end, begin) as loop:
+                lane = self.times(loop.index, self.lanes)
+                weights = [self.load(self.pointer(base, lane)) for base in w]
+                factors = [self.spread(builder.load(builder.gep(base, [loop.index]))) for base in x]
+                for row, panel in self.cells:
+                    before = builder.load(partial[row, panel])
+                    after = self.multiply_add(factors[row], weights[panel], before)
+                    builder.store(after, partial[row, panel])
+            for cell in self.cells:
+                total = builder.fadd(self.load(totals[cell]), builder.load(partial[cell]))
+                self.store(total, totals[cell])
