@@ -95,7 +95,7 @@ class RecurrentWeights:
 
     @classmethod
     def from_keras(cls, arrays: Sequence[Any]) -> Self:
-        """From a Keras layer's `get_weights()`: kernel, recurrent kernel, and bias if it has one."""
+        """From a Keras layer's `get_weights()`: kernel, recurrent kernel, and bias if any."""
         arrays = list(arrays)
         if len(arrays) not in (2, 3):
             raise InvalidInputError(
@@ -115,7 +115,7 @@ class RecurrentWeights:
         """From one layer and direction of torch's layer of that name, or of a model that has one.
 
         torch's matrices are transposed, and its two biases are one here where the cell adds them.
-        Raises InvalidInputError where the layer is not in the state dict, or is there several times.
+        Raises InvalidInputError where the layer is not there, or is there several times.
         """
         suffix = f"_l{layer}{'_reverse' if reverse else ''}"
 

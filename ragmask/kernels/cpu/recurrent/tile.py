@@ -28,9 +28,9 @@ class Product(NamedTuple):
     """What the product reads, and the sums it writes; all arrays are flat.
 
     x holds a step of each slot, `stride` numbers apart: its input, and its output before. panels
-    and first_sums are as packing.py makes them. A slot's sums start from `first_sums[offsets[slot]]`
-    on, those of its next step most likely at `next_offsets` (empty where all start at 0). sums is
-    (slots, sums of a unit, lanes), for one block of units.
+    and first_sums are as packing.py makes them. A slot's sums start from `first_sums` at its
+    offset, those of its next step most likely at its next (empty where all are 0). sums is (slots,
+    sums of a unit, lanes), for one block of units.
     """
 
     x: Any
