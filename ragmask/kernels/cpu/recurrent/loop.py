@@ -188,7 +188,7 @@ def skip_masked(row: int, step: int, path: Any) -> int:
 def _update_of(cell: Cell, step: Callable[..., Any]) -> Callable[..., None]:
     """The update of one block's states, for all slots in flight."""
     sums, inner = cell.sums, cell.states - 1
-    read_sums, read_inner = _read(sums), _read(inner)
+    read_sums, read_inner, write_inner = _read(sums), _read(inner), _write(inner)
 
     def update(
         in_flight: Any, block_sums: Any, before: Any, after: Any, stride: Any, memory: Any
@@ -214,8 +214,7 @@ def _update_of(cell: Cell, step: Callable[..., Any]) -> Callable[..., None]:
                     states = output + read_inner(slot_memory, lane, lanes)
                     states = step(read_sums(slot_sums, lane, lanes), states)
                     slot_after[lane] = states[0]
-                    for state in range(inner):
-                        slot_memory[lane + state * lanes] = states[state + 1]
+                    write_inner(slot_memory, lane, lanes, states)
 
         return compiled
 
@@ -234,6 +233,20 @@ def _read(count: int) -> Callable[..., Any]:
         return fewer(numbers, lane, lanes) + number
 
     return read
+
+
+def _write(count: int) -> Callable[..., None]:
+    """Put the states after the first where `_read` finds them: no loop, which LLVM would keep."""
+    if count == 0:
+        return inline(lambda numbers, lane, lanes, states: None)
+    fewer = _write(count - 1)
+
+    @inline
+    def write(numbers: Any, lane: int, lanes: int, states: Any) -> None:
+        fewer(numbers, lane, lanes, states)
+        numbers[lane + (count - 1) * lanes] = states[count]
+
+    return write
 
 
 @inline
