@@ -91,8 +91,8 @@ def lstm(
         )
     rows = floats(given, "x")
     if rows.device != "cpu":
-        options = initial_state, go_backwards, zero_output_for_mask, outputs, out
-        return LSTMResult(*lstm_on_device(steps, weights, *options))
+        asked = initial_state, go_backwards, zero_output_for_mask, outputs, out
+        return LSTMResult(*lstm_on_device(steps, weights, *asked))
     if weights.device != "cpu":
         raise DeviceError(
             f"x lives on the host, and the weights on {weights.device}: pass x.to_device(), or "
