@@ -11,10 +11,11 @@ from ragmask.kernels.cuda.teams import (
     WARPS,
     i8,
     is_short,
-    lane_places,
-    rows_of_block,
+    lane_layout,
+    rows_by_teams,
     u4,
     u8,
+    warps_of,
 )
 from ragmask.kernels.intrinsics import load_16_bytes
 from ragmask.kernels.overloads import computed_in
@@ -37,31 +38,23 @@ def masking(
     None; value of x's dtype; out (steps, features); out_mask bool (steps,).
     """
     warp = cuda.threadIdx.x >> 5
-    block_row, part, parts = rows_of_block(lengths.size)
-    for turn in range(WARPS):
-        if block_row + turn < lengths.size:
-            row = u8(block_row + turn)
-            alone = is_short(i8(0), lengths[row], x.shape[1])
-            if turn == warp or not alone:
-                place = starts[row], lengths[row], out_starts[row]
-                # what blocks share are steps: the features of one have to vote together
-                team = (part, parts) if alone else (part * WARPS + warp, parts * WARPS)
-                masking_row(x, place, mask, value, out, out_mask, team)
+    rows, out_steps = (starts, lengths, out_starts), (out, out_mask)
+    masking_rows(lengths.size, (lengths, x.shape[1]), x, rows, mask, value, out_steps)
 
 
 @cuda_device
 def masking_row(
-    x: Any, place: Any, mask: Any, value: Any, out: Any, out_mask: Any, team: Any
+    x: Any, segment: Any, mask: Any, value: Any, out: Any, out_mask: Any, team: Any
 ) -> None:
     """One row, by any number of warps, each with (warp, warps) as its team: (0, 1) if it is alone.
 
-    place (start, length, out_start). The lanes of a step vote, then copy it, or write zeros.
+    segment (start, length, out_start). The lanes of a step vote, then copy it, or write zeros.
     """
     number = computed_in(x)
-    start, length, out_start = place
+    start, length, out_start = segment
     warp, warps = team
     features = x.shape[1]
-    across, down, lane_feature, lane_step = lane_places(features)
+    across, down, lane_feature, lane_step = lane_layout(features)
     first_lane = u8((cuda.threadIdx.x & 31) - lane_feature)
     lanes = u8(ALL) >> u8(32 - across)
     wanted, end = number(value), features - 1
@@ -92,6 +85,26 @@ def masking_row(
             if lane_feature == 0:
                 out_mask[to] = keep
         base += warps * down
+
+
+@cuda_device
+def has_few_steps(row: Any, size: Any) -> Any:
+    """Masked steps count too, as they are written."""
+    lengths, features = size
+    return is_short(i8(0), lengths[row], features)
+
+
+@cuda_device
+def masking_by_team(
+    row: Any, team: Any, x: Any, rows: Any, mask: Any, value: Any, out_steps: Any
+) -> None:
+    (starts, lengths, out_starts), (out, out_mask) = rows, out_steps
+    segment = starts[row], lengths[row], out_starts[row]
+    # what blocks share are steps: the features of one have to vote together
+    masking_row(x, segment, mask, value, out, out_mask, warps_of(team))
+
+
+masking_rows = rows_by_teams(has_few_steps, masking_by_team)
 
 
 @cuda_device

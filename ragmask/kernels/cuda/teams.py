@@ -33,8 +33,44 @@ def rows_of_block(rows: int) -> Any:
     return i8(block // parts) * WARPS, i8(block % parts), i8(parts)
 
 
+def rows_by_teams(is_short: Any, work: Any) -> Any:
+    """A device function (rows, size, *arguments): does a block's rows, each by its team.
+
+    A row is for its warp alone where `is_short(row, size)`, else for all warps of the block. The
+    threads of a team call `work(row, team, *arguments)`, team being (warp, warps, part, parts).
+    """
+
+    @cuda_device
+    def do_rows(rows: int, size: Any, *arguments: Any) -> None:
+        warp = i8(cuda.threadIdx.x >> 5)
+        block_row, part, parts = rows_of_block(rows)
+        for turn in range(WARPS):
+            if block_row + turn < rows:
+                row = u8(block_row + turn)
+                alone = is_short(row, size)
+                if turn == warp or not alone:
+                    team = (i8(0), i8(1), part, parts) if alone else (warp, i8(WARPS), part, parts)
+                    work(row, team, *arguments)
+
+    return do_rows
+
+
 @cuda_device
-def lane_places(features: int) -> Any:
+def warps_of(team: Any) -> Any:
+    """(warp, warps) of a team, over all blocks that share its row."""
+    warp, warps, part, parts = team
+    return warp + warps * part, warps * parts
+
+
+@cuda_device
+def threads_of(team: Any) -> Any:
+    """(thread, threads) of a team, over all blocks that share its row."""
+    warp, warps = warps_of(team)
+    return 32 * warp + (cuda.threadIdx.x & 31), 32 * warps
+
+
+@cuda_device
+def lane_layout(features: int) -> Any:
     """(across, down, lane's feature, lane's step): up to 32 features side by side, split evenly."""
     lane = cuda.threadIdx.x & 31
     features = max(features, 1)
@@ -110,6 +146,28 @@ def kept_span(mask: Any, start: int, length: int) -> Any:
 
 
 @cuda_device
+def share_spans(mask: Any, starts: Any, lengths: Any, spans: Any) -> None:
+    """The spans of a block's rows, for all of its threads: shared (WARPS, 3), or (WARPS, 2)."""
+    warp = cuda.threadIdx.x >> 5
+    row = rows_of_block(lengths.size)[0] + warp
+    if row < lengths.size:
+        first, last, kept = kept_span(mask, starts[u8(row)], lengths[u8(row)])
+        if cuda.threadIdx.x & 31 == 0:
+            spans[u8(warp), u8(0)], spans[u8(warp), u8(1)] = first, last
+            if spans.shape[1] > 2:
+                spans[u8(warp), u8(2)] = kept
+    cuda.syncthreads()
+
+
+@cuda_device
+def is_short_span(row: Any, size: Any) -> Any:
+    """`is_short` of a row whose span is shared; size is (spans, features)."""
+    spans, features = size
+    turn = row % u8(WARPS)
+    return is_short(spans[turn, u8(0)], spans[turn, u8(1)], features)
+
+
+@cuda_device
 def is_short(first: int, last: int, features: int) -> Any:
     """Whether a row is for one warp alone. Steps masked before and after it do not count."""
-    return last - first <= STEPS * lane_places(features)[1]
+    return last - first <= STEPS * lane_layout(features)[1]
