@@ -4,7 +4,7 @@ from typing import Any
 
 from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.move import address, has_few_bytes
-from ragmask.kernels.cuda.teams import i8, rows_by_teams, threads_of, u4, u8
+from ragmask.kernels.cuda.teams import i8, rows_by_teams, rows_of_block, threads_of, u4, u8
 from ragmask.kernels.intrinsics import load_16_bytes, store_16_bytes
 from ragmask.kernels.overloads import bytes_of_item
 
@@ -30,7 +30,8 @@ def embedding(
     other numbers, but nothing outside the table is read.
     """
     size, rows = (lengths, words * bytes_of_item(table)), (starts, lengths, out_starts)
-    embedding_rows(lengths.size, size, ids, rows, mask, table, words, out)
+    block = rows_of_block(lengths.size)
+    embedding_rows(block, size, ids, rows, mask, table, words, out)
 
 
 @cuda_device

@@ -13,6 +13,7 @@ from ragmask.kernels.cuda.teams import (
     is_short,
     lane_layout,
     rows_by_teams,
+    rows_of_block,
     u4,
     u8,
     warps_of,
@@ -37,9 +38,9 @@ def masking(
     NaN equals NaN. x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or
     None; value of x's dtype; out (steps, features); out_mask bool (steps,).
     """
-    warp = cuda.threadIdx.x >> 5
     rows, out_steps = (starts, lengths, out_starts), (out, out_mask)
-    masking_rows(lengths.size, (lengths, x.shape[1]), x, rows, mask, value, out_steps)
+    block = rows_of_block(lengths.size)
+    masking_rows(block, (lengths, x.shape[1]), x, rows, mask, value, out_steps)
 
 
 @cuda_device

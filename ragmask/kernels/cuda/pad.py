@@ -8,7 +8,7 @@ from typing import Any
 
 from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.move import LONG_BYTES, copy, fill, fill_words, has_few_bytes
-from ragmask.kernels.cuda.teams import i8, rows_by_teams, threads_of, u4, u8
+from ragmask.kernels.cuda.teams import i8, rows_by_teams, rows_of_block, threads_of, u4, u8
 from ragmask.kernels.overloads import bytes_of_item
 
 
@@ -32,7 +32,8 @@ def pad(
     words, width, _ = shape
     row_bytes = width * words * bytes_of_item(values)
     rows, out = (starts, lengths), (out_values, out_mask)
-    pad_rows(lengths.size, row_bytes, values, rows, mask, pattern, shape, out)
+    block = rows_of_block(lengths.size)
+    pad_rows(block, row_bytes, values, rows, mask, pattern, shape, out)
 
 
 @cuda_device
@@ -80,7 +81,8 @@ def pad_by_team(
     row: Any, team: Any, values: Any, rows: Any, mask: Any, pattern: Any, shape: Any, out: Any
 ) -> None:
     (starts, lengths), (out_values, out_mask) = rows, out
-    segment = starts[row], lengths[row], i8(row) * shape[1]
+    width = shape[1]
+    segment = starts[row], lengths[row], i8(row) * width
     pad_row(values, segment, mask, pattern, shape, out_values, out_mask, threads_of(team))
 
 
@@ -94,7 +96,8 @@ def compact(values: Any, starts: Any, lengths: Any, words: int, out_starts: Any,
     values (n · words,); starts, lengths, out_starts int64 (rows,); out (steps · words,).
     """
     size = lengths, words * bytes_of_item(values)
-    compact_rows(lengths.size, size, values, (starts, lengths, out_starts), words, out)
+    block = rows_of_block(lengths.size)
+    compact_rows(block, size, values, (starts, lengths, out_starts), words, out)
 
 
 @cuda_device
@@ -125,7 +128,8 @@ def pack(values: Any, starts: Any, lengths: Any, words: int, step_starts: Any, o
     step_starts int64 (longest,); out (steps · words,).
     """
     size = lengths, words * bytes_of_item(values)
-    pack_rows(lengths.size, size, values, (starts, lengths), words, step_starts, out)
+    block = rows_of_block(lengths.size)
+    pack_rows(block, size, values, (starts, lengths), words, step_starts, out)
 
 
 @cuda_device

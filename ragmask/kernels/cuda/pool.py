@@ -14,6 +14,7 @@ from ragmask.kernels.cuda.teams import (
     lane_layout,
     larger,
     rows_by_teams,
+    rows_of_block,
     share_spans,
     team_maximum,
     team_sum,
@@ -32,9 +33,10 @@ def pool(x: Any, starts: Any, lengths: Any, mask: Any, how: int, out: Any) -> No
     """
     memory = cuda.shared.array(THREADS, computed_in(x))
     spans = cuda.shared.array((WARPS, 3), np.int64)
-    share_spans(mask, starts, lengths, spans)
+    block = rows_of_block(lengths.size)
+    share_spans(block, mask, starts, lengths, spans)
     size, shared = (spans, x.shape[1]), (memory, spans)
-    pool_rows(lengths.size, size, x, starts, mask, how, out, shared)
+    pool_rows(block, size, x, starts, mask, how, out, shared)
 
 
 @cuda_device
@@ -69,7 +71,10 @@ def pool_tiles(
     memory: Any,
     team: Any,
 ) -> None:
-    """Pool each parts-th tile of a row's features: team is (warp, warps, part, parts)."""
+    """Pool some tiles of a row's features, each parts-th one.
+
+    team is (warp, warps, part, parts).
+    """
     number = computed_in(x)
     first, last, kept = span
     warp, warps, part, parts = team

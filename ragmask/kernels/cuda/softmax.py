@@ -15,6 +15,7 @@ from ragmask.kernels.cuda.teams import (
     lane_layout,
     larger,
     rows_by_teams,
+    rows_of_block,
     share_spans,
     team_maximum,
     team_sum,
@@ -40,9 +41,10 @@ def softmax(
     """
     memory = cuda.shared.array(SOFTMAX_MEMORY, computed_in(x))
     spans = cuda.shared.array((WARPS, 2), np.int64)
-    share_spans(mask, starts, lengths, spans)
+    block = rows_of_block(lengths.size)
+    share_spans(block, mask, starts, lengths, spans)
     rows, shared = (starts, lengths, out_starts), (memory, spans)
-    softmax_rows(lengths.size, (spans, features), x, features, rows, mask, out, shared)
+    softmax_rows(block, (spans, features), x, features, rows, mask, out, shared)
 
 
 @cuda_device
@@ -62,7 +64,10 @@ def softmax_row(
 def softmax_tiles(
     x: Any, features: int, segment: Any, span: Any, mask: Any, out: Any, memory: Any, team: Any
 ) -> None:
-    """A row's softmax for each parts-th tile of its features: team is (warp, warps, part, parts)."""
+    """A row's softmax for some tiles of its features, each parts-th one.
+
+    team is (warp, warps, part, parts).
+    """
     number = computed_in(x)
     start, length, out_start = segment
     first, last = span

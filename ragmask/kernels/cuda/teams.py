@@ -24,29 +24,30 @@ u4, u8, i8 = np.uint32, np.uint64, np.int64
 
 @cuda_device
 def rows_of_block(rows: int) -> Any:
-    """(first row, part, parts): a block's 4 rows, and which part of the work on them is its own.
+    """(first row, rows, part, parts): a block's 4 rows, and which part of the work on them it has.
 
     There are as many parts as the grid has blocks for the same rows.
     """
     block = u4(cuda.blockIdx.x)
     parts = u4(cuda.gridDim.x) // u4((rows + WARPS - 1) // WARPS)
-    return i8(block // parts) * WARPS, i8(block % parts), i8(parts)
+    return i8(block // parts) * WARPS, rows, i8(block % parts), i8(parts)
 
 
 def rows_by_teams(is_short: Any, work: Any) -> Any:
-    """A device function (rows, size, *arguments): does a block's rows, each by its team.
+    """A device function (block, size, *arguments): does a block's rows, each by its team.
 
-    A row is for its warp alone where `is_short(row, size)`, else for all warps of the block. The
-    threads of a team call `work(row, team, *arguments)`, team being (warp, warps, part, parts).
+    block comes from `rows_of_block`. A row is for its warp alone where `is_short(row, size)`, else
+    for all warps of the block. The threads of a team call `work(row, team, *arguments)`, team
+    being (warp, warps, part, parts).
     """
 
     @cuda_device
-    def do_rows(rows: int, size: Any, *arguments: Any) -> None:
+    def do_rows(block: Any, size: Any, *arguments: Any) -> None:
         warp = i8(cuda.threadIdx.x >> 5)
-        block_row, part, parts = rows_of_block(rows)
+        first_row, rows, part, parts = block
         for turn in range(WARPS):
-            if block_row + turn < rows:
-                row = u8(block_row + turn)
+            if first_row + turn < rows:
+                row = u8(first_row + turn)
                 alone = is_short(row, size)
                 if turn == warp or not alone:
                     team = (i8(0), i8(1), part, parts) if alone else (warp, i8(WARPS), part, parts)
@@ -66,7 +67,8 @@ def warps_of(team: Any) -> Any:
 def threads_of(team: Any) -> Any:
     """(thread, threads) of a team, over all blocks that share its row."""
     warp, warps = warps_of(team)
-    return 32 * warp + (cuda.threadIdx.x & 31), 32 * warps
+    # told that these fit 32 bits, the compiler needs fewer registers
+    return i8(u4(32 * warp + (cuda.threadIdx.x & 31))), i8(u4(32 * warps))
 
 
 @cuda_device
@@ -146,11 +148,12 @@ def kept_span(mask: Any, start: int, length: int) -> Any:
 
 
 @cuda_device
-def share_spans(mask: Any, starts: Any, lengths: Any, spans: Any) -> None:
+def share_spans(block: Any, mask: Any, starts: Any, lengths: Any, spans: Any) -> None:
     """The spans of a block's rows, for all of its threads: shared (WARPS, 3), or (WARPS, 2)."""
     warp = cuda.threadIdx.x >> 5
-    row = rows_of_block(lengths.size)[0] + warp
-    if row < lengths.size:
+    first_row, rows, _, _ = block
+    row = first_row + warp
+    if row < rows:
         first, last, kept = kept_span(mask, starts[u8(row)], lengths[u8(row)])
         if cuda.threadIdx.x & 31 == 0:
             spans[u8(warp), u8(0)], spans[u8(warp), u8(1)] = first, last
