@@ -51,20 +51,12 @@ def lstm_on_device(
     if len(rows):
         run(
             cuda.lstm,
-            _order(rows),
+            cuda.RowArrays(_order(rows), rows._starts, rows._lengths, rows._mask, steps.out_starts),
             _project(rows._values, kernel, bias).reshape(-1),
-            rows._starts,
-            rows._lengths,
-            rows._mask,
             recurrent.reshape(-1),
-            h0,
-            c0,
-            bool(go_backwards),
-            bool(zero_output_for_mask),
-            steps.out_starts,
+            cuda.States(h0, c0, h, c),
+            cuda.Options(bool(go_backwards), bool(zero_output_for_mask)),
             target,
-            h,
-            c,
             device_rows.filled(0, (1,), np.int64, h),
         )
     if target is not output:

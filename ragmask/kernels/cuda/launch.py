@@ -1,14 +1,12 @@
 """How many blocks a kernel is launched with."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
-from ragmask.kernels.cuda.embedding import embedding
-from ragmask.kernels.cuda.masking import masking
 from ragmask.kernels.cuda.move import LONG_BYTES
-from ragmask.kernels.cuda.pad import compact, pack
-from ragmask.kernels.cuda.pool import pool
-from ragmask.kernels.cuda.softmax import softmax
 from ragmask.kernels.cuda.teams import THREADS, WARPS
+from ragmask.kernels.kernel import Kernel
+from ragmask.kernels.registry import KERNELS
 
 _MOST_BLOCKS = 2**31 - 1  # of a grid
 _GRANTED_BYTES = 48 << 10  # shared memory that a block has without asking
@@ -43,15 +41,30 @@ def parts_of(kernel: Any, blocks: int, *arguments: Any) -> int:
     One for each 32 features; where bytes are only moved, one for each 16 KiB of the result. Pad,
     which writes far more than it reads, and what has no use for it, do not share.
     """
+    record = _records().get(kernel)
     parts = 1
-    if kernel is softmax:
-        parts = -(-arguments[1] // 32)
-    elif kernel is pool or kernel is masking:
-        parts = -(-arguments[0].shape[1] // 32)
-    elif kernel is compact or kernel is pack or kernel is embedding:
+    if record is not None and record.shares == "features":
+        parts = -(-features_of(record, *arguments) // 32)
+    elif record is not None and record.shares == "bytes":
         out = arguments[-1]
         parts = len(out) * out.dtype.itemsize // (blocks * LONG_BYTES)
     return max(parts, 1)
+
+
+@cache
+def _records() -> dict[Any, Kernel]:
+    return {record.cuda: record for record in KERNELS}
+
+
+def features_of(record: Kernel, *arguments: Any) -> int:
+    """How many features a step has: an argument says so, or the shape of the first that has."""
+    names = [name for name, _ in record.parameters]
+    kinds = [kind for _, kind in record.parameters]
+    if "features" in names:
+        features = arguments[names.index("features")]
+    else:
+        features = arguments[kinds.index("items")].shape[1]
+    return int(features)
 
 
 def launch_blocks(
@@ -80,5 +93,5 @@ def _ask_for_shared_memory(compiled: Any, configured: Any) -> None:
     function = compiled._codelibrary.get_cufunc()
     names = driver.binding.CUfunction_attribute
     attribute = names.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    place = function.handle, function.device.id
-    driver.driver.cuKernelSetAttribute(attribute, configured.sharedmem, *place)
+    shared_bytes, device = configured.sharedmem, function.device.id
+    driver.driver.cuKernelSetAttribute(attribute, shared_bytes, function.handle, device)
