@@ -74,9 +74,9 @@ def lstm(batch, weights, state=None, planner=plans.plan_of, outputs=True, **how)
     h, c = np.full((2, *shape), GARBAGE, dtype)
     out = np.full((batch.n_steps + 1 if outputs else 0, weights.units), GARBAGE, dtype)
     order = np.argsort(-batch.lengths, kind="stable")
-    place = map(running.writable, (batch.starts, batch.lengths, batch.mask))
+    segments = map(running.writable, (batch.starts, batch.lengths, batch.mask))
     cuda.lstm(
-        cuda.RowArrays(order, *place, offsets_of(batch.lengths)[:-1]),
+        cuda.RowArrays(order, *segments, offsets_of(batch.lengths)[:-1]),
         gates.reshape(-1),
         recurrent_kernel.reshape(-1),
         cuda.States(h0, c0, h, c),

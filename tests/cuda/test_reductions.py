@@ -29,8 +29,8 @@ def softmax(batch):
     offsets = offsets_of(batch.lengths)
     out = np.full((batch.n_steps + 1, *batch.item_shape), GARBAGE, batch.dtype)
     features = int(np.prod(batch.item_shape))
-    place = batch.starts, batch.lengths, batch.mask, offsets[:-1]
-    flat = batch.values.reshape(-1), features, *place, out.reshape(-1)
+    rows = batch.starts, batch.lengths, batch.mask, offsets[:-1]
+    flat = batch.values.reshape(-1), features, *rows, out.reshape(-1)
     running.run(cuda.softmax, len(batch), *flat)
     assert (out[-1] == GARBAGE).all()
     return rm.Ragged(out[:-1], offsets[:-1], batch.lengths)
@@ -38,8 +38,8 @@ def softmax(batch):
 
 def pool(batch, how):
     out = np.full((len(batch) + 1, *batch.item_shape), GARBAGE, batch.dtype)
-    place = batch.starts, batch.lengths, batch.mask, HOWS.index(how)
-    running.run(cuda.pool, len(batch), batch.values, *place, out)
+    rows = batch.starts, batch.lengths, batch.mask, HOWS.index(how)
+    running.run(cuda.pool, len(batch), batch.values, *rows, out)
     assert (out[-1] == GARBAGE).all()
     return out[:-1]
 

@@ -9,7 +9,7 @@ extra `cuda` (CUDA 13) or `cuda12`; importing it needs no driver, launching does
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragmask.errors import MissingExtraError
 from ragmask.kernels.registry import KERNELS
@@ -45,8 +45,19 @@ from ragmask.kernels.cuda.rows import (
 from ragmask.kernels.cuda.softmax import SOFTMAX_MEMORY
 from ragmask.kernels.cuda.teams import THREADS, WARPS, is_short, kept_span
 
-# the kernels of the registry and their row functions, each in the module that its record names
-_MODULES = {name: one.module for one in KERNELS for name in (one.name, f"{one.name}_row")}
+# The kernels of the registry and their row functions. They are bound at once, as loading a module
+# later would bind it to the name of the kernel in it.
+_FUNCTIONS = {
+    name: getattr(import_module(f"{__name__}.{record.module}"), name)
+    for record in KERNELS
+    for name in (record.name, f"{record.name}_row")
+}
+globals().update(_FUNCTIONS)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
 
 __all__ = [
     "Limits",
@@ -79,15 +90,5 @@ __all__ = [
     "lstm",
     "lstm_row",
     "project",
-    *_MODULES,
+    *_FUNCTIONS,
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -91,7 +91,7 @@ pad_rows = rows_by_teams(is_narrow, pad_by_team)
 
 @cuda_kernel
 def compact(values: Any, starts: Any, lengths: Any, words: int, out_starts: Any, out: Any) -> None:
-    """Copy each row to where `out_starts` says: end to end, or to a place among other rows.
+    """Copy each row to where `out_starts` says: end to end, or among other rows.
 
     values (n · words,); starts, lengths, out_starts int64 (rows,); out (steps · words,).
     """

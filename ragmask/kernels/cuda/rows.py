@@ -1,7 +1,7 @@
 """What a batch knows of its rows: checked, cut, picked and laid end to end, on the device.
 
-A thread takes a row, or an item. Only `check_rows` and `first_outside` tell the host anything: a
-few numbers, whatever the batch's size.
+A thread takes a row, or an item. Only a few numbers go back to the host, whatever the
+batch's size.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.teams import THREADS, WARPS, i8, kept_span, u8
 
 BUCKETS = 512  # of rows of about the same length
-# what check_rows tells: the first row that does not lie inside the values, the sum and the
+# what check_rows finds: the first row that does not lie inside the values, the sum and the
 # maximum of the lengths, how many rows do not begin where the one before ended, the first start
 FIRST_BAD, STEPS, LONGEST, BREAKS, FIRST_START = range(5)
 
