@@ -20,15 +20,7 @@ def embedding(
     out_starts: Any,
     out: Any,
 ) -> None:
-    """Copy `table[ids[step]]` to each step of `out`; a masked step gets zeros.
-
-    ids int64 (n,), each within the table unless its step is masked; starts, lengths, out_starts
-    int64 (rows,); mask bool (n,) or None; table (vocabulary · words,) and out (steps · words,)
-    as flat unsigned words, so that one compiled kernel serves every dtype and width.
-
-    ids and mask are the caller's memory: what somebody writes there after they were checked gives
-    other numbers, but nothing outside the table is read.
-    """
+    """The twin of `cpu.embedding`. Blocks share the words of a row."""
     size, rows = (lengths, words * bytes_of_item(table)), (starts, lengths, out_starts)
     block = rows_of_block(lengths.size)
     embedding_rows(block, size, ids, rows, mask, table, words, out)

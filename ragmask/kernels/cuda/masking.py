@@ -33,10 +33,9 @@ def masking(
     out: Any,
     out_mask: Any,
 ) -> None:
-    """Copy steps, and mask those all of whose features equal `value`; masked steps become 0.
+    """The twin of `cpu.masking`.
 
-    NaN equals NaN. x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or
-    None; value of x's dtype; out (steps, features); out_mask bool (steps,).
+    Blocks share the steps of a row: the features of one vote together.
     """
     rows, out_steps = (starts, lengths, out_starts), (out, out_mask)
     block = rows_of_block(lengths.size)
@@ -101,7 +100,6 @@ def masking_by_team(
 ) -> None:
     (starts, lengths, out_starts), (out, out_mask) = rows, out_steps
     segment = starts[row], lengths[row], out_starts[row]
-    # what blocks share are steps: the features of one have to vote together
     masking_row(x, segment, mask, value, out, out_mask, warps_of(team))
 
 
@@ -116,7 +114,7 @@ def differ(one: Any, wanted: Any) -> Any:
 
 @cuda_kernel
 def count_kept(mask: Any, starts: Any, lengths: Any, out: Any) -> None:
-    """How many steps of each row are kept: mask bool (n,), out int64 (rows,)."""
+    """The twin of `cpu.count_kept`. A warp takes a row."""
     row = i8(cuda.blockIdx.x) * WARPS + (cuda.threadIdx.x >> 5)
     if row < lengths.size:
         kept = count_kept_row(mask, starts[u8(row)], lengths[u8(row)])

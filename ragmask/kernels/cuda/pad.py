@@ -23,12 +23,7 @@ def pad(
     out_values: Any,
     out_mask: Any,
 ) -> None:
-    """Pad rows to `width` steps, before (`pre`) or after them, and write their mask.
-
-    values (n · words,), starts and lengths int64 (rows,), mask bool (n,) or None,
-    pattern (1,) or (words,), shape (words, width, pre), out_values (rows · width · words,),
-    out_mask (rows · width,) or None. No row may be longer than `width`.
-    """
+    """The twin of `cpu.pad`. No row is shared by blocks."""
     words, width, _ = shape
     row_bytes = width * words * bytes_of_item(values)
     rows, out = (starts, lengths), (out_values, out_mask)
@@ -91,10 +86,7 @@ pad_rows = rows_by_teams(is_narrow, pad_by_team)
 
 @cuda_kernel
 def compact(values: Any, starts: Any, lengths: Any, words: int, out_starts: Any, out: Any) -> None:
-    """Copy each row to where `out_starts` says: end to end, or among other rows.
-
-    values (n · words,); starts, lengths, out_starts int64 (rows,); out (steps · words,).
-    """
+    """The twin of `cpu.compact`. Blocks share the words of a row."""
     size = lengths, words * bytes_of_item(values)
     block = rows_of_block(lengths.size)
     compact_rows(block, size, values, (starts, lengths, out_starts), words, out)
@@ -122,11 +114,7 @@ compact_rows = rows_by_teams(has_few_bytes, compact_by_team)
 
 @cuda_kernel
 def pack(values: Any, starts: Any, lengths: Any, words: int, step_starts: Any, out: Any) -> None:
-    """Copy step s of each row to step `step_starts[s] + row`: the steps of one time lie together.
-
-    values (n · words,); starts, lengths int64 (rows,), the longest row first;
-    step_starts int64 (longest,); out (steps · words,).
-    """
+    """The twin of `cpu.pack`. Blocks share the words of a row."""
     size = lengths, words * bytes_of_item(values)
     block = rows_of_block(lengths.size)
     pack_rows(block, size, values, (starts, lengths), words, step_starts, out)

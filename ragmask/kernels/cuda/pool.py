@@ -25,12 +25,7 @@ from ragmask.kernels.overloads import computed_in
 
 @cuda_kernel
 def pool(x: Any, starts: Any, lengths: Any, mask: Any, how: int, out: Any) -> None:
-    """The sum, mean, maximum, first or last of a row's kept steps; zeros where none is kept.
-
-    x (n, features), out (rows, features), of one dtype; starts, lengths int64 (rows,); mask bool
-    (n,) or None; how is one of SUM, MEAN, MAX, FIRST, LAST. A NaN is the maximum. Float16 is
-    computed in float32.
-    """
+    """The twin of `cpu.pool`. Blocks share the features; float16 is computed in float32."""
     memory = cuda.shared.array(THREADS, computed_in(x))
     spans = cuda.shared.array((WARPS, 3), np.int64)
     block = rows_of_block(lengths.size)
@@ -56,7 +51,8 @@ def pool_row(
     span (first, last, kept) from `kept_span`; memory shared, (THREADS,) of the type that x is
     computed in.
     """
-    pool_tiles(x, start, span, mask, how, out, row, memory, (*team, 0, 1))
+    warp, warps = team
+    pool_tiles(x, start, span, mask, how, out, row, memory, (warp, warps, 0, 1))
 
 
 @cuda_device

@@ -33,12 +33,7 @@ _STAGED = STEPS * THREADS
 def softmax(
     x: Any, features: int, starts: Any, lengths: Any, mask: Any, out_starts: Any, out: Any
 ) -> None:
-    """Softmax over the kept steps of a row; masked steps get 0.
-
-    x (n · features,) and out (steps · features,), float16, float32 or float64, of at least 1
-    feature; starts, lengths, out_starts int64 (rows,); mask bool (n,) or None. Float16 is
-    computed in float32.
-    """
+    """The twin of `cpu.softmax`. Blocks share the features; float16 is computed in float32."""
     memory = cuda.shared.array(SOFTMAX_MEMORY, computed_in(x))
     spans = cuda.shared.array((WARPS, 2), np.int64)
     block = rows_of_block(lengths.size)
@@ -57,7 +52,8 @@ def softmax_row(
     (SOFTMAX_MEMORY,) of the type that x is computed in. A warp has room to stage a row for which
     `is_short` holds, a block 4 times as much; the steps beyond are read three times.
     """
-    softmax_tiles(x, features, segment, span, mask, out, memory, (*team, 0, 1))
+    warp, warps = team
+    softmax_tiles(x, features, segment, span, mask, out, memory, (warp, warps, 0, 1))
 
 
 @cuda_device
