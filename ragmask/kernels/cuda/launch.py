@@ -41,30 +41,37 @@ def parts_of(kernel: Any, blocks: int, *arguments: Any) -> int:
     One for each 32 features; where bytes are only moved, one for each 16 KiB of the result. Pad,
     which writes far more than it reads, and what has no use for it, do not share.
     """
-    record = _records().get(kernel)
+    sharing = _sharing().get(kernel)
     parts = 1
-    if record is not None and record.shares == "features":
-        parts = -(-features_of(record, *arguments) // 32)
-    elif record is not None and record.shares == "bytes":
-        out = arguments[-1]
-        parts = len(out) * out.dtype.itemsize // (blocks * LONG_BYTES)
+    if sharing is not None and sharing.what == "features":
+        features = arguments[sharing.position]
+        parts = -(-(features.shape[1] if sharing.kind == "items" else features) // 32)
+    elif sharing is not None:
+        result = arguments[sharing.position]
+        parts = len(result) * result.dtype.itemsize // (blocks * LONG_BYTES)
     return max(parts, 1)
 
 
+class _Sharing(NamedTuple):
+    """What blocks share of a kernel's rows, and the argument that says how much of it there is."""
+
+    what: str
+    position: int
+    kind: str
+
+
 @cache
-def _records() -> dict[Any, Kernel]:
-    return {record.cuda: record for record in KERNELS}
+def _sharing() -> dict[Any, _Sharing]:
+    return {record.cuda: _sharing_of(record) for record in KERNELS if record.shares}
 
 
-def features_of(record: Kernel, *arguments: Any) -> int:
-    """How many features a step has: an argument says so, or the shape of the first that has."""
-    names = [name for name, _ in record.parameters]
-    kinds = [kind for _, kind in record.parameters]
-    if "features" in names:
-        features = arguments[names.index("features")]
-    else:
-        features = arguments[kinds.index("items")].shape[1]
-    return int(features)
+def _sharing_of(record: Kernel) -> _Sharing:
+    kinds = dict(record.parameters)
+    names = list(kinds)
+    if record.shares == "features":
+        name = "features" if "features" in kinds else names[list(kinds.values()).index("items")]
+        return _Sharing("features", names.index(name), kinds[name])
+    return _Sharing("bytes", names.index("out") - len(names), kinds["out"])
 
 
 def launch_blocks(
