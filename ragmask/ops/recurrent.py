@@ -98,7 +98,7 @@ def lstm(
             "was called on"
         )
     initial = initial_states(initial_state, "hc", given, weights.units)
-    run = given.arrays.twin(_run_on_host, run_on_cuda)
+    run: Any = given.arrays.twin(_run_on_host, run_on_cuda)
     options = bool(go_backwards), bool(zero_output_for_mask)
     steps, (h, c) = run(given, weights, initial, options, outputs, out)
     if outputs:
@@ -149,7 +149,9 @@ def lstm_of_ids(
     zeros = read_only(HOST.full(0, (len(rows), units), table.dtype))
     output = HOST.empty((rows.n_steps if outputs else 0, units), table.dtype)
     options = go_backwards, zero_output_for_mask
-    h, c = _compute(LSTM, ids, nothing, rows.values, (panels, table), (zeros, zeros), options, output)
+    h, c = _compute(
+        LSTM, ids, nothing, rows.values, (panels, table), (zeros, zeros), options, output
+    )
     return LSTMResult(ids.give(output, rows.mask) if outputs else None, h, c)
 
 

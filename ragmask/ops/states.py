@@ -11,7 +11,7 @@ from ragmask.ops.input import Input
 
 
 def initial_states(states: Any, names: str, given: Input, units: int) -> tuple[AnyArray, ...]:
-    """The states that begin the rows, checked, in the dtype that the cell computes in; by default 0.
+    """The states that rows begin with, checked, in the dtype that is computed in; by default 0.
 
     states : None, or an array (rows, units) for each name.
     """
