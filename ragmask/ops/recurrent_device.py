@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from ragmask import device_rows
-from ragmask.device_array import DeviceArray, launch, run, same_device
-from ragmask.devices import native, to_array, values_array
-from ragmask.errors import DeviceError, InvalidInputError
+from ragmask.device_array import DeviceArray, launch, run
+from ragmask.devices import native, to_array
+from ragmask.errors import DeviceError
+from ragmask.ops.states import initial_pair
 from ragmask.ops.steps import Steps
 from ragmask.weights import LSTMWeights
 
@@ -40,8 +41,11 @@ def lstm_on_device(
     kernel, recurrent, bias = weights.on_device(number)
     rows: Any = given.compact()
     shape = len(rows), weights.units
-    h0, c0 = _states(initial_state, shape, number, rows._values)
-    h, c = h0.empty(shape, number), h0.empty(shape, number)
+    h, c = (rows._values.empty(shape, number) for _ in "hc")
+    if initial_state is None:
+        h0 = c0 = device_rows.filled(0, shape, number, h)
+    else:
+        h0, c0 = initial_pair(initial_state, h)
     out_shape = (weights.units,)
     if outputs:
         output: Any = steps.output(out_shape, dtype, out)
@@ -97,24 +101,3 @@ def _project(x: Any, kernel: Any, bias: Any) -> Any:
     gates = x.empty((len(x), bias.size), kernel.dtype)
     run(cuda.project, x, kernel, bias, gates)
     return gates
-
-
-def _states(initial: Any, shape: tuple[int, int], dtype: np.dtype[Any], like: Any) -> Any:
-    if initial is None:
-        zeros = device_rows.filled(0, shape, dtype, like)
-        return zeros, zeros
-    if not isinstance(initial, tuple | list) or len(initial) != 2:
-        raise InvalidInputError(
-            f"initial_state is a pair (h, c), each of shape {shape}; got {type(initial).__name__}"
-        )
-    states = [
-        values_array(one, f"initial_state's {name}")
-        for name, one in zip("hc", initial, strict=True)
-    ]
-    same_device(x=like, h=states[0], c=states[1])
-    for name, state in zip("hc", states, strict=True):
-        if state.shape != shape:
-            raise InvalidInputError(
-                f"initial_state's {name} has shape {state.shape}; (rows, units) is {shape}"
-            )
-    return [state.astype(dtype, copy=False) for state in states]
