@@ -25,7 +25,8 @@ struct Span {
 };
 
 struct Thread {
-    u32 number;      // in its block
+    u32 number;       // in its block
+    bool is_inside;   // whether its last shuffle read a lane of its segment
     Span local = {};  // its local memory
 };
 

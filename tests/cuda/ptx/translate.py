@@ -71,7 +71,7 @@ RULES = {
     "cvt.(rn.f32.f64|f64.f32)": "{U} = static_cast<{U}>({a})",
     "cvt.f32.f16": "f32 = {a}",
     "cvt.rn.f16.f32": "f16 = f16({a})",
-    "cvt.rn.f16.[su](16|32|64)": "f16 = f16(static_cast<f32>({a}))",  # rounded once: see below 2^24
+    "cvt.rn.f16.[su](16|32|64)": "f16 = f16(static_cast<f32>({a}))",  # 2^24 is infinite
     "cvt.rni.f32.f32": "__builtin_nearbyintf({a})",
     "cvt.rni.f64.f64": "__builtin_nearbyint({a})",
     f"cvt.rzi.[su](32|64).{FLOAT}": "{U} = to_integer<{U}>({a})",
@@ -123,6 +123,7 @@ class Translation(NamedTuple):
     instructions: list[Instruction]
     shared: list[tuple[int, int]]  # from, to
     dynamic: int  # where dynamic shared memory begins
+    shared_item_bytes: int  # the least that an access to it reads or writes
 
 
 def translate(module: Module) -> Translation:
@@ -132,7 +133,14 @@ def translate(module: Module) -> Translation:
     lines += translator.declarations()
     lines += [translator.statement(statement) for statement in module.body]
     code = "\n".join([*lines, "}", ""])
-    return Translation(code, translator.instructions, translator.shared, translator.dynamic)
+    sizes = (found for one in translator.instructions if (found := MEMORY.fullmatch(one.opcode)))
+    least = min((bytes_of(found["type"]) for found in sizes if may_be_shared(found)), default=8)
+    shared = translator.shared, translator.dynamic
+    return Translation(code, translator.instructions, *shared, least)
+
+
+def may_be_shared(access: re.Match[str]) -> bool:
+    return access["space"] in ("shared", None)
 
 
 class Translator:
@@ -140,7 +148,7 @@ class Translator:
         self.module = module
         self.instructions: list[Instruction] = []
         self.symbols: dict[str, str] = {}
-        self.parameters = dict(zip_offsets(module.parameters))
+        self.parameters = parameter_places(module.parameters)
         self.shared: list[tuple[int, int]] = []
         self.dynamic = GAP
         for variable in module.shared:
@@ -255,7 +263,8 @@ class Translator:
         value, lane, segment, mask = (f"get<u32>({self.operand(one)})" for one in operands[1:])
         kind = f"SHUFFLE_{how.upper()}"
         found = f"exchange(thread, {number}, {kind}, {mask}, {value}, {lane}, {segment})"
-        return f"put<u32>({name_of(target)}, {found});"
+        code = f"put<u32>({name_of(target)}, {found});"
+        return f"{code} {name_of(inside)} = thread.is_inside;" if inside else code
 
     def operand(self, text: str, instruction: Instruction | None = None) -> str:
         """An operand that is read."""
@@ -291,11 +300,10 @@ def aligned(at: int, alignment: int) -> int:
     return -(-at // alignment) * alignment
 
 
-def zip_offsets(parameters: list[Variable]) -> list[tuple[str, int]]:
-    """(name, where it begins) of each."""
-    found, at = [], 0
+def parameter_places(parameters: list[Variable]) -> dict[str, int]:
+    """Where each begins, in bytes."""
+    places, at = {}, 0
     for parameter in parameters:
-        at = aligned(at, parameter.alignment)
-        found.append((parameter.name, at))
+        places[parameter.name] = at = aligned(at, parameter.alignment)
         at += parameter.bytes
-    return found
+    return places
