@@ -33,6 +33,7 @@ struct Thread {
 struct Grid {
     u32 blocks, threads;  // threads of a block
     u32 block;            // the one that runs
+    u32 dynamic_bytes;    // of shared memory
     const u8* parameters;
 };
 

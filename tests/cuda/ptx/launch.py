@@ -79,7 +79,7 @@ class Launch(ctypes.Structure):
     _fields_ = [
         ("kernel", ctypes.c_void_p),
         ("parameters", ctypes.c_char_p),
-        *[(name, ctypes.c_uint32) for name in ("blocks", "threads", "seed")],
+        *[(name, ctypes.c_uint32) for name in ("blocks", "threads", "dynamic_bytes", "seed")],
         *[(name, ctypes.c_uint32) for name in ("n_views", "n_allocations", "n_shared")],
         ("views", ctypes.POINTER(View)),
         ("allocations", ctypes.POINTER(Allocation)),
@@ -145,7 +145,7 @@ class Kernel:
         launch = Launch(
             ctypes.cast(self.library.kernel, ctypes.c_void_p),
             self.parameters(leaves),
-            *(blocks, threads, seed, len(views), len(allocations), len(shared)),
+            *(blocks, threads, shared_bytes, seed, len(views), len(allocations), len(shared)),
             (View * len(views))(*views),
             (Allocation * len(allocations))(*allocations),
             (Span * len(shared))(*shared),

@@ -3,17 +3,14 @@
 // Blocks run one after another, in an order drawn from a seed. A thread runs until it waits for
 // others, at a barrier or a shuffle; which of those that can go on does so is drawn too. What is
 // wrong ends the launch at once.
+#include <immintrin.h>
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <random>
+#include <utility>
 #include <vector>
-
-#include <immintrin.h>
 
 #include "kernel.hpp"
 #include "races.hpp"
@@ -29,7 +26,7 @@ struct Allocation {  // memory that one or more of them lie in
 struct Launch {
     void (*kernel)(Thread&);
     const u8* parameters;
-    u32 blocks, threads, seed, n_views, n_allocations, n_shared;
+    u32 blocks, threads, dynamic_bytes, seed, n_views, n_allocations, n_shared;
     const View* views;
     const Allocation* allocations;
     const Span* shared;  // arrays of shared memory, of addresses that begin at 0
@@ -232,7 +229,7 @@ u32 exchange(Thread& thread, u32 instruction, Exchange how, u32 mask, u32 value,
     fiber.lane = lane;
     fiber.segment = segment;
     const u32 first = fiber.number / WARP * WARP;
-    const u32 here = std::min<u32>(fibers.size() - first, WARP);
+    const u32 here = fibers.size() - first < WARP ? fibers.size() - first : WARP;
     if (!(mask >> (fiber.number - first) & 1)) fail(thread, instruction, "a mask without the lane");
     if (here < WARP && mask >> here) fail(thread, instruction, "a mask of lanes that are not there");
     bool all = true;
@@ -338,7 +335,18 @@ u16 float_to_half(f32 value) { return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT
 
 // -- launches ------------------------------------------------------------------------------------
 
-static void run_block(u32 block, std::mt19937& random) {
+struct Random {  // splitmix64
+    u64 state;
+
+    u32 below(u32 n) {
+        u64 bits = state += 0x9E3779B97F4A7C15;
+        bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9;
+        bits = (bits ^ bits >> 27) * 0x94D049BB133111EB;
+        return (bits ^ bits >> 31) % n;
+    }
+};
+
+static void run_block(u32 block, Random& random) {
     grid.block = block;
     timeline.interval++;
     timeline.block_begin = timeline.interval;
@@ -347,7 +355,7 @@ static void run_block(u32 block, std::mt19937& random) {
     ready.clear();
     for (u32 number = 0; number < fibers.size(); number++) start(fibers[number], number);
     while (!ready.empty() && !failed) {
-        std::swap(ready[random() % ready.size()], ready.back());
+        std::swap(ready[random.below(ready.size())], ready.back());
         current = ready.back();
         ready.pop_back();
         switch_stacks(&scheduler, current->stack_pointer);
@@ -358,7 +366,7 @@ static void run_block(u32 block, std::mt19937& random) {
 // 0 where all is well; else the report says what is wrong.
 extern "C" int run_kernel(const Launch* given, Report* to) {
     launch = given, report = to, failed = false;
-    grid = {launch->blocks, launch->threads, 0, launch->parameters};
+    grid = {launch->blocks, launch->threads, 0, launch->dynamic_bytes, launch->parameters};
     timeline = {};
     const size_t shared_bytes = launch->n_shared ? launch->shared[launch->n_shared - 1].end : 0;
     shared_memory.resize(shared_bytes);
@@ -372,10 +380,12 @@ extern "C" int run_kernel(const Launch* given, Report* to) {
     fibers.resize(launch->threads);
     stacks = reserve(launch->threads * STACK_BYTES);
 
-    std::mt19937 random(launch->seed);
+    Random random = {launch->seed};
     std::vector<u32> order(launch->blocks);
-    for (u32 block = 0; block < launch->blocks; block++) order[block] = block;
-    std::shuffle(order.begin(), order.end(), random);
+    for (u32 i = 0; i < launch->blocks; i++) {
+        order[i] = i;
+        std::swap(order[i], order[random.below(i + 1)]);
+    }
     for (u32 block : order) {
         if (!failed) run_block(block, random);
     }

@@ -94,6 +94,7 @@ SPECIAL = {
     "%ntid.x": "grid.threads",
     "%ctaid.x": "grid.block",
     "%nctaid.x": "grid.blocks",
+    "%dynamic_smem_size": "grid.dynamic_bytes",
 }
 MEMORY = re.compile(
     r"(?P<root>ld|st|atom)(\.volatile|\.relaxed|\.gpu)*(?:\.(?P<space>global|shared|local|param))?"
@@ -147,6 +148,7 @@ class Translator:
     def __init__(self, module: Module) -> None:
         self.module = module
         self.instructions: list[Instruction] = []
+        self.registers: set[str] = set()
         self.symbols: dict[str, str] = {}
         self.parameters = parameter_places(module.parameters)
         self.shared: list[tuple[int, int]] = []
@@ -174,6 +176,7 @@ class Translator:
     def statement(self, statement: Registers | Scope | Label | Instruction) -> str:
         match statement:
             case Registers():
+                self.registers.update(statement.names)
                 return f"{statement.type} {', '.join(map(name_of, statement.names))};"
             case Scope():
                 return statement.brace
@@ -197,7 +200,7 @@ class Translator:
         if memory := MEMORY.fullmatch(opcode):
             return self.memory(memory, instruction, number)
         if shuffle := SHUFFLE.fullmatch(opcode):
-            return self.shuffle(shuffle[1], operands, number)
+            return self.shuffle(shuffle[1], instruction, number)
         for pattern, rule in COMPILED:
             if pattern.fullmatch(opcode):
                 return self.by_rule(rule, instruction, number)
@@ -258,19 +261,22 @@ class Translator:
         code += f"({self.operand(operands[2], instruction)});"
         return f"{code} put<{type}>({name_of(operands[0])}, before);"
 
-    def shuffle(self, how: str, operands: list[str], number: int) -> str:
+    def shuffle(self, how: str, instruction: Instruction, number: int) -> str:
+        operands = instruction.operands
         target, _, inside = operands[0].partition("|")
-        value, lane, segment, mask = (f"get<u32>({self.operand(one)})" for one in operands[1:])
+        value, lane, segment, mask = (
+            f"get<u32>({self.operand(one, instruction)})" for one in operands[1:]
+        )
         kind = f"SHUFFLE_{how.upper()}"
         found = f"exchange(thread, {number}, {kind}, {mask}, {value}, {lane}, {segment})"
         code = f"put<u32>({name_of(target)}, {found});"
         return f"{code} {name_of(inside)} = thread.is_inside;" if inside else code
 
-    def operand(self, text: str, instruction: Instruction | None = None) -> str:
+    def operand(self, text: str, instruction: Instruction) -> str:
         """An operand that is read."""
         if text in SPECIAL or text in self.symbols:
             return SPECIAL.get(text) or self.symbols[text]
-        if re.fullmatch(r"%\w+", text):
+        if text in self.registers:
             return name_of(text)
         for pattern, literal in LITERALS:
             if found := pattern.fullmatch(text):
@@ -278,8 +284,8 @@ class Translator:
         raise unknown(instruction)
 
 
-def unknown(instruction: Instruction | None) -> NotImplementedError:
-    text = " ".join(instruction.text.split()) if instruction else ""
+def unknown(instruction: Instruction) -> NotImplementedError:
+    text = " ".join(instruction.text.split())
     return NotImplementedError(f"an instruction of PTX that is not known: {text!r}")
 
 
