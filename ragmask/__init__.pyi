@@ -24,8 +24,8 @@ from ragmask.ops.softmax import temporal_softmax as temporal_softmax
 from ragmask.ops.split import temporal_concat as temporal_concat
 from ragmask.ops.split import temporal_split as temporal_split
 from ragmask.streaming.batch import Batch as Batch
+from ragmask.streaming.open import stream as stream
 from ragmask.streaming.stream import Stream as Stream
-from ragmask.streaming.stream import stream as stream
 from ragmask.threads import get_num_threads as get_num_threads
 from ragmask.threads import set_num_threads as set_num_threads
 from ragmask.vocabulary import Vocabulary as Vocabulary

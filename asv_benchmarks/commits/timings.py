@@ -4,7 +4,7 @@ import time
 from functools import cache, partial
 
 import numpy as np
-from calls import lstm_weights
+from batch_calls import lstm_weights
 from inputs import VOCABULARY, values_of
 
 import ragmask as rm

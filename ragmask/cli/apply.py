@@ -17,8 +17,8 @@ from ragmask.layers.graph import symbols_in
 from ragmask.layers.model import Model
 from ragmask.layers.saving import load_model
 from ragmask.streaming.batch import Batch, derived
+from ragmask.streaming.open import stream
 from ragmask.streaming.sink import write_parquet
-from ragmask.streaming.stream import stream
 
 
 def run(

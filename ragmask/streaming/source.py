@@ -114,9 +114,7 @@ class Source:
             raise InvalidInputError(f'items is "vectors" or {{column: width}}; got {self.items!r}')
         for name, width in self.items.items():
             if name not in self.columns:
-                raise InvalidInputError(
-                    f"items names {name!r}, which is not among the columns read"
-                )
+                raise InvalidInputError(f"items names {name!r}, which is not a column to read")
             check_count(f"items[{name!r}]", width)
 
     @property
@@ -390,9 +388,7 @@ def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
                 ) from error
             used.append(max(lacking, key=len))
     if not pa.types.is_boolean(scanner.projected_schema.field("keep").type):
-        raise InvalidInputError(
-            f"the filter {expression} is not a condition: its result is not bool"
-        )
+        raise InvalidInputError(f"the filter {expression} is not a condition: it gives no bool")
     return expression, tuple(name for name in schema.names if name in used)
 
 

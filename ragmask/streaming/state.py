@@ -78,6 +78,15 @@ def check_sealed(state: Mapping[str, Any]) -> None:
         )
 
 
+class Progress:
+    """Where a stream stands: the only thing about it that changes."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.start: State | None = None  # where the next `for` begins, if not at the epoch's start
+        self.last: State | None = None  # after the last batch that was delivered
+
+
 def resume(given: Any, fresh: State) -> State:
     """The state from which the stream that would begin at `fresh` goes on.
 
