@@ -147,7 +147,12 @@ def test_ops_are_the_hosts(ragged, dtype, item_shape, data):
     assert_same(rm.temporal_pool(there, how), rm.temporal_pool(batch, how), tolerance)
     assert_same(rm.masking(there, 0.5), rm.masking(batch, 0.5))
     on_padded = padded_on_device(padded)
-    for op in (rm.temporal_softmax, rm.temporal_cumsum, lambda x: rm.temporal_pool(x, how), rm.masking):
+    for op in (
+        rm.temporal_softmax,
+        rm.temporal_cumsum,
+        lambda x: rm.temporal_pool(x, how),
+        rm.masking,
+    ):
         assert_same(op(on_padded), op(padded), tolerance)
         assert_same(op(dense), op(padded.values), tolerance)
     mask = np.random.default_rng(0).random(batch.n_steps) < 0.5
