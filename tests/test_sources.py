@@ -84,6 +84,7 @@ for batch in rm.stream(path, filesystem=afar(fault)).prefetch(int(prefetch)).bat
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_process_whose_reads_stall(tmp_path):
     path = write(tmp_path / "part.parquet", table_of(range(30)))
     processes = [
@@ -123,6 +124,7 @@ for batch in rm.stream(path).shuffle(0, window_rows=9).prefetch(int(prefetch)).b
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_process_that_streams_slowly(tmp_path):
     path = write(tmp_path / "part.parquet", table_of(range(300)))
     processes = [
@@ -251,6 +253,7 @@ for prefetch in (0, 1, 3):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [0, 1, 4])
 def test_memory_is_a_few_windows_whatever_the_size_of_files(tmp_path, groups):
     """`prefetch + 2` windows, and what pyarrow needs besides while it decodes two of them."""

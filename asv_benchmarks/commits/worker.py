@@ -1,8 +1,8 @@
 """What compare_commits.py runs for each commit, in a process of its own.
 
-It is told what to do by lines of JSON, and answers each with one: `["digests", pattern]` with
-{name of a call that the pattern is found in: fingerprint of its result}, `["names"]` with the names of the timed calls, and
-`["time", name]` with the least seconds of one.
+It is told what to do by lines of JSON, and answers each with one. `["digests", pattern]`: {name of
+a call that the pattern is found in: fingerprint of its result}. `["names"]`: those of the timed
+calls. `["time", name]`: the least seconds of one.
 """
 
 import json
