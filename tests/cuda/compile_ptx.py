@@ -120,7 +120,7 @@ def assembler():
     sys.exit('no ptxas in this environment: pip install "nvidia-cuda-nvcc==13.0.*"')
 
 
-def compile_ptx(kernel, signature, capability):
+def compile_ptx(kernel, signature, capability, lineinfo=False):
     """A kernel's PTX. Its device functions ask the current device what it can do."""
     from numba import cuda
     from numba.cuda import dispatcher
@@ -129,7 +129,7 @@ def compile_ptx(kernel, signature, capability):
     dispatcher.get_current_device = lambda: machine
     bounds = kernel.targetoptions["launch_bounds"]
     options = {"device": False, "abi": "numba", "cc": capability, "launch_bounds": bounds}
-    ptx, _ = cuda.compile(kernel.py_func, signature, **options)
+    ptx, _ = cuda.compile(kernel.py_func, signature, lineinfo=lineinfo, **options)
     return ptx
 
 
