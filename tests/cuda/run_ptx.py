@@ -151,7 +151,14 @@ class Runner:
         # numpy warns of overflows and NaNs that kernels are meant to make
         command += ["-W", "ignore::RuntimeWarning"]
         counts = self.folder / "counts"
-        command += ["--built", self.built, "--counts", counts, "--capability", "{}.{}".format(*capability)]
+        command += [
+            "--built",
+            self.built,
+            "--counts",
+            counts,
+            "--capability",
+            "{}.{}".format(*capability),
+        ]
         command += ["--examples", str(examples)] if examples else []
         process = subprocess.run(
             command,
