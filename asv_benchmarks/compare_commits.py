@@ -11,6 +11,7 @@ in an interpreter of its own with a compile cache of its own. Exits with 1 if an
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -115,14 +116,16 @@ def compare_results(before, after, pattern):
     return counts["differ"]
 
 
-def compare_times(before, after, rounds):
+def compare_times(before, after, rounds, pattern):
     """A table of the least times of each, of calls that both have."""
     known = set(after.ask("names"))
-    names = [name for name in before.ask("names") if name in known]
+    names = [name for name in before.ask("names") if name in known and re.search(pattern, name)]
     print(f"\n| what | {before.name} | {after.name} | its speed |\n|---|---:|---:|---:|")
     for name in names:
         print_row(name, before, after, lambda commit, name=name: commit.ask("time", name), rounds)
     for name, code in STARTS.items():
+        if not re.search(pattern, name):
+            continue
         print_row(name, before, after, lambda commit, code=code: commit.seconds_of(code), rounds)
 
 
@@ -138,7 +141,7 @@ def main():
     parser.add_argument("after", nargs="?", help="another; by default the working tree")
     parser.add_argument("--time", action="store_true", help="time calls too")
     parser.add_argument("--only-time", action="store_true", help="compare no results")
-    parser.add_argument("--calls", default="", help="a pattern in the names of those to compare")
+    parser.add_argument("--calls", default="", help="a pattern in the names of those wanted")
     parser.add_argument("--rounds", type=int, default=15)
     chosen = parser.parse_args()
     with ExitStack() as stack:
@@ -151,7 +154,7 @@ def main():
             commits.append(commit)
         differ = 0 if chosen.only_time else compare_results(*commits, chosen.calls)
         if chosen.time or chosen.only_time:
-            compare_times(*commits, chosen.rounds)
+            compare_times(*commits, chosen.rounds, chosen.calls)
     return 1 if differ else 0
 
 

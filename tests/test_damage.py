@@ -47,7 +47,7 @@ def test_tables_bytes_and_open_files_are_streamed(tmp_path):
     assert rm.stream([table, table]).to_arrow().num_rows == 6
     assert rm.stream(table.to_batches()[0]).to_arrow().equals(table.slice(0, 1))
     assert rm.stream(table.slice(0, 0)).to_arrow().equals(table.slice(0, 0))
-    with pytest.raises(rm.UnsupportedTypeError, match="not of both"):
+    with pytest.raises(rm.UnsupportedTypeError, match="not both"):
         rm.stream([table, path])
     with pytest.raises(rm.UnsupportedTypeError, match="binary mode"):
         rm.stream(io.StringIO("text"))

@@ -217,6 +217,7 @@ fork(stream.shuffle(0, window_rows=9))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["here", "afar"])
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
 def test_after_a_fork_a_stream_begins_anew_and_a_loop_does_not_go_on(tmp_path, where, prefetch):
