@@ -1,6 +1,6 @@
 """Whether two commits give the same results, bit for bit, and how fast each is.
 
-    python asv_benchmarks/compare_commits.py BEFORE [AFTER] [--time | --only-time]
+    python asv_benchmarks/compare_commits.py BEFORE [AFTER] [--time | --only-time] [--calls PATTERN]
 
 BEFORE and AFTER are revisions; without AFTER, the working tree is compared. Each is checked out in
 a folder of its own and runs the same calls of the public API on the same batches, see `commits/`,
@@ -11,6 +11,7 @@ in an interpreter of its own with a compile cache of its own. Exits with 1 if an
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -95,10 +96,10 @@ def checked_out(revision, folder):
         subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
-def compare_results(before, after):
+def compare_results(before, after, pattern):
     """The number of calls whose results differ, each of which is printed."""
-    before.send("digests")  # both work at the same time
-    after.send("digests")
+    before.send("digests", pattern)  # both work at the same time
+    after.send("digests", pattern)
     old, new = before.receive(), after.receive()
     counts = Counter()
     for name in [*old, *(name for name in new if name not in old)]:
@@ -115,14 +116,16 @@ def compare_results(before, after):
     return counts["differ"]
 
 
-def compare_times(before, after, rounds):
+def compare_times(before, after, rounds, pattern):
     """A table of the least times of each, of calls that both have."""
     known = set(after.ask("names"))
-    names = [name for name in before.ask("names") if name in known]
+    names = [name for name in before.ask("names") if name in known and re.search(pattern, name)]
     print(f"\n| what | {before.name} | {after.name} | its speed |\n|---|---:|---:|---:|")
     for name in names:
         print_row(name, before, after, lambda commit, name=name: commit.ask("time", name), rounds)
     for name, code in STARTS.items():
+        if not re.search(pattern, name):
+            continue
         print_row(name, before, after, lambda commit, code=code: commit.seconds_of(code), rounds)
 
 
@@ -138,6 +141,7 @@ def main():
     parser.add_argument("after", nargs="?", help="another; by default the working tree")
     parser.add_argument("--time", action="store_true", help="time calls too")
     parser.add_argument("--only-time", action="store_true", help="compare no results")
+    parser.add_argument("--calls", default="", help="a pattern in the names of those wanted")
     parser.add_argument("--rounds", type=int, default=15)
     chosen = parser.parse_args()
     with ExitStack() as stack:
@@ -148,9 +152,9 @@ def main():
             commit = Commit(revision or "the working tree", tree, folder / f"{side}-cache")
             stack.callback(commit.close)
             commits.append(commit)
-        differ = 0 if chosen.only_time else compare_results(*commits)
+        differ = 0 if chosen.only_time else compare_results(*commits, chosen.calls)
         if chosen.time or chosen.only_time:
-            compare_times(*commits, chosen.rounds)
+            compare_times(*commits, chosen.rounds, chosen.calls)
     return 1 if differ else 0
 
 

@@ -1,5 +1,7 @@
 """The CUDA kernels, in numba-cuda's simulator: in a process of its own, which that takes."""
 
+import pytest
+
 from tests.interpreters import run_python
 
 NOTHING_FOR_NONE = """
@@ -19,6 +21,7 @@ print(*(getattr(argument, "value", argument) for argument in arguments))
 """
 
 
+@pytest.mark.slow
 def test_the_cuda_kernels_in_the_simulator(simulation):
     process, said = simulation
     assert process.wait() == 0, said.read_text()

@@ -137,6 +137,7 @@ folder.write_text("a file where the cache was")
     assert run(package, code + RUN) == "1 compiled"
 
 
+@pytest.mark.slow
 def test_bits_are_those_of_the_source_not_of_a_compilation(tmp_path):
     """In the process that compiles, and in the next, other copies of a helper may be linked."""
     code = """

@@ -1,11 +1,12 @@
 """What compare_commits.py runs for each commit, in a process of its own.
 
-It is told what to do by lines of JSON, and answers each with one: `["digests"]` with {name of a
-call: fingerprint of its result}, `["names"]` with the names of the timed calls, and
-`["time", name]` with the least seconds of one.
+It is told what to do by lines of JSON, and answers each with one. `["digests", pattern]`: {name of
+a call that the pattern is found in: fingerprint of its result}. `["names"]`: those of the timed
+calls. `["time", name]`: the least seconds of one.
 """
 
 import json
+import re
 import sys
 import warnings
 from collections import Counter
@@ -32,9 +33,11 @@ def where():
     return ragmask.__file__
 
 
-def digests():
+def digests(pattern):
     found, seen = {}, Counter()
     for name, call in calls():
+        if not re.search(pattern, name):
+            continue
         seen[name] += 1
         if seen[name] > 1:
             raise ValueError(f"two calls are named {name}")

@@ -247,9 +247,9 @@ class Stream:
     def load_state_dict(self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
         """Begin the next `for` where a state says: that of a batch, or of `state_dict()`.
 
-        To go on with another number of ranks, pass the list of all old ranks' states: what is
-        left is dealt out in whole windows (the rest of an open one is dealt as one), every
-        row once.
+        To go on with another number of ranks, pass the list of all old ranks' states: the
+        remaining rows are redistributed in whole windows (the rest of an open one counts as
+        one), every row once.
 
         Raises InvalidInputError, saying what differs, for a state of another data set, other
         settings or another version, for one that was altered, and for lists that lack a rank.
