@@ -218,7 +218,7 @@ def test_an_id_outside_the_table_is_the_embeddings_error(bad, mask_zero):
         with pytest.raises(rm.InvalidInputError) as error:
             model(ids)
         assert str(error.value) == str(expected.value)
-        assert f"layer {model.layers[0].name!r}: row" in str(error.value)
+        assert f"in layer {model.layers[0].name!r}" in error.value.__notes__
 
 
 def test_ids_that_are_no_integers_are_the_embeddings_error():

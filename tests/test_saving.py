@@ -33,9 +33,11 @@ from ragmask.layers import (
     TemporalSoftmax,
     TemporalSplit,
     load_model,
+    registry,
 )
 from ragmask.layers import description as descriptions
 from ragmask.layers.graph import Symbol
+from tests.errors import inside
 
 IDS = rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927], [], [83, 0, 1, 645, 1253, 927]])
 
@@ -239,7 +241,7 @@ def test_arguments_that_cannot_be_written_are_named(options, message, tmp_path):
     layer = Quiet(**{"values": 1, "sizes": 1, "dtype": "int8", "name": "table", **options})
     model = Sequential([Input((3,)), layer])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(descriptions._registered, "Quiet", Quiet)
+        patch.setitem(registry._registered, "Quiet", Quiet)
         with pytest.raises(rm.UnsupportedTypeError, match=message):
             model.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -261,7 +263,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     vectors = Input((2,))
     block = Block(2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(descriptions._registered, "Twins", Twins)
+        patch.setitem(registry._registered, "Twins", Twins)
         cases = [
             (Doubled(vectors, Dense(2)(vectors)), "class Doubled: only a Model or a Sequential"),
             (Sequential([vectors, Twins(lambda: Dense(2, name="d"))]), "two weights 'twins/d/ker"),
@@ -474,29 +476,65 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         (lambda told: told.update(format="ragmask model 2"), "'ragmask model 2'; this version of"),
         (lambda told: told.pop("layers"), "the description has no 'layers'"),
         (lambda told: told["layers"].pop(), "the last of its layers is no model"),
-        (lambda told: told["layers"][3].update(chain=[1, 9]), "'guide': it needs layer 9, which"),
-        (lambda told: told["layers"][3].update(chain=[1, 3]), "'guide': it needs layer 3, .*cycle"),
-        (lambda told: told["layers"][3].update(chain=[1, -1]), "'guide': it needs layer -1"),
-        (lambda told: told["layers"][3].update(chain=[1, "2"]), "'guide': it needs layer '2'"),
-        (lambda told: told["layers"][3].update(chain=[1, 0]), "'guide': .*an Input comes first"),
-        (lambda told: told["layers"][3].update(input=1), "'guide': a Sequential has an input"),
+        (
+            lambda told: told["layers"][3].update(chain=[1, 9]),
+            inside("guide", "it needs layer 9, which"),
+        ),
+        (
+            lambda told: told["layers"][3].update(chain=[1, 3]),
+            inside("guide", "it needs layer 3, .*cycle"),
+        ),
+        (
+            lambda told: told["layers"][3].update(chain=[1, -1]),
+            inside("guide", "it needs layer -1"),
+        ),
+        (
+            lambda told: told["layers"][3].update(chain=[1, "2"]),
+            inside("guide", "it needs layer '2'"),
+        ),
+        (
+            lambda told: told["layers"][3].update(chain=[1, 0]),
+            inside("guide", "an Input comes first"),
+        ),
+        (
+            lambda told: told["layers"][3].update(input=1),
+            inside("guide", "a Sequential has an input"),
+        ),
         (lambda told: told["layers"][3].update({"class": "Popen"}), "'guide' is of class 'Popen'"),
-        (lambda told: told["layers"][2]["config"].update(units="8"), "'state': units must be an"),
-        (lambda told: told["layers"][2]["config"].update(units=None), "'state': units must be an"),
-        (lambda told: told["layers"][2]["config"].update(what=8), "'state': TypeError: .*'what'"),
-        (lambda told: told["layers"][2].pop("config"), "'state': it has no 'config'"),
+        (
+            lambda told: told["layers"][2]["config"].update(units="8"),
+            inside("state", "units must be an"),
+        ),
+        (
+            lambda told: told["layers"][2]["config"].update(units=None),
+            inside("state", "units must be an"),
+        ),
+        (
+            lambda told: told["layers"][2]["config"].update(what=8),
+            inside("state", "TypeError: .*'what'"),
+        ),
+        (lambda told: told["layers"][2].pop("config"), inside("state", "it has no 'config'")),
         (
             lambda told: told["layers"][2].update(config=[]),
-            "'state': it must have an object as 'config'",
+            inside("state", "it must have an object as 'config'"),
         ),
         (lambda told: told["layers"][2].update(name="a/b"), "a word without slashes; got 'a/b'"),
         (
             lambda told: told["layers"][2].update(name=7),
             "layer 2 must have a string as 'name'; got 7",
         ),
-        (lambda told: told["layers"][2].update(holds=["a"]), "'state': it holds 0 layers; .* 1"),
-        (lambda told: told["layers"][1]["config"].update(output_dim={"os": 1}), "'words': 'os' is"),
-        (lambda told: told["layers"][1]["config"].update(mask_zero={}), r"'words': \{\} is no"),
+        (
+            lambda told: told["layers"][2].update(holds=["a"]),
+            inside("state", "it holds 0 layers; .* 1"),
+        ),
+        (
+            lambda told: told["layers"][1]["config"].update(output_dim={"os": 1}),
+            inside("words", "'os' is"),
+        ),
+        (
+            lambda told: told["layers"][1]["config"].update(mask_zero={}),
+            inside("words", r"\{\} is no"),
+        ),
     ],
 )
 def test_a_description_that_is_none_is_an_error(edit, message, tmp_path):
@@ -511,16 +549,37 @@ def test_a_description_that_is_none_is_an_error(edit, message, tmp_path):
     ("edit", "message"),
     [
         (lambda node: node.update(layer="x"), "a node must have a number as 'layer'; got 'x'"),
-        (lambda node: node.update(inputs={"symbol": [2, 0]}), "'dense': .* a graph has no cycles"),
-        (lambda node: node.update(inputs={"symbol": [1, 0]}), "'dense': .* not there before it"),
-        (lambda node: node.update(inputs={"symbol": [-1, 0]}), "'dense': .* not there before it"),
-        (lambda node: node.update(inputs={"symbol": [0, 1]}), "'dense': .* output 1 of node 0"),
-        (lambda node: node.update(inputs={"symbol": "ab"}), "'dense': TypeError"),
-        (lambda node: node.update(inputs={"symbol": [0]}), "'dense': not enough values"),
-        (lambda node: node.update(inputs=3), "'dense': it is called on nothing that comes from"),
-        (lambda node: node.update(inputs={"tuple": 3}), "'dense': TypeError"),
-        (lambda node: node.update(options={"dict": {"mask": 3}}), "'dense': TypeError"),
-        (lambda node: node.update(options=[1]), "'dense': TypeError"),
+        (
+            lambda node: node.update(inputs={"symbol": [2, 0]}),
+            inside("dense", "a graph has no cycles"),
+        ),
+        (
+            lambda node: node.update(inputs={"symbol": [1, 0]}),
+            inside("dense", "not there before it"),
+        ),
+        (
+            lambda node: node.update(inputs={"symbol": [-1, 0]}),
+            inside("dense", "not there before it"),
+        ),
+        (
+            lambda node: node.update(inputs={"symbol": [0, 1]}),
+            inside("dense", "output 1 of node 0"),
+        ),
+        (lambda node: node.update(inputs={"symbol": "ab"}), inside("dense", "TypeError")),
+        (
+            lambda node: node.update(inputs={"symbol": [0]}),
+            inside("dense", "not enough values"),
+        ),
+        (
+            lambda node: node.update(inputs=3),
+            inside("dense", "it is called on nothing that comes from"),
+        ),
+        (lambda node: node.update(inputs={"tuple": 3}), inside("dense", "TypeError")),
+        (
+            lambda node: node.update(options={"dict": {"mask": 3}}),
+            inside("dense", "TypeError"),
+        ),
+        (lambda node: node.update(options=[1]), inside("dense", "TypeError")),
         (lambda node: node.clear(), "a node has no 'layer'"),
     ],
 )
@@ -597,7 +656,7 @@ def test_features_that_double_and_double_are_refused(tmp_path):
     write_model(
         tmp_path, [layer("InputLayer", "x", shape=[None, 8]), layer("Concatenate", "c"), model]
     )
-    with pytest.raises(rm.InvalidInputError, match="'c': steps of so many numbers"):
+    with pytest.raises(rm.InvalidInputError, match=inside("c", "steps of so many numbers")):
         load_model(tmp_path / "model")
 
 

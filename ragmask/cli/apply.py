@@ -136,8 +136,8 @@ def table_of(
             rows = batch.row_ids
             if rows is None or not rows.size:
                 raise
-            where = f"rows {rows[0]:,}–{rows[-1]:,} of the data set"
-            raise type(error)(f"{where}: {error}") from error
+            error.add_note(f"in rows {rows[0]:,}–{rows[-1]:,} of the data set")
+            raise
 
     return compute_or_say_where
 

@@ -10,6 +10,7 @@ from ragmask.arrays.protocol import Array
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError
+from ragmask.layers.batch import each
 
 
 def relu(x: Any) -> Any:
@@ -58,17 +59,6 @@ _erf_of_float = np.frompyfunc(math.erf, 1, 1)
 
 def _erf(values: Array) -> Array:
     return np.asarray(_erf_of_float(values)).astype(values.dtype)
-
-
-def each(x: Any, function: Callable[[Array], Array]) -> Any:
-    """The same batch, its values put through a function of arrays (…, features)."""
-    with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
-        if isinstance(x, Ragged):
-            rows = x.compact()
-            return rows.with_values(function(rows._rows.values))
-        if isinstance(x, Padded):
-            return Padded(function(x.values), x.mask)
-        return function(x)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {

@@ -12,10 +12,13 @@ from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.layers import activations, initializers
-from ragmask.layers.layer import Layer, mask_of, shape_of
+from ragmask.layers.batch import each, mask_of, shape_of, side_by_side
+from ragmask.layers.layer import Layer
+from ragmask.layers.registry import register
 from ragmask.rows.checks import check_count
 
 
+@register
 class Embedding(Layer):
     """A vector for each id; masks the steps of id 0 where `mask_zero` is True.
 
@@ -56,8 +59,7 @@ class Embedding(Layer):
         self.embeddings = self.add_weight("embeddings", shape, self.embeddings_initializer)
 
     def call(self, inputs: Any) -> Any:
-        with self._named():
-            vectors = ops.embedding(inputs, self.embeddings, mask_zero=self.mask_zero)
+        vectors = ops.embedding(inputs, self.embeddings, mask_zero=self.mask_zero)
         return vectors if self.mask_zero else with_mask(vectors, None)  # as Keras drops it
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
@@ -72,6 +74,7 @@ class Embedding(Layer):
         pass
 
 
+@register
 class Masking(Layer):
     """Masks the steps all of whose features equal `mask_value`, and sets them to 0. NaN equals NaN.
 
@@ -88,8 +91,7 @@ class Masking(Layer):
         self.mask_value = mask_value
 
     def call(self, inputs: Any) -> Any:
-        with self._named():
-            return ops.masking(inputs, self.mask_value)
+        return ops.masking(inputs, self.mask_value)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is not None:
@@ -97,6 +99,7 @@ class Masking(Layer):
         return mask_of(ops.masking(inputs, self.mask_value))
 
 
+@register
 class Dense(Layer):
     """`activation(x @ kernel + bias)`, of each step or of each row of an array (rows, features).
 
@@ -139,7 +142,7 @@ class Dense(Layer):
 
     def call(self, inputs: Any) -> Any:
         self._check_shape(shape_of(inputs))  # of integers too, which elsewhere may be ids
-        sums = activations.each(inputs, self._product)
+        sums = each(inputs, self._product)
         return activations.get(self.activation)(sums)
 
     def _product(self, values: Array) -> Array:
@@ -151,6 +154,7 @@ class Dense(Layer):
         return sums
 
 
+@register
 class Activation(Layer):
     """One of "relu", "tanh", "sigmoid", "softmax" (over features), "gelu" and "linear".
 
@@ -169,10 +173,10 @@ class Activation(Layer):
         activations.get(activation)
 
     def call(self, inputs: Any) -> Any:
-        with self._named():
-            return activations.get(self.activation)(inputs)
+        return activations.get(self.activation)(inputs)
 
 
+@register
 class Dropout(Layer):
     """With `training=True` sets a share `rate` of the numbers to 0, and scales the others up.
 
@@ -195,7 +199,7 @@ class Dropout(Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.rate == 0:
             return inputs
-        return activations.each(inputs, self._drop)
+        return each(inputs, self._drop)
 
     def _drop(self, values: Array) -> Array:
         if values.dtype.kind != "f":
@@ -208,6 +212,7 @@ class Dropout(Layer):
         return left
 
 
+@register
 class Add(Layer):
     """The sum of several batches of equal rows; a step is kept that one of them keeps.
 
@@ -223,15 +228,14 @@ class Add(Layer):
 
     def call(self, inputs: Any) -> Any:
         parts = _parts(self, inputs)
-        with self._named():
-            total = parts[0]
-            for part in parts[1:]:
-                try:
-                    total = np.add(total, part)
-                except ValueError as error:
-                    if isinstance(error, RagmaskError):
-                        raise
-                    raise InvalidInputError(f"its inputs do not fit each other: {error}") from error
+        total = parts[0]
+        for part in parts[1:]:
+            try:
+                total = np.add(total, part)
+            except ValueError as error:
+                if isinstance(error, RagmaskError):
+                    raise
+                raise InvalidInputError(f"its inputs do not fit each other: {error}") from error
         return total
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
@@ -240,6 +244,7 @@ class Add(Layer):
         return reduce(np.logical_or, mask)
 
 
+@register
 class Concatenate(Layer):
     """Several batches side by side: their features (`axis=-1`), or one behind the other (`axis=1`).
 
@@ -262,19 +267,18 @@ class Concatenate(Layer):
     def call(self, inputs: Any) -> Any:
         parts = _parts(self, inputs)
         sequences = [isinstance(part, Ragged | Padded) or part.ndim > 2 for part in parts]
-        with self._named():
-            if self.axis == 1 and all(sequences):
-                return ops.temporal_concat(parts)
-            last = len(shape_of(parts[0])) - 1
-            if last == 1 and any(isinstance(part, Ragged | Padded) for part in parts):
-                raise InvalidInputError(
-                    "its inputs' steps are numbers, not features to lie side by side; "
-                    "axis=1 joins them in time"
-                )
-            if self.axis not in (-1, last):
-                raise InvalidInputError(f"axis must be -1 (features) or 1 (time); got {self.axis}")
-            joined = side_by_side(parts)
-            return with_mask(joined, self.compute_mask(inputs, mask_of(parts)))
+        if self.axis == 1 and all(sequences):
+            return ops.temporal_concat(parts)
+        last = len(shape_of(parts[0])) - 1
+        if last == 1 and any(isinstance(part, Ragged | Padded) for part in parts):
+            raise InvalidInputError(
+                "its inputs' steps are numbers, not features to lie side by side; "
+                "axis=1 joins them in time"
+            )
+        if self.axis not in (-1, last):
+            raise InvalidInputError(f"axis must be -1 (features) or 1 (time); got {self.axis}")
+        joined = side_by_side(parts)
+        return with_mask(joined, self.compute_mask(inputs, mask_of(parts)))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None or all(one is None for one in mask):
@@ -286,27 +290,6 @@ class Concatenate(Layer):
             given = next(one for one in mask if one is not None)
             return np.logical_or(given, True)
         return reduce(np.logical_or, mask)
-
-
-def side_by_side(parts: list[Any]) -> Any:
-    """Batches of one kind with their features joined; of masks, a Ragged has its first part's."""
-    first = parts[0]
-    if any(type(part) is not type(first) for part in parts):
-        kinds = ", ".join(sorted({type(part).__name__ for part in parts}))
-        raise UnsupportedTypeError(f"its inputs must be of one kind; got {kinds}")
-    if isinstance(first, Ragged):
-        rows = [part.compact() for part in parts]
-        for part in rows[1:]:
-            rows[0]._check_same_rows(part, "its inputs")
-        return rows[0].with_values(np.concatenate([part._rows.values for part in rows], axis=-1))
-    arrays = [part.values if isinstance(part, Padded) else part for part in parts]
-    for array in arrays[1:]:
-        if array.shape[:-1] != arrays[0].shape[:-1]:
-            raise InvalidInputError(
-                f"its inputs differ in rows or time: {arrays[0].shape} and {array.shape}"
-            )
-    joined = np.concatenate(arrays, axis=-1)
-    return Padded(joined) if isinstance(first, Padded) else joined
 
 
 def _parts(layer: Layer, inputs: Any) -> list[Any]:

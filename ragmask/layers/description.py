@@ -19,53 +19,21 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from reprlib import repr as short
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.files import MODEL_FORMAT
-from ragmask.layers import core, initializers, recurrent, temporal
+from ragmask.layers import initializers
 from ragmask.layers.graph import Symbol, input_symbol, symbols_in
+from ragmask.layers.inputs import InputLayer
 from ragmask.layers.layer import Layer
-from ragmask.layers.model import InputLayer, Model, Sequential
+from ragmask.layers.registry import class_of, is_model, registered
 
 FORMAT = f"{MODEL_FORMAT}1"
-_OWN = (
-    *(core.Activation, core.Add, core.Concatenate, core.Dense, core.Dropout, core.Embedding),
-    *(core.Masking, recurrent.LSTM, recurrent.Bidirectional, temporal.TemporalConcat),
-    *(temporal.TemporalPool, temporal.TemporalSoftmax, temporal.TemporalSplit, InputLayer),
-)
-_MODELS = (Model, Sequential)
-_registered: dict[str, type[Layer]] = {cls.__name__: cls for cls in _OWN}
-L = TypeVar("L", bound=type[Layer])
-
-
-def register(cls: L) -> L:
-    """Let saved models hold layers of this class, known by its name.
-
-    >>> import ragmask as rm
-    >>> @rm.layers.register
-    ... class Twice(rm.layers.Layer):
-    ...     def call(self, inputs):
-    ...         return inputs * 2
-
-    What `get_config` gives must be JSON, or arrays, dtypes, tuples or layers. Raises
-    InvalidInputError for a name that is taken.
-    """
-    if not (isinstance(cls, type) and issubclass(cls, Layer)):
-        raise UnsupportedTypeError(f"register takes a class of layers; got {cls!r}")
-    known = {model.__name__: model for model in _MODELS} | _registered
-    taken = known.get(cls.__name__)
-    again = taken is not None and (taken.__module__, taken.__qualname__) == (
-        cls.__module__,
-        cls.__qualname__,
-    )
-    if taken is not None and not again:
-        raise InvalidInputError(f"a layer is registered as {cls.__name__!r} already: {taken!r}")
-    _registered[cls.__name__] = cls
-    return cls
+Model = Any  # layers.model.Model, which saves itself by what is here
 
 
 # -- writing ------------------------------------------------------------------------------
@@ -89,14 +57,14 @@ class _Writer:
 
     def number_of(self, layer: Layer) -> int:
         if id(layer) not in self.numbers:
-            told = self.tell_model(layer) if isinstance(layer, Model) else self.tell_layer(layer)
+            told = self.tell_model(layer) if is_model(layer) else self.tell_layer(layer)
             self.numbers[id(layer)] = len(self.layers)
             self.layers.append(told)
         return self.numbers[id(layer)]
 
     def tell_layer(self, layer: Layer) -> dict[str, Any]:
         cls = type(layer)
-        if _registered.get(cls.__name__) is not cls:
+        if registered(cls.__name__) is not cls:
             raise InvalidInputError(
                 f"layer {layer.name!r} is of class {cls.__name__}, which no saved model can name: "
                 "put @rm.layers.register above it"
@@ -113,13 +81,13 @@ class _Writer:
         return {**told, "holds": held} if held else told
 
     def tell_model(self, model: Model) -> dict[str, Any]:
-        if type(model) not in _MODELS:
+        if type(model) not in map(registered, ("Model", "Sequential")):
             raise UnsupportedTypeError(
                 f"model {model.name!r} is of class {type(model).__name__}: only a Model or a "
                 "Sequential itself can be saved"
             )
         head: dict[str, Any] = {"class": type(model).__name__, "name": model.name}
-        if isinstance(model, Sequential):
+        if type(model).__name__ == "Sequential":
             head["input"] = self.number_of(model.inputs.node.layer)
             return {**head, "chain": [self.number_of(layer) for layer in model._given_layers]}
         places = {
@@ -208,14 +176,16 @@ def about(what: str) -> Iterator[None]:
     try:
         yield
     except RagmaskError as error:
-        if what in str(error):
-            raise
-        raise type(error)(f"{what}: {error}") from error
+        if getattr(error, "__notes__", [""])[-1] != f"in {what}":
+            error.add_note(f"in {what}")
+        raise
     except OSError:
         raise
     except Exception as error:  # what wrong types lead to, in a layer's own code too
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise InvalidInputError(f"{what}: {kind}{error}") from error
+        refused = InvalidInputError(f"{kind}{error}")
+        refused.add_note(f"in {what}")
+        raise refused from error
 
 
 # What a description may ask for, whatever its file's size: small beside any memory and patience.
@@ -243,7 +213,7 @@ class _Reader:
     def read(self, told: Mapping[str, Any]) -> Model:
         with initializers.as_zeros(self.most_numbers):
             self.make_layers(_get(told, "layers", list, "the description"))
-        if not self.layers or not isinstance(self.layers[-1], Model):
+        if not self.layers or not is_model(self.layers[-1]):
             raise InvalidInputError("the last of its layers is no model")
         for layer, names in self.holds:
             self.name_held(layer, names)
@@ -261,11 +231,11 @@ class _Reader:
 
     def make_layer(self, told: Mapping[str, Any], name: str) -> Layer:
         kind = _get(told, "class", str, "it")
-        if kind == "Model":
-            return self.make_model(told, name)
-        if kind == "Sequential":
-            return self.make_sequential(told, name)
-        cls = _registered.get(kind)
+        if kind in ("Model", "Sequential"):
+            make = self.make_model if kind == "Model" else self.make_sequential
+            model: Layer = make(told, name)
+            return model
+        cls = registered(kind)
         if cls is None:
             raise InvalidInputError(
                 f"layer {name!r} is of class {short(kind)}, which is not known here: import what "
@@ -302,7 +272,7 @@ class _Reader:
                 ]
                 made.append(list(symbols_in(self.call(layer, *parts))))
         ends = [self.make(_get(told, key, None, "it"), made) for key in ("inputs", "outputs")]
-        model = Model(*ends, name=name)
+        model = class_of("Model")(*ends, name=name)
         return self.priced(model, before)
 
     def make_sequential(self, told: Mapping[str, Any], name: str) -> Model:
@@ -311,7 +281,7 @@ class _Reader:
         if not isinstance(entry, InputLayer) or not chain:
             raise InvalidInputError("a Sequential has an input and layers")
         before = self.work_left
-        model = Sequential([self.call(entry)], name=name)
+        model = class_of("Sequential")([self.call(entry)], name=name)
         output = model._entry
         for layer in chain:
             with about(f"layer {layer.name!r}"):

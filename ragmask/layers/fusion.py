@@ -8,9 +8,11 @@ import numpy as np
 
 from ragmask.arrays.host import read_only
 from ragmask.arrays.protocol import Array
+from ragmask.layers.batch import reverse
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, Symbol, symbols_in
-from ragmask.layers.recurrent import LSTM, reverse
+from ragmask.layers.layer import naming
+from ragmask.layers.recurrent import LSTM
 from ragmask.ops.embeddings import checked_ids
 from ragmask.ops.input import Input
 from ragmask.ops.recurrent import LSTMResult, lstm_of_ids
@@ -39,13 +41,14 @@ class Fused:
         embedding, layer = self.embedding.layer, self.node.layer
         assert isinstance(embedding, Embedding)
         assert isinstance(layer, LSTM)
-        with embedding._named():
+        with naming(embedding):
             steps = Input.of(ids, what="ids")
         if not steps.arrays.is_host:
             return layer(embedding(ids))
-        with embedding._named():
+        with naming(embedding):
             steps = _looked_up(steps, embedding)
-        result = layer.run(steps, None, self._lstm)
+        with naming(layer):
+            result = layer.run(steps, None, self._lstm)
         outputs = result.outputs
         if layer.return_sequences and layer.go_backwards:
             outputs = reverse(outputs)

@@ -1,9 +1,9 @@
 """Models as graphs: what a layer is called on before there is a batch, and what it will give."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,9 @@ from ragmask.arrays.coerce import number_dtype
 from ragmask.arrays.protocol import check_size
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
-
-if TYPE_CHECKING:
-    from ragmask.layers.layer import Layer
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.layers.batch import shape_of
+from ragmask.layers.structure import Leaf, leaves_of, map_structure
 
 _MANY_STEPS = 840  # which all numbers up to 8 divide
 
@@ -24,7 +23,7 @@ _MANY_STEPS = 840  # which all numbers up to 8 divide
 class Node:
     """One call of a layer: on symbols, and options that may be or hold symbols."""
 
-    layer: "Layer"
+    layer: Any
     inputs: Any
     args: tuple[Any, ...] = ()
     mask: Any = None
@@ -36,7 +35,7 @@ class Node:
         return list(symbols_in((self.inputs, self.args, self.mask, self.options)))
 
 
-class Symbol:
+class Symbol(Leaf):
     """A batch that is not there yet: the output of an `Input` or of a layer called on one.
 
     >>> import ragmask as rm
@@ -54,8 +53,6 @@ class Symbol:
     @property
     def shape(self) -> tuple[int | None, ...]:
         """With None for rows and time."""
-        from ragmask.layers.layer import shape_of
-
         shape: tuple[int | None, ...] = shape_of(self.example)
         return shape
 
@@ -87,7 +84,7 @@ class Symbol:
         return f"Symbol(shape ({shape}), {self.dtype}, {masked}from {self.node.layer.name!r})"
 
 
-def input_symbol(layer: "Layer", shape: tuple[int | None, ...], dtype: npt.DTypeLike) -> Symbol:
+def input_symbol(layer: Any, shape: tuple[int | None, ...], dtype: npt.DTypeLike) -> Symbol:
     """What stands for a batch that the caller will bring."""
     if not isinstance(shape, list | tuple) or any(
         not (size is None and axis == 0) and not (type(size) is int and size >= 0)
@@ -110,15 +107,10 @@ def input_symbol(layer: "Layer", shape: tuple[int | None, ...], dtype: npt.DType
     return symbol
 
 
-def connect(layer: "Layer", inputs: Any, args: Any, mask: Any, options: Any) -> Any:
+def connect(layer: Any, inputs: Any, args: Any, mask: Any, options: Any) -> Any:
     """Note that a layer is called on symbols; find out on a made-up row what it gives."""
     node = Node(layer, inputs, args, mask, options)
-    try:
-        outputs = _try(node)
-    except RagmaskError as error:
-        if layer.name in str(error):
-            raise
-        raise type(error)(f"layer {layer.name!r}: {error}") from error
+    outputs = _try(node)
     if not isinstance(outputs, Ragged | Padded | np.ndarray | list | tuple | dict):
         raise UnsupportedTypeError(
             f"layer {layer.name!r} gave a {type(outputs).__name__}; "
@@ -154,38 +146,6 @@ def _example(given: Any, steps: int) -> Any:
         mask = None if example.mask is None else np.ones(steps, np.bool_)
         return Ragged.from_offsets(values, [0, steps], mask)
     return example
-
-
-# -- structures: a batch, or lists, tuples and dicts of them ---------------------------------
-
-
-def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
-    """The same structure of what a function gives for each of its leaves."""
-    if isinstance(structure, list):
-        if structure and first_of(Symbol | Ragged | Padded | np.ndarray, structure) is None:
-            return function(structure)  # numbers, which are a batch
-        return [map_structure(function, one) for one in structure]
-    if isinstance(structure, tuple):
-        return tuple(map_structure(function, one) for one in structure)
-    if isinstance(structure, dict):
-        return {key: map_structure(function, one) for key, one in structure.items()}
-    return function(structure)
-
-
-def first_of(kind: Any, structure: Any) -> Any:
-    """The first leaf of a kind, or None."""
-    return next(leaves_of(kind, structure), None)
-
-
-def leaves_of(kind: Any, structure: Any) -> Iterator[Any]:
-    if isinstance(structure, kind):
-        yield structure
-    elif isinstance(structure, list | tuple):
-        for one in structure:
-            yield from leaves_of(kind, one)
-    elif isinstance(structure, dict):
-        for one in structure.values():
-            yield from leaves_of(kind, one)
 
 
 def symbols_in(structure: Any) -> Iterator[Symbol]:

@@ -11,18 +11,14 @@ from typing import Any
 import numpy as np
 
 from ragmask.arrays.coerce import to_numpy
-from ragmask.arrays.host import read_only
 from ragmask.arrays.protocol import Array, check_size
-from ragmask.batches.masks import with_mask
-from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.layers import initializers
-from ragmask.layers.graph import Symbol, connect, first_of, map_structure
-from ragmask.rows.rows import Rows
+from ragmask.layers.batch import are_ids, as_batch, mask_of, shape_of, with_masks
+from ragmask.layers.graph import Symbol, connect
+from ragmask.layers.structure import first_of, map_structure
 
 _names: Counter[str] = Counter()
-_MASKS = Ragged | Padded | np.ndarray
 
 
 class Layer:
@@ -218,15 +214,20 @@ class Layer:
     # -- calling ----------------------------------------------------------------------------
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
+        with naming(self):
+            return self._called(inputs, args, mask, options)
+
+    def _called(
+        self, inputs: Any, args: tuple[Any, ...], mask: Any, options: dict[str, Any]
+    ) -> Any:
         if "training" in options and not takes(type(self).call, "training"):
             del options["training"]  # any layer may be told, as in Keras
         if first_of(Symbol, (inputs, mask, args, options)) is not None:
             return connect(self, inputs, args, mask, options)
-        inputs = map_structure(_batch, inputs)
+        inputs = map_structure(as_batch, inputs)
         self._build_for(inputs)
         if mask is not None:
-            with self._named():
-                inputs = _with_masks(inputs, mask)
+            inputs = with_masks(inputs, mask)
         if self.uses_mask:
             options["mask"] = mask_of(inputs)
         outputs = self.call(inputs, *args, **options)
@@ -236,13 +237,17 @@ class Layer:
         computed = self.compute_mask(inputs, given)
         if given is None and computed is None and type(self).compute_mask is Layer.compute_mask:
             return outputs  # what mask they have was made by the layers inside
-        with self._named():
-            return _with_masks(outputs, computed)
+        return with_masks(outputs, computed)
 
     @property
     def uses_mask(self) -> bool:
         """Whether `call` names a mask."""
         return takes(type(self).call, "mask")
+
+    @property
+    def changes_mask(self) -> bool:
+        """Whether it may give another mask than the one it gets."""
+        return type(self).compute_mask is not Layer.compute_mask
 
     def _build_for(self, inputs: Any) -> None:
         shape = map_structure(shape_of, inputs)
@@ -253,7 +258,7 @@ class Layer:
             except BaseException:
                 self._built_for = None
                 raise
-        elif shape != self._built_for and self._own_weights and not _are_ids(inputs):
+        elif shape != self._built_for and self._own_weights and not are_ids(inputs):
             self._check_shape(shape)  # the layers it holds see to themselves
 
     def _check_shape(self, shape: Any) -> None:
@@ -264,83 +269,28 @@ class Layer:
                 f"got {_told(shape)}"
             )
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors inside say which layer they come from."""
-        try:
-            yield
-        except RagmaskError as error:
-            raise type(error)(f"layer {self.name!r}: {error}") from error
-
     def __repr__(self) -> str:
         config = {key: value for key, value in self.get_config().items() if key != "name"}
         told = "".join(f", {key}={value!r}" for key, value in config.items())
         return f"{type(self).__name__}({self.name!r}{told})"
 
 
+@contextmanager
+def naming(layer: Layer) -> Iterator[None]:
+    """Errors inside get a note of the layer they come from."""
+    try:
+        yield
+    except RagmaskError as error:
+        note = f"in layer {layer.name!r}"
+        if getattr(error, "__notes__", [""])[-1] != note:  # called on symbols, it calls itself
+            error.add_note(note)
+        raise
+
+
 @cache
 def takes(call: Callable[..., Any], argument: str) -> bool:
     """Whether a layer's `call` names this argument."""
     return argument in inspect.signature(call).parameters
-
-
-def mask_of(batch: Any) -> Any:
-    """The mask a batch carries, or None; for a list or dict of batches, one of them or None."""
-    if isinstance(batch, list | tuple):
-        masks = [mask_of(one) for one in batch]
-        return None if all(mask is None for mask in masks) else masks
-    if isinstance(batch, dict):
-        by_name = {key: mask_of(one) for key, one in batch.items()}
-        return None if all(mask is None for mask in by_name.values()) else by_name
-    if isinstance(batch, Ragged) and batch._rows.mask is not None:
-        return Ragged._of(Rows(batch._rows.mask, batch._rows.layout))
-    return batch.mask if isinstance(batch, Padded) else None
-
-
-def shape_of(batch: Any) -> Any:
-    """A batch's shape, with None for rows and time."""
-    if isinstance(batch, Ragged | Padded):
-        return (None, None, *batch.item_shape)
-    return (None, *batch.shape[1:]) if batch.ndim < 3 else (None, None, *batch.shape[2:])
-
-
-def _with_masks(batch: Any, mask: Any) -> Any:
-    """Batches with these masks in the place of their own."""
-    if isinstance(batch, list | tuple):
-        masks = mask if isinstance(mask, list | tuple) else [mask] * len(batch)
-        if len(masks) != len(batch):
-            raise InvalidInputError(f"{len(masks)} masks were given for {len(batch)} batches")
-        return [_with_masks(one, other) for one, other in zip(batch, masks, strict=True)]
-    if isinstance(batch, dict):
-        by_name = mask if isinstance(mask, dict) else dict.fromkeys(batch, mask)
-        return {key: _with_masks(one, by_name.get(key)) for key, one in batch.items()}
-    if isinstance(mask, list | tuple | dict) and first_of(_MASKS, mask) is not None:
-        raise InvalidInputError(
-            f"a {type(mask).__name__} of masks was given for one batch; "
-            "a layer that joins batches says in compute_mask(inputs, mask) what becomes of theirs"
-        )
-    return with_mask(batch, mask)
-
-
-def _batch(given: Any) -> Any:
-    """A batch as ops take it; lists of numbers become arrays."""
-    if isinstance(given, Ragged | Padded) or hasattr(given, "__cuda_array_interface__"):
-        return given
-    array = to_numpy(given, "inputs")  # which refuses masked arrays
-    if array is given:
-        return given
-    if array.dtype == object or array.ndim == 0:
-        raise UnsupportedTypeError(
-            f"a layer takes a Ragged, a Padded or an array; got {type(given).__name__}"
-        )
-    return read_only(array)
-
-
-def _are_ids(batch: Any) -> bool:
-    """Whether each step is an integer: the second axis of such an array is time, of any width."""
-    if isinstance(batch, Ragged | Padded):
-        return batch.dtype.kind in "iu" and not batch.item_shape
-    return isinstance(batch, np.ndarray) and batch.dtype.kind in "iu" and batch.ndim == 2
 
 
 def _fits(shape: Any, built_for: Any) -> bool:

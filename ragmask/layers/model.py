@@ -5,23 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.batches.show import count
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.layers.batch import mask_of
 from ragmask.layers.fusion import Fused, fuse
-from ragmask.layers.graph import (
-    Node,
-    Symbol,
-    input_symbol,
-    leaves_of,
-    map_structure,
-    sorted_nodes,
-    symbols_in,
-)
-from ragmask.layers.layer import Layer, mask_of
+from ragmask.layers.graph import Node, Symbol, sorted_nodes, symbols_in
+from ragmask.layers.inputs import Input, InputLayer
+from ragmask.layers.layer import Layer
+from ragmask.layers.registry import register
+from ragmask.layers.saving import save_model
+from ragmask.layers.structure import leaves_of, map_structure
 from ragmask.layers.summary import summary_of
 
 
@@ -29,36 +25,7 @@ class MaskWarning(UserWarning):
     """A layer that uses masks got none, since a layer before it dropped it."""
 
 
-class InputLayer(Layer):
-    """Where a batch enters a model."""
-
-    def __init__(
-        self, shape: Sequence[int | None], dtype: Any = "float32", *, name: str | None = None
-    ) -> None:
-        super().__init__(name=name)
-        self.shape: Any = tuple(shape) if isinstance(shape, list | tuple) else shape
-        self.dtype = np.dtype(dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "dtype": self.dtype.name, "name": self.name}
-
-
-def Input(  # noqa: N802
-    shape: Sequence[int | None], dtype: npt.DTypeLike = "float32", *, name: str | None = None
-) -> Any:
-    """What stands for a batch until the model is called.
-
-    >>> import ragmask as rm
-    >>> rm.layers.Input((None, 12), name="frames")
-    Symbol(shape (rows, time, 12), float32, from 'frames')
-
-    shape : of a row: (None,) for steps that are numbers, such as ids, (None, features) for steps
-        that are vectors, (features,) for a vector that has no time.
-    """
-    layer = InputLayer(shape, dtype, name=name)
-    return input_symbol(layer, layer.shape, layer.dtype)
-
-
+@register
 class Model(Layer):
     """A graph of layers, from `Input`s to outputs, that is itself a layer.
 
@@ -241,7 +208,7 @@ class Model(Layer):
                     "it dropped the mask; where it leaves time as it is, set its "
                     "supports_masking = True",
                     MaskWarning,
-                    stacklevel=6,
+                    stacklevel=7,
                 )
 
     def _entries(self, inputs: Any) -> Iterator[tuple[int, Any]]:
@@ -312,8 +279,6 @@ class Model(Layer):
         InvalidInputError where anything else is there; StreamError, naming the folder, where the
         disk fails, and for the name of a link or of what lies in another saved model's folder.
         """
-        from ragmask.layers.saving import save_model
-
         save_model(self, path, vocabulary)
 
     def get_config(self) -> dict[str, Any]:
@@ -328,6 +293,7 @@ class Model(Layer):
         )
 
 
+@register
 class Sequential(Model):
     """Layers one behind the other.
 

@@ -7,16 +7,17 @@ import numpy as np
 from ragmask import ops
 from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
-from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
-from ragmask.layers.core import features_of, side_by_side
-from ragmask.layers.layer import Layer, mask_of
+from ragmask.layers.batch import mask_of, reverse, side_by_side
+from ragmask.layers.core import features_of
+from ragmask.layers.layer import Layer
+from ragmask.layers.registry import register
 from ragmask.rows.checks import check_count
 from ragmask.weights import LSTMWeights
 
 
+@register
 class LSTM(Layer):
     """Long short-term memory over the kept steps of each row, with Keras's arguments.
 
@@ -120,20 +121,23 @@ class LSTM(Layer):
 
     def run(self, inputs: Any, initial_state: Any, lstm: Any) -> ops.LSTMResult:
         """The op's result, sequences aligned with the input's steps."""
-        with self._named():
-            result: ops.LSTMResult = lstm(
-                inputs,
-                self.lstm_weights,
-                initial_state=initial_state,
-                go_backwards=self.go_backwards,
-                zero_output_for_mask=self.zero_output_for_mask,
-                outputs=self.return_sequences,
-            )
+        result: ops.LSTMResult = lstm(
+            inputs,
+            self.lstm_weights,
+            initial_state=initial_state,
+            go_backwards=self.go_backwards,
+            zero_output_for_mask=self.zero_output_for_mask,
+            outputs=self.return_sequences,
+        )
         return result
 
     def give(self, outputs: Any, h: Any, c: Any) -> Any:
         output = outputs if self.return_sequences else h
         return [output, h, c] if self.return_state else output
+
+    @property
+    def changes_mask(self) -> bool:
+        return self.go_backwards
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         kept = None
@@ -142,6 +146,7 @@ class LSTM(Layer):
         return [kept, None, None] if self.return_state else kept
 
 
+@register
 class Bidirectional(Layer):
     """An LSTM, and another that reads rows from their ends; outputs of a step lie together.
 
@@ -225,6 +230,10 @@ class Bidirectional(Layer):
         total = np.add(forward, backward)
         return total if self.merge_mode == "sum" else np.multiply(total, np.float32(0.5))
 
+    @property
+    def changes_mask(self) -> bool:
+        return False
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         layer = self.forward_layer
         kept: Any = mask if layer.return_sequences else None
@@ -232,17 +241,3 @@ class Bidirectional(Layer):
         if layer.return_state:
             return [*outputs, None, None, None, None]
         return outputs if self.merge_mode is None else kept
-
-
-def reverse(batch: Any) -> Any:
-    """Each row's steps from its end, and its mask with them."""
-    if isinstance(batch, Ragged):
-        rows = batch.compact()
-        row_of = np.repeat(rows.starts * 2 + rows.lengths - 1, rows.lengths)
-        order = row_of - np.arange(len(row_of))
-        mask = None if rows.mask is None else rows.mask[order]
-        reversed_rows = rows.with_values(rows.values[order])
-        return with_mask(reversed_rows, mask)
-    if isinstance(batch, Padded):
-        return Padded(batch.values[:, ::-1], None if batch.mask is None else batch.mask[:, ::-1])
-    return np.ascontiguousarray(batch[:, ::-1])

@@ -25,8 +25,7 @@ from ragmask.files import (
     read_json,
     shown,
 )
-from ragmask.layers.description import FORMAT, about, describe, model_of
-from ragmask.layers.model import Model
+from ragmask.layers.description import FORMAT, Model, about, describe, model_of
 from ragmask.vocabulary import Vocabulary
 from ragmask.weights import read_arrays, safetensors
 
@@ -99,9 +98,8 @@ def _check_comes_back(model: Model, text: str, weights: Mapping[str, Array]) -> 
                 "makes for itself can be used in that one alone"
             )
     except RagmaskError as error:
-        raise type(error)(
-            f"model {model.name!r} cannot be saved, for it could not be read: {error}"
-        ) from error
+        error.add_note(f"model {model.name!r} cannot be saved, for it could not be read")
+        raise
 
 
 def _by_input(model: Model, vocabulary: Any) -> dict[str, Vocabulary]:

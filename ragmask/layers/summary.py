@@ -1,15 +1,12 @@
 """A model as a table."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
+from ragmask.layers.batch import mask_of
 from ragmask.layers.graph import Node, Symbol, symbols_in
-from ragmask.layers.layer import Layer, mask_of
-
-if TYPE_CHECKING:
-    from ragmask.layers.model import Model
 
 
-def summary_of(model: "Model") -> str:
+def summary_of(model: Any) -> str:
     head = f"Model {model.name!r}"
     if not model._nodes:
         layers = ", ".join(layer.name for layer in model.layers)
@@ -42,22 +39,10 @@ def fate(node: Node) -> str:
     if has and not had:
         words.append("made")
     elif has:
-        words.append("changed" if _changes(node.layer) else "passed")
+        words.append("changed" if node.layer.changes_mask else "passed")
     elif had and (not words or any(one.shape[1:2] == (None,) for one in symbols_in(node.outputs))):
         words.append("dropped")
     return ", ".join(words)
-
-
-def _changes(layer: Layer) -> bool:
-    """Whether it may give another mask than the one it gets."""
-    from ragmask.layers.core import Embedding
-    from ragmask.layers.recurrent import LSTM, Bidirectional
-
-    if isinstance(layer, LSTM):
-        return layer.go_backwards
-    if isinstance(layer, Bidirectional):
-        return False
-    return isinstance(layer, Embedding) or type(layer).compute_mask is not Layer.compute_mask
 
 
 def _shape(symbol: Symbol) -> str:

@@ -5,7 +5,9 @@ from typing import Any
 from ragmask import ops
 from ragmask.arrays.protocol import LARGEST
 from ragmask.batches.masks import with_mask
-from ragmask.layers.layer import Layer, mask_of
+from ragmask.layers.batch import mask_of
+from ragmask.layers.layer import Layer
+from ragmask.layers.registry import register
 from ragmask.ops.pool import How
 from ragmask.ops.split import MOST_SECTIONS
 from ragmask.rows.checks import check_count
@@ -18,6 +20,7 @@ class _Temporal(Layer):
     supports_masking = True
 
 
+@register
 class TemporalSplit(_Temporal):
     """Cuts time, and the mask with it, into equal spans of the padded width: a list of views.
 
@@ -37,8 +40,7 @@ class TemporalSplit(_Temporal):
         self._probe_steps = self.sections if width is None else min(self.width or 0, 1)
 
     def call(self, inputs: Any) -> Any:
-        with self._named():
-            return list(ops.temporal_split(inputs, self.sections, width=self.width))
+        return list(ops.temporal_split(inputs, self.sections, width=self.width))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None:
@@ -46,6 +48,7 @@ class TemporalSplit(_Temporal):
         return mask_of(ops.temporal_split(with_mask(inputs, mask), self.sections, width=self.width))
 
 
+@register
 class TemporalConcat(_Temporal):
     """Joins batches in time, row by row, and their masks.
 
@@ -56,8 +59,7 @@ class TemporalConcat(_Temporal):
     """
 
     def call(self, inputs: Any) -> Any:
-        with self._named():
-            return ops.temporal_concat(inputs)
+        return ops.temporal_concat(inputs)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None:
@@ -66,6 +68,7 @@ class TemporalConcat(_Temporal):
         return mask_of(ops.temporal_concat(parts))
 
 
+@register
 class TemporalSoftmax(_Temporal):
     """Softmax over the kept steps of each row, for each feature; masked steps get 0.
 
@@ -75,10 +78,10 @@ class TemporalSoftmax(_Temporal):
     """
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        with self._named():
-            return ops.temporal_softmax(inputs)
+        return ops.temporal_softmax(inputs)
 
 
+@register
 class TemporalPool(_Temporal):
     """The "mean", "sum", "max", "first" or "last" of each row's kept steps: (rows, features).
 
@@ -92,8 +95,7 @@ class TemporalPool(_Temporal):
         self.how = how
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        with self._named():
-            return ops.temporal_pool(inputs, self.how)
+        return ops.temporal_pool(inputs, self.how)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None

@@ -218,8 +218,8 @@ class Translator:
         named |= {"less": "<" if root == "min" else ">", "compare": COMPARE.get(modifiers[0])}
         named |= {"opposite": OPPOSITE.get(modifiers[0])}
         result, given, value = rule.rpartition(" = ")
-        type = result.format_map(named) if given else types[-1]
-        return f"put<{type}>({name_of(target)}, {value.format_map(named)});"
+        kind = result.format_map(named) if given else types[-1]
+        return f"put<{kind}>({name_of(target)}, {value.format_map(named)});"
 
     def packing(self, opcode: str, target: str, source: str) -> str:
         """Two registers are the halves of one."""
@@ -233,7 +233,7 @@ class Translator:
         return f"put<{whole}>({name_of(target)}, {low} | {high} << {bits // 2});"
 
     def memory(self, found: re.Match[str], instruction: Instruction, number: int) -> str:
-        root, type, operands = found["root"], found["type"], instruction.operands
+        root, numbers, operands = found["root"], found["type"], instruction.operands
         if (root == "atom") != bool(found["add"]):
             raise unknown(instruction)
         place = ADDRESS.fullmatch(operands[0 if root == "st" else 1])
@@ -242,24 +242,24 @@ class Translator:
         base, offset = place[1].strip(), int(place[2] or 0)
         if found["space"] == "param":
             at = self.parameters[base] + offset
-            value = f"*reinterpret_cast<const {type}*>(grid.parameters + {at})"
-            return f"put<{type}>({name_of(operands[0])}, {value});"
+            value = f"*reinterpret_cast<const {numbers}*>(grid.parameters + {at})"
+            return f"put<{numbers}>({name_of(operands[0])}, {value});"
         kind = {"ld": "LOAD", "st": "STORE", "atom": "ATOMIC"}[root]
         space = (found["space"] or "generic").upper()
-        size = bytes_of(type) * int(found["count"] or 1)
+        size = bytes_of(numbers) * int(found["count"] or 1)
         address = f"get<u64>({self.operand(base, instruction)}) + {offset}"
         at = f"access(thread, {number}, {kind}, {space}, {address}, {size})"
-        code = f"auto* at = static_cast<{type}*>({at});"
+        code = f"auto* at = static_cast<{numbers}*>({at});"
         if root == "ld":
             targets = enumerate(names_in(operands[0]))
-            return code + "".join(f" put<{type}>({name}, at[{i}]);" for i, name in targets)
+            return code + "".join(f" put<{numbers}>({name}, at[{i}]);" for i, name in targets)
         if root == "st":
             sources = (self.operand(name, instruction) for name in parts_of(operands[1]))
-            stores = (f" at[{i}] = get<{type}>({source});" for i, source in enumerate(sources))
+            stores = (f" at[{i}] = get<{numbers}>({source});" for i, source in enumerate(sources))
             return code + "".join(stores)
-        code += f" {type} before = *at; *at = before + get<{type}>"
+        code += f" {numbers} before = *at; *at = before + get<{numbers}>"
         code += f"({self.operand(operands[2], instruction)});"
-        return f"{code} put<{type}>({name_of(operands[0])}, before);"
+        return f"{code} put<{numbers}>({name_of(operands[0])}, before);"
 
     def shuffle(self, how: str, instruction: Instruction, number: int) -> str:
         operands = instruction.operands
