@@ -1,4 +1,4 @@
-"""ragmask beside what people use today, as Markdown tables.
+"""ragmask beside what people use today, as the Markdown tables of BENCHMARKS.md.
 
     python asv_benchmarks/compare.py [padding] [stream] [startup] [ops] [layers]
 
