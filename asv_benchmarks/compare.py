@@ -1,4 +1,4 @@
-"""ragmask beside what people use today, as the Markdown tables of BENCHMARKS.md.
+"""ragmask beside what people use today, as Markdown tables.
 
     python asv_benchmarks/compare.py [padding] [stream] [startup] [ops] [layers]
 

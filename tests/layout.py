@@ -1,66 +1,73 @@
-"""The modules as CONTRIBUTING.md lists them: `python tests/layout.py --write` brings it up to date.
+"""The source tree as CONTRIBUTING.md shows it: each module with its docstring's first line.
 
-Each has its docstring's first line. Where a contract in pyproject.toml says which way imports point,
-a module comes after those that it may import.
+    python tests/layout.py --write
+
+Modules stand in the order of the import contracts in pyproject.toml: what is imported comes first.
 """
 
-import argparse
 import ast
-import re
-import textwrap
+import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "CONTRIBUTING.md"
-MARKED = re.compile(r"(?<=<!-- layout -->\n).*?(?=<!-- /layout -->)", re.DOTALL)
-COLUMN, WIDTH = 25, 100
+BEGIN, END = "<!-- written by tests/layout.py -->\n", "<!-- end -->\n"
 
 
-def import_order() -> list[str]:
-    """The modules that contracts name, each after those that it may import."""
-    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return [
-        f"{container}.{name.strip()}"
-        for contract in config["tool"]["importlinter"]["contracts"]
+def layout():
+    levels = import_levels()
+    tree = "\n".join(["ragmask/", *tree_of("ragmask", levels)])
+    order = " ← ".join(", ".join(f"`{name}`" for name in level) for level in levels["ragmask"])
+    return f"\n```text\n{tree}\n```\n\nImports point one way: {order}.\n\n"
+
+
+def import_levels():
+    """{package: its modules in levels, each of which may import those before it}."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    return {
+        package: [sorted(level.split(" | ")) for level in reversed(contract["layers"])]
+        for contract in settings["tool"]["importlinter"]["contracts"]
         if contract["type"] == "layers"
-        for container in contract["containers"]
-        for layer in reversed(contract["layers"])
-        for name in re.split("[|:]", layer)
-    ]
+        for package in contract["containers"]
+    }
 
 
-def listing(module: str, order: list[str]) -> Iterator[str]:
-    """The lines of a module and of all that is in it."""
-    path = ROOT / module.replace(".", "/")
-    is_package = path.is_dir()
-    source = path / "__init__.py" if is_package else path.with_suffix(".py")
-    docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
-    assert docstring, f"{module} has no docstring"
-    name = f"{path.name}/" if is_package else source.name
-    yield textwrap.fill(
-        docstring.splitlines()[0],
-        WIDTH,
-        initial_indent=f"{'  ' * module.count('.')}{name} ".ljust(COLUMN),
-        subsequent_indent=" " * COLUMN,
-    )
-    children = {f"{module}.{file.stem}" for file in path.glob("*.py") if file != source}
-    children |= {f"{module}.{file.parent.name}" for file in path.glob("*/__init__.py")}
-    for child in [*(name for name in order if name in children), *sorted(children - {*order})]:
-        yield from listing(child, order)
+def tree_of(package, levels, indent="  "):
+    """The lines of a package's modules, and of the packages inside it."""
+    folder = ROOT / package.replace(".", "/")
+    order = [name for level in levels.get(package, []) for name in level]
+    paths = [*folder.glob("[!_]*.py"), *(path.parent for path in folder.glob("*/__init__.py"))]
+    paths.sort(key=lambda path: (order.index(path.stem) if path.stem in order else -1, path.stem))
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in paths]
+    width = max(map(len, names), default=0)
+    for name, path in zip(names, paths, strict=True):
+        yield f"{indent}{name:{width}}  {first_line(path)}"
+        if path.is_dir():
+            yield from tree_of(f"{package}.{path.name}", levels, indent + "  ")
 
 
-def page() -> str:
-    """CONTRIBUTING.md as it should be."""
-    text = "\n".join(["```text", *listing("ragmask", import_order()), "```", ""])
-    return MARKED.sub(lambda _: text, PAGE.read_text(encoding="utf-8"))
+def first_line(path):
+    text = (path / "__init__.py" if path.is_dir() else path).read_text("utf-8")
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    return docstring.partition("\n")[0].removesuffix(".")
+
+
+def current():
+    """What the page says now, and what comes before and after it."""
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    text, end, after = rest.partition(END)
+    assert end, f"{PAGE.name} has lost the lines that the layout stands between"
+    return text, before, after
+
+
+def main():
+    text, before, after = current()
+    if "--write" in sys.argv[1:]:
+        PAGE.write_text(f"{before}{BEGIN}{layout()}{END}{after}", "utf-8")
+        return 0
+    return int(text != layout())
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="into CONTRIBUTING.md")
-    if parser.parse_args().write:
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        print(*listing("ragmask", import_order()), sep="\n")
+    sys.exit(main())

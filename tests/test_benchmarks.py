@@ -55,6 +55,7 @@ def test_benchmarks_are_found():
     assert modules == {path.stem for path in FOLDER.glob("[!_]*.py")} - {"common"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("owner", "function", "params"), BENCHMARKS)
 def test_benchmark_runs(owner, function, params, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # asv too runs each in a folder of its own

@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_python_runs():
@@ -21,19 +20,3 @@ def test_its_two_commands_are_one_line_each():
     assert [command.count("\n") for command in commands] == [1, 1]
     assert commands[0].rstrip().endswith("ragmask demo")
     assert commands[1].rstrip().endswith("pytest")
-
-
-def test_its_figures_are_those_of_the_benchmarks():
-    performance = README.partition("## Performance")[2].partition("\n## ")[0]
-    figures = [[row[1], row[3], row[4]] for row in _rows(performance)]
-    benchmarks = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
-    measured = [[row[1], row[3], row[4]] for row in _rows(benchmarks)]
-    assert len(figures) == 5
-    assert [row for row in figures if row not in measured] == []
-
-
-def _rows(text):
-    """The cells of all tables' lines."""
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [row for row in rows if row[0] != "what"]
