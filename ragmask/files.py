@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, under names that may be given to them; and JSON read."""
+"""Files written atomically, checks of their names, and JSON read."""
 
 import json
 import os

@@ -187,7 +187,7 @@ class Vocabulary:
     __hash__ = None  # type: ignore[assignment]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a JSON file of the words. It appears whole or not at all.
+        """Write a JSON file of the words, atomically.
 
         Raises StreamError, naming the file, where the disk is full, or the name is that of a link
         or of anything else that is no file.

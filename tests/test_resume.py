@@ -221,6 +221,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("columns", [None, ["ids"]])
