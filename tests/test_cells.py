@@ -77,6 +77,7 @@ def expected_of(step, x, mask, arrays, h0):
     return np.array(out), np.array(last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("units", [1, 8, 17])
 @pytest.mark.parametrize("masked", [False, True])
