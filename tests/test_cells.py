@@ -10,6 +10,8 @@ from ragmask.kernels.math import sigmoid, tanh
 from ragmask.kernels.packing import pack, pack_for_ids
 from ragmask.weights.recurrent import RecurrentWeights
 
+pytestmark = pytest.mark.slow  # cells of their own are compiled
+
 FEATURES, LENGTHS = 3, np.array([5, 0, 9, 1, 3, 3, 2, 7, 4, 4, 1])
 STARTS = np.cumsum(LENGTHS) - LENGTHS
 
