@@ -29,7 +29,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compile_ptx import MACHINES
-from seeded import FAULTS, IN_THE_SAMPLE
+from seeded import FAULTS, IN_THE_SAMPLE, seed
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("tests/cuda")
@@ -133,10 +133,8 @@ class Runner:
             shutil.copytree(ROOT / name, copy / name, ignore=without_caches)
         for name in ("pyproject.toml", "conftest.py"):
             shutil.copy(ROOT / name, copy)
-        path = copy / "ragmask/kernels/cuda" / fault.file
-        source = path.read_text()
-        assert source.count(fault.old) == 1, f"{fault.name}: this is not once in {fault.file}"
-        path.write_text(source.replace(fault.old, fault.new))
+        path = copy / "ragmask/kernels/cuda" / fault.edit.file
+        path.write_text(seed(path.read_text(), fault.edit))
         run = self.pytest(copy, fault.test, SAMPLE, USUAL)
         found = re.search(fault.says, run.output)
         is_found = not run.is_as_wanted and found is not None
@@ -151,6 +149,7 @@ class Runner:
         # numpy warns of overflows and NaNs that kernels are meant to make
         command += ["-W", "ignore::RuntimeWarning"]
         counts = self.folder / "counts"
+<<<<<<< HEAD
         command += [
             "--built",
             self.built,
@@ -159,6 +158,10 @@ class Runner:
             "--capability",
             "{}.{}".format(*capability),
         ]
+=======
+        command += ["--built", self.built, "--counts", counts]
+        command += ["--capability", "{}.{}".format(*capability)]
+>>>>>>> ptx
         command += ["--examples", str(examples)] if examples else []
         process = subprocess.run(
             command,

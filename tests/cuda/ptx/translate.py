@@ -98,8 +98,13 @@ SPECIAL = {
 }
 MEMORY = re.compile(
     r"(?P<root>ld|st|atom)(\.volatile|\.relaxed|\.gpu)*(?:\.(?P<space>global|shared|local|param))?"
-    r"(?P<add>\.add)?(?:\.v(?P<count>[24]))?\.(?P<type>[subf](?:8|16|32|64))"
+    r"(?:\.(?P<combine>add|min|max))?(?:\.v(?P<count>[24]))?\.(?P<type>[subf](?:8|16|32|64))"
 )
+COMBINED = {
+    "add": "before + value",
+    "min": "value < before ? value : before",
+    "max": "value > before ? value : before",
+}
 SHUFFLE = re.compile(r"shfl\.sync\.(idx|down|bfly)\.b32")
 ADDRESS = re.compile(r"\[([^\]+]+)(?:\+(-?\d+))?\]")
 LITERALS = (
@@ -233,8 +238,13 @@ class Translator:
         return f"put<{whole}>({name_of(target)}, {low} | {high} << {bits // 2});"
 
     def memory(self, found: re.Match[str], instruction: Instruction, number: int) -> str:
+<<<<<<< HEAD
         root, numbers, operands = found["root"], found["type"], instruction.operands
         if (root == "atom") != bool(found["add"]):
+=======
+        root, type, operands = found["root"], found["type"], instruction.operands
+        if (root == "atom") != bool(found["combine"]):
+>>>>>>> ptx
             raise unknown(instruction)
         place = ADDRESS.fullmatch(operands[0 if root == "st" else 1])
         if place is None:
@@ -257,9 +267,15 @@ class Translator:
             sources = (self.operand(name, instruction) for name in parts_of(operands[1]))
             stores = (f" at[{i}] = get<{numbers}>({source});" for i, source in enumerate(sources))
             return code + "".join(stores)
+<<<<<<< HEAD
         code += f" {numbers} before = *at; *at = before + get<{numbers}>"
         code += f"({self.operand(operands[2], instruction)});"
         return f"{code} put<{numbers}>({name_of(operands[0])}, before);"
+=======
+        value = f"get<{type}>({self.operand(operands[2], instruction)})"
+        code += f" {type} before = *at, value = {value}; *at = {COMBINED[found['combine']]};"
+        return f"{code} put<{type}>({name_of(operands[0])}, before);"
+>>>>>>> ptx
 
     def shuffle(self, how: str, instruction: Instruction, number: int) -> str:
         operands = instruction.operands
