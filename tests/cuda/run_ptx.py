@@ -149,19 +149,8 @@ class Runner:
         # numpy warns of overflows and NaNs that kernels are meant to make
         command += ["-W", "ignore::RuntimeWarning"]
         counts = self.folder / "counts"
-<<<<<<< HEAD
-        command += [
-            "--built",
-            self.built,
-            "--counts",
-            counts,
-            "--capability",
-            "{}.{}".format(*capability),
-        ]
-=======
         command += ["--built", self.built, "--counts", counts]
         command += ["--capability", "{}.{}".format(*capability)]
->>>>>>> ptx
         command += ["--examples", str(examples)] if examples else []
         process = subprocess.run(
             command,
