@@ -12,7 +12,6 @@ from hypothesis import given
 
 import ragmask as rm
 from ragmask import layers
-from tests.errors import inside
 from tests.strategies import raggeds, with_normals
 
 MASK = [True, False, True, True, True]
@@ -464,12 +463,12 @@ def test_a_mask_by_hand_takes_the_place_of_the_batchs(frames):
 )
 def test_the_mask_of_another_batch(mask, match, frames):
     for layer in (layers.LSTM(3, name="words"), Passes(name="words")):
-        with pytest.raises(rm.RagmaskError, match=inside("words", match)):
+        with pytest.raises(rm.RagmaskError, match=f"(?s){match}.*in layer 'words'"):
             layer(frames, mask=mask)
     with pytest.raises(rm.InvalidInputError, match="layer 'words'"):
         layers.LSTM(3, name="words")(frames.to_padded(4), mask=np.ones((3, 3), bool))
     with pytest.raises(
-        rm.InvalidInputError, match=inside("words", "the mask is a Ragged of 3 rows")
+        rm.InvalidInputError, match=r"(?s)the mask is a Ragged of 3 rows.*in layer 'words'"
     ):
         layers.LSTM(3, name="words")(
             frames.to_padded(), mask=rm.Ragged.from_rows([[True] * 3, [], [True] * 2])
@@ -483,7 +482,7 @@ def test_a_layer_that_joins_has_to_say_what_becomes_of_masks(frames):
         def call(self, inputs):
             return inputs[0] + inputs[1]
 
-    with pytest.raises(rm.InvalidInputError, match=inside("sum", "a list of masks")):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)a list of masks.*in layer 'sum'"):
         Sum(name="sum")([frames, frames])
 
 
@@ -502,9 +501,9 @@ def test_embedding_masks_and_drops(ids):
     assert both.values.tolist() == [False, False, True, True, True]
     assert masks_of(layers.Embedding(5, 2)(masked)) is None
     assert layers.Embedding(5, 2).compute_mask(masked, masked.mask) is None
-    with pytest.raises(rm.InvalidInputError, match=inside("few", "row 0, step 0: id 4")):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)row 0, step 0: id 4.*in layer 'few'"):
         layers.Embedding(4, 2, name="few")(ids)
-    with pytest.raises(rm.UnsupportedTypeError, match=inside("few", "ids must be integers")):
+    with pytest.raises(rm.UnsupportedTypeError, match=r"(?s)ids must be integers.*in layer 'few'"):
         layers.Embedding(4, 2, name="few")(rm.Ragged.from_rows([[0.5]]))
 
 
@@ -527,12 +526,14 @@ def test_add_and_its_mask(frames):
     assert add([frames, other, bare]).values.tolist() == (frames.values * 3).tolist()
     padded = add([frames.to_padded(), other.to_padded()])
     assert padded.mask[[0, 0, 0, 2, 2], [0, 1, 2, 0, 1]].tolist() == either
-    with pytest.raises(rm.InvalidInputError, match=inside("sum", r"row 0: 3 steps and 2 steps")):
+    with pytest.raises(
+        rm.InvalidInputError, match=r"(?s)row 0: 3 steps and 2 steps.*in layer 'sum'"
+    ):
         layers.Add(name="sum")([frames, frames.truncate(2)])
     with pytest.raises(rm.UnsupportedTypeError, match="takes a list of batches; got Ragged"):
         add(frames)
     for pair in ([bare, bare.with_values(np.ones((5, 3)))], [np.ones((2, 3)), np.ones((2, 4))]):
-        with pytest.raises(rm.InvalidInputError, match=inside("sum", "its inputs do not fit")):
+        with pytest.raises(rm.InvalidInputError, match=r"(?s)its inputs do not fit.*in layer 'sum'"):
             layers.Add(name="sum")(pair)
 
 
@@ -555,9 +556,13 @@ def test_concatenate_and_its_mask(frames):
     assert layers.Concatenate()([np.ones((2, 3)), np.ones((2, 4))]).shape == (2, 7)
 
     named = layers.Concatenate(name="join")
-    with pytest.raises(rm.InvalidInputError, match=inside("join", r"row 0: 3 steps and 1 steps")):
+    with pytest.raises(
+        rm.InvalidInputError, match=r"(?s)row 0: 3 steps and 1 steps.*in layer 'join'"
+    ):
         named([frames, frames.truncate(1)])
-    with pytest.raises(rm.InvalidInputError, match=inside("join", "are numbers, not features")):
+    with pytest.raises(
+        rm.InvalidInputError, match=r"(?s)are numbers, not features.*in layer 'join'"
+    ):
         named([rm.Ragged.from_rows([[1.0]])] * 2)
     with pytest.raises(rm.UnsupportedTypeError, match="of one kind; got Padded, Ragged"):
         named([frames, frames.to_padded()])
@@ -578,10 +583,10 @@ def test_temporal_layers(frames):
     for how in ("mean", "sum", "max", "first", "last"):
         pooled = layers.TemporalPool(how)(frames)
         assert pooled.tobytes() == rm.temporal_pool(frames, how).tobytes()
-    with pytest.raises(rm.InvalidInputError, match=inside("cut", "3 steps")):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)3 steps.*in layer 'cut'"):
         layers.TemporalSplit(2, name="cut")(frames)
     assert [len(part) for part in layers.TemporalSplit(2, width=4)(frames)] == [3, 3]
-    with pytest.raises(rm.InvalidInputError, match=inside("pool", "how must be one of")):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)how must be one of.*in layer 'pool'"):
         layers.TemporalPool("median", name="pool")(frames)
 
 
@@ -709,7 +714,9 @@ def test_initial_state(frames):
     assert h_after[1].tolist() == h[1].tolist()  # a row without steps
     assert c_after[1].tolist() == c[1].tolist()
     for wrong in ([h[:2], c[:2]], h, [h]):
-        with pytest.raises(rm.InvalidInputError, match=inside(lstm.name, "initial_state")):
+        with pytest.raises(
+            rm.InvalidInputError, match=f"initial_state(.|\n)*in layer '{lstm.name}'"
+        ):
             lstm(frames, initial_state=wrong)
     both = layers.Bidirectional(layers.LSTM(2, return_state=True))
     states = both(frames, initial_state=[h, c, h * 2, c * 2])[1:]
@@ -867,7 +874,7 @@ def test_shapes_that_are_none(shape):
 def test_a_layer_is_tried_when_it_is_connected():
     with pytest.raises(rm.InvalidInputError, match="layer 'read' takes steps of features"):
         layers.LSTM(3, name="read")(words())
-    with pytest.raises(rm.UnsupportedTypeError, match=inside("shares", r"must be float")):
+    with pytest.raises(rm.UnsupportedTypeError, match=r"(?s)must be float.*in layer 'shares'"):
         layers.TemporalSoftmax(name="shares")(words())
 
     class Nothing(layers.Layer):
@@ -936,7 +943,7 @@ def test_plain_numbers_for_steps_of_one_say_what_to_do(rows, dtype):
     with pytest.raises(rm.InvalidInputError, match=r"x\.with_values\(x\.values\[:, None\]\)"):
         model(series)
     assert model(series.with_values(series.values[:, None])).tolist() == [[sum(r)] for r in rows]
-    with pytest.raises(rm.InvalidInputError, match=r"got steps of shape \(2,\)\n"):
+    with pytest.raises(rm.InvalidInputError, match=r"(?m)got steps of shape \(2,\)$"):
         model(series.with_values(np.ones((series.n_steps, 2), dtype)))
 
 

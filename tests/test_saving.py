@@ -35,9 +35,7 @@ from ragmask.layers import (
     load_model,
     registry,
 )
-from ragmask.layers import description as descriptions
 from ragmask.layers.graph import Symbol
-from tests.errors import inside
 
 IDS = rm.Ragged.from_rows([[711, 632, 71], [73, 8, 3215, 55, 927], [], [83, 0, 1, 645, 1253, 927]])
 
@@ -241,7 +239,7 @@ def test_arguments_that_cannot_be_written_are_named(options, message, tmp_path):
     layer = Quiet(**{"values": 1, "sizes": 1, "dtype": "int8", "name": "table", **options})
     model = Sequential([Input((3,)), layer])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry._registered, "Quiet", Quiet)
+        patch.setitem(registry.REGISTERED, "Quiet", Quiet)
         with pytest.raises(rm.UnsupportedTypeError, match=message):
             model.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -263,7 +261,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     vectors = Input((2,))
     block = Block(2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry._registered, "Twins", Twins)
+        patch.setitem(registry.REGISTERED, "Twins", Twins)
         cases = [
             (Doubled(vectors, Dense(2)(vectors)), "class Doubled: only a Model or a Sequential"),
             (Sequential([vectors, Twins(lambda: Dense(2, name="d"))]), "two weights 'twins/d/ker"),
@@ -329,7 +327,7 @@ def test_a_save_that_fails_leaves_what_was_there(fails, tmp_path, monkeypatch):
         return rename(*args)
 
     if fails == "disk":
-        monkeypatch.setattr("ragmask.layers.saving.bring_to_disk", fail)
+        monkeypatch.setattr("ragmask.layers.saved.folder.bring_to_disk", fail)
     else:
         monkeypatch.setattr(type(tmp_path), "rename", fail)
     with pytest.raises(OSError, match="the disk is full"):
@@ -478,45 +476,45 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         (lambda told: told["layers"].pop(), "the last of its layers is no model"),
         (
             lambda told: told["layers"][3].update(chain=[1, 9]),
-            inside("guide", "it needs layer 9, which"),
+            "it needs layer 9, which.*in layer 'guide'",
         ),
         (
             lambda told: told["layers"][3].update(chain=[1, 3]),
-            inside("guide", "it needs layer 3, .*cycle"),
+            "it needs layer 3, .*cycle.*in layer 'guide'",
         ),
         (
             lambda told: told["layers"][3].update(chain=[1, -1]),
-            inside("guide", "it needs layer -1"),
+            "it needs layer -1.*in layer 'guide'",
         ),
         (
             lambda told: told["layers"][3].update(chain=[1, "2"]),
-            inside("guide", "it needs layer '2'"),
+            "it needs layer '2'.*in layer 'guide'",
         ),
         (
             lambda told: told["layers"][3].update(chain=[1, 0]),
-            inside("guide", "an Input comes first"),
+            "an Input comes first.*in layer 'guide'",
         ),
         (
             lambda told: told["layers"][3].update(input=1),
-            inside("guide", "a Sequential has an input"),
+            "a Sequential has an input.*in layer 'guide'",
         ),
         (lambda told: told["layers"][3].update({"class": "Popen"}), "'guide' is of class 'Popen'"),
         (
             lambda told: told["layers"][2]["config"].update(units="8"),
-            inside("state", "units must be an"),
+            "units must be an.*in layer 'state'",
         ),
         (
             lambda told: told["layers"][2]["config"].update(units=None),
-            inside("state", "units must be an"),
+            "units must be an.*in layer 'state'",
         ),
         (
             lambda told: told["layers"][2]["config"].update(what=8),
-            inside("state", "TypeError: .*'what'"),
+            "TypeError: .*'what'.*in layer 'state'",
         ),
-        (lambda told: told["layers"][2].pop("config"), inside("state", "it has no 'config'")),
+        (lambda told: told["layers"][2].pop("config"), "it has no 'config'.*in layer 'state'"),
         (
             lambda told: told["layers"][2].update(config=[]),
-            inside("state", "it must have an object as 'config'"),
+            "it must have an object as 'config'.*in layer 'state'",
         ),
         (lambda told: told["layers"][2].update(name="a/b"), "a word without slashes; got 'a/b'"),
         (
@@ -525,15 +523,15 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         ),
         (
             lambda told: told["layers"][2].update(holds=["a"]),
-            inside("state", "it holds 0 layers; .* 1"),
+            "it holds 0 layers; .* 1.*in layer 'state'",
         ),
         (
             lambda told: told["layers"][1]["config"].update(output_dim={"os": 1}),
-            inside("words", "'os' is"),
+            "'os' is.*in layer 'words'",
         ),
         (
             lambda told: told["layers"][1]["config"].update(mask_zero={}),
-            inside("words", r"\{\} is no"),
+            r"\{\} is no.*in layer 'words'",
         ),
     ],
 )
@@ -541,7 +539,7 @@ def test_a_description_that_is_none_is_an_error(edit, message, tmp_path):
     named = [Embedding(5000, 8, name="words"), LSTM(4, name="state")]
     Sequential([Input((None,), "int32"), *named], name="guide").save(tmp_path / "model")
     change(tmp_path, edit)
-    with pytest.raises(rm.RagmaskError, match=message):
+    with pytest.raises(rm.RagmaskError, match=f"(?s){message}"):
         load_model(tmp_path / "model")
 
 
@@ -551,35 +549,29 @@ def test_a_description_that_is_none_is_an_error(edit, message, tmp_path):
         (lambda node: node.update(layer="x"), "a node must have a number as 'layer'; got 'x'"),
         (
             lambda node: node.update(inputs={"symbol": [2, 0]}),
-            inside("dense", "a graph has no cycles"),
+            "a graph has no cycles.*in layer 'dense'",
         ),
         (
             lambda node: node.update(inputs={"symbol": [1, 0]}),
-            inside("dense", "not there before it"),
+            "not there before it.*in layer 'dense'",
         ),
         (
             lambda node: node.update(inputs={"symbol": [-1, 0]}),
-            inside("dense", "not there before it"),
+            "not there before it.*in layer 'dense'",
         ),
         (
             lambda node: node.update(inputs={"symbol": [0, 1]}),
-            inside("dense", "output 1 of node 0"),
+            "output 1 of node 0.*in layer 'dense'",
         ),
-        (lambda node: node.update(inputs={"symbol": "ab"}), inside("dense", "TypeError")),
-        (
-            lambda node: node.update(inputs={"symbol": [0]}),
-            inside("dense", "not enough values"),
-        ),
+        (lambda node: node.update(inputs={"symbol": "ab"}), "TypeError.*in layer 'dense'"),
+        (lambda node: node.update(inputs={"symbol": [0]}), "not enough values.*in layer 'dense'"),
         (
             lambda node: node.update(inputs=3),
-            inside("dense", "it is called on nothing that comes from"),
+            "it is called on nothing that comes from.*in layer 'dense'",
         ),
-        (lambda node: node.update(inputs={"tuple": 3}), inside("dense", "TypeError")),
-        (
-            lambda node: node.update(options={"dict": {"mask": 3}}),
-            inside("dense", "TypeError"),
-        ),
-        (lambda node: node.update(options=[1]), inside("dense", "TypeError")),
+        (lambda node: node.update(inputs={"tuple": 3}), "TypeError.*in layer 'dense'"),
+        (lambda node: node.update(options={"dict": {"mask": 3}}), "TypeError.*in layer 'dense'"),
+        (lambda node: node.update(options=[1]), "TypeError.*in layer 'dense'"),
         (lambda node: node.clear(), "a node has no 'layer'"),
     ],
 )
@@ -587,7 +579,7 @@ def test_a_graph_that_is_none_is_an_error(edit, message, tmp_path):
     vectors = Input((3,))
     Model(vectors, Dense(2, name="dense")(vectors), name="model").save(tmp_path / "model")
     change(tmp_path, lambda told: edit(told["layers"][2]["nodes"][1]))
-    with pytest.raises(rm.RagmaskError, match=message):
+    with pytest.raises(rm.RagmaskError, match=f"(?s){message}"):
         load_model(tmp_path / "model")
 
 
@@ -607,7 +599,7 @@ def test_what_is_no_model_at_all_is_an_error(tmp_path):
 def write_model(folder, description, weights=None):
     (folder / "model").mkdir(exist_ok=True)
     save_file(weights or {}, folder / "model" / "weights.safetensors")
-    told = {"format": descriptions.FORMAT, "layers": description}
+    told = {"format": "ragmask model 1", "layers": description}
     (folder / "model" / "model.json").write_text(json.dumps(told))
 
 
@@ -656,7 +648,7 @@ def test_features_that_double_and_double_are_refused(tmp_path):
     write_model(
         tmp_path, [layer("InputLayer", "x", shape=[None, 8]), layer("Concatenate", "c"), model]
     )
-    with pytest.raises(rm.InvalidInputError, match=inside("c", "steps of so many numbers")):
+    with pytest.raises(rm.InvalidInputError, match=r"(?s)steps of so many numbers.*in layer 'c'"):
         load_model(tmp_path / "model")
 
 

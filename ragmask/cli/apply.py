@@ -14,8 +14,7 @@ from ragmask.batches.ragged import Ragged
 from ragmask.cli.progress import progress_bar
 from ragmask.errors import InvalidInputError, RagmaskError
 from ragmask.layers.graph import symbols_in
-from ragmask.layers.model import Model
-from ragmask.layers.saving import load_model
+from ragmask.layers.model import Model, load_model
 from ragmask.streaming.batch import Batch, derived
 from ragmask.streaming.open import stream
 from ragmask.streaming.sink import write_parquet

@@ -11,14 +11,14 @@ Names and arguments are Keras's. The layers run forward only.
 """
 
 from ragmask.layers.activations import relu
-from ragmask.layers.core import Activation, Add, Concatenate, Dense, Dropout, Embedding, Masking
+from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.initializers import set_random_seed
-from ragmask.layers.inputs import Input
 from ragmask.layers.layer import Layer
-from ragmask.layers.model import MaskWarning, Model, Sequential
+from ragmask.layers.merging import Add, Concatenate
+from ragmask.layers.model import Model, Sequential, load_model
+from ragmask.layers.network import Input, MaskWarning
 from ragmask.layers.recurrent import LSTM, Bidirectional
 from ragmask.layers.registry import register
-from ragmask.layers.saving import load_model
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
 
 __all__ = [

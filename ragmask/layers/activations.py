@@ -11,6 +11,7 @@ from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError
 from ragmask.layers.batch import each
+from ragmask.layers.spec import Spec, check_one
 
 
 def relu(x: Any) -> Any:
@@ -33,11 +34,8 @@ def _sigmoid(x: Any) -> Any:
 
 def _softmax(x: Any) -> Any:
     """Over the features of a step."""
-    if isinstance(x, Ragged | Padded) and not x.item_shape:
-        raise InvalidInputError(
-            "softmax is over the features of a step, and its steps are numbers; over time it is "
-            "TemporalSoftmax"
-        )
+    if isinstance(x, Ragged | Padded):
+        _check_features(x.item_shape)
 
     def function(values: Array) -> Array:
         if values.dtype.kind != "f":
@@ -47,6 +45,14 @@ def _softmax(x: Any) -> Any:
         return shares
 
     return each(x, function)
+
+
+def _check_features(item_shape: tuple[int, ...]) -> None:
+    if not item_shape:
+        raise InvalidInputError(
+            "softmax is over the features of a step, and its steps are numbers; over time it is "
+            "TemporalSoftmax"
+        )
 
 
 def _gelu(x: Any) -> Any:
@@ -80,3 +86,11 @@ def get(name: str | None) -> Callable[[Any], Any]:
             f"activation must be one of {', '.join(map(repr, ACTIVATIONS))}; got {name!r}"
         )
     return ACTIVATIONS[name]
+
+
+def compute_output(name: str | None, spec: Spec) -> Spec:
+    """What an activation gives for such a batch."""
+    check_one(spec)
+    if name == "softmax" and spec.kind != "dense":
+        _check_features(spec.item_shape)
+    return spec.of(spec.shape, get(name)(np.zeros((1, 1), spec.dtype)).dtype)

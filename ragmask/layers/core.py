@@ -1,6 +1,5 @@
-"""Layers that look at one step at a time, and those that join batches."""
+"""Layers that look at one step at a time."""
 
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -9,13 +8,14 @@ from ragmask import ops
 from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
 from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import activations, initializers
-from ragmask.layers.batch import each, mask_of, shape_of, side_by_side
+from ragmask.layers.batch import each, mask_of, shape_of
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
+from ragmask.layers.spec import Spec, check_steps, features_of
 from ragmask.rows.checks import check_count
+from ragmask.rows.padding import item_of
 
 
 @register
@@ -62,6 +62,15 @@ class Embedding(Layer):
         vectors = ops.embedding(inputs, self.embeddings, mask_zero=self.mask_zero)
         return vectors if self.mask_zero else with_mask(vectors, None)  # as Keras drops it
 
+    def compute_output(self, inputs: Spec) -> Spec:
+        check_steps(inputs, "ids")
+        if inputs.item_shape or inputs.dtype.kind not in "iu":
+            raise UnsupportedTypeError(
+                f"ids must be integers, one a step; got {inputs.dtype} of shape {inputs.item_shape}"
+            )
+        vectors = inputs.of_items(self.output_dim, dtype=self.embeddings.dtype)
+        return vectors.masked(self.mask_zero)
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if not self.mask_zero:
             return None
@@ -92,6 +101,13 @@ class Masking(Layer):
 
     def call(self, inputs: Any) -> Any:
         return ops.masking(inputs, self.mask_value)
+
+    def compute_output(self, inputs: Spec) -> Spec:
+        check_steps(inputs)
+        if inputs.dtype.char in "gG":
+            raise UnsupportedTypeError(f"masking takes no {inputs.dtype}")
+        item_of(self.mask_value, inputs.dtype, ())  # raises for what the dtype cannot hold
+        return inputs.masked()
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is not None:
@@ -134,7 +150,7 @@ class Dense(Layer):
         activations.get(activation)
 
     def build(self, input_shape: Any) -> None:
-        features = features_of(self, input_shape)
+        features = features_of(self.name, input_shape)
         self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
         self.bias = None
         if self.use_bias:
@@ -144,6 +160,12 @@ class Dense(Layer):
         self._check_shape(shape_of(inputs))  # of integers too, which elsewhere may be ids
         sums = each(inputs, self._product)
         return activations.get(self.activation)(sums)
+
+    def compute_output(self, inputs: Spec) -> Spec:
+        self._check_shape(inputs.input_shape)
+        dtype = np.result_type(inputs.dtype, self.kernel)
+        sums = inputs.of((*inputs.shape[:-1], self.units), dtype)
+        return activations.compute_output(self.activation, sums)
 
     def _product(self, values: Array) -> Array:
         flat = values.reshape(-1, values.shape[-1])
@@ -175,6 +197,9 @@ class Activation(Layer):
     def call(self, inputs: Any) -> Any:
         return activations.get(self.activation)(inputs)
 
+    def compute_output(self, inputs: Spec) -> Spec:
+        return activations.compute_output(self.activation, inputs)
+
 
 @register
 class Dropout(Layer):
@@ -201,109 +226,20 @@ class Dropout(Layer):
             return inputs
         return each(inputs, self._drop)
 
-    def _drop(self, values: Array) -> Array:
-        if values.dtype.kind != "f":
+    def compute_output(self, inputs: Spec, training: bool = False) -> Spec:
+        if training and self.rate:
+            self._check_floats(inputs.dtype)
+        return inputs
+
+    def _check_floats(self, dtype: np.dtype[Any]) -> None:
+        if dtype.kind != "f":
             raise UnsupportedTypeError(
-                f"layer {self.name!r} scales numbers, which {values.dtype} cannot hold"
+                f"layer {self.name!r} scales numbers, which {dtype} cannot hold"
             )
+
+    def _drop(self, values: Array) -> Array:
+        self._check_floats(values.dtype)
         kept = initializers.random().random(values.shape) >= self.rate
         scale = values.dtype.type(0 if self.rate == 1 else 1 / (1 - self.rate))
         left: Array = np.where(kept, values * scale, values.dtype.type(0))
         return left
-
-
-@register
-class Add(Layer):
-    """The sum of several batches of equal rows; a step is kept that one of them keeps.
-
-    >>> import ragmask as rm
-    >>> a, b = rm.Ragged.from_rows([[1], [2, 3]]), rm.Ragged.from_rows([[10], [20, 30]])
-    >>> rm.layers.Add()([a, b]).to_rows()
-    [array([11]), array([22, 33])]
-
-    As in Keras there is no mask where one of them has none. Rows of unequal lengths are an error.
-    """
-
-    supports_masking = True
-
-    def call(self, inputs: Any) -> Any:
-        parts = _parts(self, inputs)
-        total = parts[0]
-        for part in parts[1:]:
-            try:
-                total = np.add(total, part)
-            except ValueError as error:
-                if isinstance(error, RagmaskError):
-                    raise
-                raise InvalidInputError(f"its inputs do not fit each other: {error}") from error
-        return total
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        if not isinstance(mask, list | tuple) or any(one is None for one in mask):
-            return None
-        return reduce(np.logical_or, mask)
-
-
-@register
-class Concatenate(Layer):
-    """Several batches side by side: their features (`axis=-1`), or one behind the other (`axis=1`).
-
-    >>> import ragmask as rm
-    >>> a = rm.Ragged.from_rows([[[1.0]], [[2.0], [3.0]]])
-    >>> rm.layers.Concatenate()([a, a]).item_shape
-    (2,)
-
-    Side by side, a step is kept that one of them keeps, and a batch without a mask keeps all;
-    behind each other each keeps its own. Rows of unequal lengths are an error, but for `axis=1`.
-    """
-
-    _masks_itself = True
-    supports_masking = True
-
-    def __init__(self, axis: int = -1, **options: Any) -> None:
-        super().__init__(**options)
-        self.axis = axis
-
-    def call(self, inputs: Any) -> Any:
-        parts = _parts(self, inputs)
-        sequences = [isinstance(part, Ragged | Padded) or part.ndim > 2 for part in parts]
-        if self.axis == 1 and all(sequences):
-            return ops.temporal_concat(parts)
-        last = len(shape_of(parts[0])) - 1
-        if last == 1 and any(isinstance(part, Ragged | Padded) for part in parts):
-            raise InvalidInputError(
-                "its inputs' steps are numbers, not features to lie side by side; "
-                "axis=1 joins them in time"
-            )
-        if self.axis not in (-1, last):
-            raise InvalidInputError(f"axis must be -1 (features) or 1 (time); got {self.axis}")
-        joined = side_by_side(parts)
-        return with_mask(joined, self.compute_mask(inputs, mask_of(parts)))
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        if mask is None or all(one is None for one in mask):
-            return None
-        if self.axis == 1:
-            parts = [with_mask(part, one) for part, one in zip(inputs, mask, strict=True)]
-            return mask_of(ops.temporal_concat(parts))
-        if any(one is None for one in mask):  # such a batch keeps every step
-            given = next(one for one in mask if one is not None)
-            return np.logical_or(given, True)
-        return reduce(np.logical_or, mask)
-
-
-def _parts(layer: Layer, inputs: Any) -> list[Any]:
-    if not isinstance(inputs, list | tuple) or not inputs:
-        raise UnsupportedTypeError(
-            f"layer {layer.name!r} takes a list of batches; got {type(inputs).__name__}"
-        )
-    return list(inputs)
-
-
-def features_of(layer: Layer, shape: Any) -> int:
-    if not isinstance(shape, tuple) or len(shape) < 2 or shape[-1] is None:
-        raise InvalidInputError(
-            f"layer {layer.name!r} takes steps of features, (rows, time, features), or "
-            f"(rows, features); got shape {str(shape).replace('None', '·')}"
-        )
-    return int(shape[-1])

@@ -11,7 +11,6 @@ from ragmask.arrays.protocol import Array
 from ragmask.layers.batch import reverse
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, Symbol, symbols_in
-from ragmask.layers.layer import naming
 from ragmask.layers.recurrent import LSTM
 from ragmask.ops.embeddings import checked_ids
 from ragmask.ops.input import Input
@@ -41,13 +40,13 @@ class Fused:
         embedding, layer = self.embedding.layer, self.node.layer
         assert isinstance(embedding, Embedding)
         assert isinstance(layer, LSTM)
-        with naming(embedding):
+        with embedding.noted():
             steps = Input.of(ids, what="ids")
         if not steps.arrays.is_host:
             return layer(embedding(ids))
-        with naming(embedding):
+        with embedding.noted():
             steps = _looked_up(steps, embedding)
-        with naming(layer):
+        with layer.noted():
             result = layer.run(steps, None, self._lstm)
         outputs = result.outputs
         if layer.return_sequences and layer.go_backwards:

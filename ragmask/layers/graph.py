@@ -1,7 +1,6 @@
 """Models as graphs: what a layer is called on before there is a batch, and what it will give."""
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,17 +12,15 @@ from ragmask.arrays.protocol import check_size
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers.batch import shape_of
-from ragmask.layers.structure import Leaf, leaves_of, map_structure
-
-_MANY_STEPS = 840  # which all numbers up to 8 divide
+from ragmask.layers.limits import MOST_NUMBERS
+from ragmask.layers.spec import Spec
 
 
 @dataclass(eq=False)
 class Node:
     """One call of a layer: on symbols, and options that may be or hold symbols."""
 
-    layer: Any
+    layer: Any  # a Layer, which knows of nodes
     inputs: Any
     args: tuple[Any, ...] = ()
     mask: Any = None
@@ -35,7 +32,7 @@ class Node:
         return list(symbols_in((self.inputs, self.args, self.mask, self.options)))
 
 
-class Symbol(Leaf):
+class Symbol:
     """A batch that is not there yet: the output of an `Input` or of a layer called on one.
 
     >>> import ragmask as rm
@@ -46,25 +43,23 @@ class Symbol(Leaf):
 
     __array_ufunc__ = None
 
-    def __init__(self, example: Any, node: Node) -> None:
-        self.example = example  # one made-up row, on which layers are tried
+    def __init__(self, spec: Spec, node: Node) -> None:
+        self.spec = spec
         self.node = node
 
     @property
     def shape(self) -> tuple[int | None, ...]:
         """With None for rows and time."""
-        shape: tuple[int | None, ...] = shape_of(self.example)
-        return shape
+        return self.spec.input_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = self.example.dtype
-        return dtype
+        return self.spec.dtype
 
     @property
     def is_masked(self) -> bool:
         """Whether a layer before it makes a mask that reaches it."""
-        return isinstance(self.example, Ragged | Padded) and self.example.mask is not None
+        return self.spec.is_masked
 
     def __iter__(self) -> Iterator[Any]:
         raise UnsupportedTypeError("a Symbol stands for one batch: it cannot be unpacked")
@@ -78,10 +73,14 @@ class Symbol(Leaf):
         )
 
     def __repr__(self) -> str:
-        names = ["rows", "time"] if self.shape[1:2] == (None,) else ["rows"]
-        shape = ", ".join([*names, *map(str, self.shape[len(names) :])])
         masked = "masked, " if self.is_masked else ""
-        return f"Symbol(shape ({shape}), {self.dtype}, {masked}from {self.node.layer.name!r})"
+        shape = self.shown_shape
+        return f"Symbol(shape {shape}, {self.dtype}, {masked}from {self.node.layer.name!r})"
+
+    @property
+    def shown_shape(self) -> str:
+        names = ["rows", "time"] if self.shape[1:2] == (None,) else ["rows"]
+        return f"({', '.join([*names, *map(str, self.shape[len(names) :])])})"
 
 
 def input_symbol(layer: Any, shape: tuple[int | None, ...], dtype: npt.DTypeLike) -> Symbol:
@@ -94,58 +93,53 @@ def input_symbol(layer: Any, shape: tuple[int | None, ...], dtype: npt.DTypeLike
             f"shape is that of a row: (None, features) or (None,) where it has steps, else "
             f"(features,); got {shape!r}"
         )
-    check_size((1, *(size or 1 for size in shape)), np.dtype(number_dtype(dtype)).itemsize)
+    numbers = number_dtype(dtype)
+    check_size((1, *(size or 1 for size in shape)), numbers.itemsize)
+    spec = Spec((None, *shape), numbers, "ragged" if shape[:1] == (None,) else "dense")
+    check_numbers([spec])
     node = Node(layer, None)
-    if shape[:1] == (None,):
-        features: Any = shape[1:]
-        values = np.zeros((1, *features), number_dtype(dtype))
-        example: Any = Ragged.from_offsets(values, [0, 1])
-    else:
-        sizes: Any = shape
-        example = np.zeros((1, *sizes), number_dtype(dtype))
-    symbol = node.outputs = Symbol(example, node)
+    symbol = node.outputs = Symbol(spec, node)
     return symbol
 
 
-def connect(layer: Any, inputs: Any, args: Any, mask: Any, options: Any) -> Any:
-    """Note that a layer is called on symbols; find out on a made-up row what it gives."""
-    node = Node(layer, inputs, args, mask, options)
-    outputs = _try(node)
-    if not isinstance(outputs, Ragged | Padded | np.ndarray | list | tuple | dict):
-        raise UnsupportedTypeError(
-            f"layer {layer.name!r} gave a {type(outputs).__name__}; "
-            "a layer gives a Ragged, a Padded, an array, or a list of them"
-        )
-    node.outputs = map_structure(lambda one: Symbol(one, node), outputs)
-    return node.outputs
+def check_numbers(specs: list[Spec]) -> None:
+    """Raise where a call's batches are too large even for one row of one step."""
+    if sum(spec.numbers for spec in specs) > MOST_NUMBERS:
+        raise InvalidInputError("steps of so many numbers are more than fits any memory")
 
 
-def _try(node: Node) -> Any:
-    """What the layer gives for made-up rows."""
-    given = node.inputs, node.args, node.mask, node.options
+# -- structures: a batch, or lists, tuples and dicts of them ---------------------------------
 
-    def tried(steps: int) -> Any:
-        inputs, args, mask, options = map_structure(lambda one: _example(one, steps), given)
-        return node.layer(inputs, *args, mask=mask, **options)
-
-    try:
-        return tried(node.layer._probe_steps)
-    except Exception:
-        with suppress(Exception):  # perhaps it cuts time, and one step is too few
-            return tried(_MANY_STEPS)
-        raise
+BATCHES = Ragged | Padded | np.ndarray
 
 
-def _example(given: Any, steps: int) -> Any:
-    """What stands for a symbol when a layer is tried: its row, of so many steps."""
-    if not isinstance(given, Symbol):
-        return given
-    example = given.example
-    if isinstance(example, Ragged) and example.max_length != steps:
-        values = np.zeros((steps, *example.item_shape), example.dtype)
-        mask = None if example.mask is None else np.ones(steps, np.bool_)
-        return Ragged.from_offsets(values, [0, steps], mask)
-    return example
+def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
+    """The same structure of what a function gives for each of its leaves."""
+    if isinstance(structure, list):
+        if structure and first_of(Symbol | Spec | BATCHES, structure) is None:
+            return function(structure)  # numbers, which are a batch
+        return [map_structure(function, one) for one in structure]
+    if isinstance(structure, tuple):
+        return tuple(map_structure(function, one) for one in structure)
+    if isinstance(structure, dict):
+        return {key: map_structure(function, one) for key, one in structure.items()}
+    return function(structure)
+
+
+def first_of(kind: Any, structure: Any) -> Any:
+    """The first leaf of a kind, or None."""
+    return next(leaves_of(kind, structure), None)
+
+
+def leaves_of(kind: Any, structure: Any) -> Iterator[Any]:
+    if isinstance(structure, kind):
+        yield structure
+    elif isinstance(structure, list | tuple):
+        for one in structure:
+            yield from leaves_of(kind, one)
+    elif isinstance(structure, dict):
+        for one in structure.values():
+            yield from leaves_of(kind, one)
 
 
 def symbols_in(structure: Any) -> Iterator[Symbol]:
@@ -155,18 +149,18 @@ def symbols_in(structure: Any) -> Iterator[Symbol]:
 def sorted_nodes(outputs: Any) -> list[Node]:
     """Every node that outputs need, each behind those it needs. Raises where they go in circles."""
     order: list[Node] = []
-    state: dict[int, bool] = {}  # a node's number: whether it is done
+    is_done: dict[int, bool] = {}
     todo = [(symbol.node, False) for symbol in symbols_in(outputs)][::-1]
     while todo:
         node, is_left = todo.pop()
         if is_left:
-            state[id(node)] = True
+            is_done[id(node)] = True
             order.append(node)
-        elif id(node) not in state:
-            state[id(node)] = False
+        elif id(node) not in is_done:
+            is_done[id(node)] = False
             todo.append((node, True))
             todo += [(source.node, False) for source in node.sources()][::-1]
-        elif not state[id(node)]:
+        elif not is_done[id(node)]:
             raise InvalidInputError(
                 f"layer {node.layer.name!r} is called on what its own output is computed from: "
                 "a graph has no cycles"

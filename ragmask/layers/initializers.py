@@ -1,15 +1,14 @@
 """First weights, as Keras draws them."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ragmask.arrays.protocol import Array
 from ragmask.errors import InvalidInputError
+from ragmask.layers.limits import spend_weight
 
 _random = np.random.default_rng()
 
@@ -24,31 +23,9 @@ def set_random_seed(seed: int) -> None:
     _random = np.random.default_rng(seed)
 
 
-_zeros_left: ContextVar[list[int] | None] = ContextVar("_zeros_left", default=None)
-
-
-@contextmanager
-def as_zeros(most: int) -> Iterator[None]:
-    """Weights made inside are zeros, of so many numbers at most: they are soon replaced.
-
-    Drawing them would take time, and numbers from the generator.
-    """
-    token = _zeros_left.set([most])
-    try:
-        yield
-    finally:
-        _zeros_left.reset(token)
-
-
 def make(initializer: Any, shape: tuple[int, ...], what: str = "a weight") -> Array:
     """An array of that shape: by name, or by a function of a shape."""
-    left = _zeros_left.get()
-    if left is not None:
-        left[0] -= math.prod(max(1, int(size)) for size in shape)
-        if left[0] < 0:
-            raise InvalidInputError(
-                f"{what} of shape {shape} is larger than all the weights in the file"
-            )
+    if spend_weight(what, shape):
         return np.zeros(shape)
     if callable(initializer):
         return np.asarray(initializer(shape))

@@ -4,7 +4,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -12,12 +12,22 @@ import numpy as np
 
 from ragmask.arrays.coerce import to_numpy
 from ragmask.arrays.protocol import Array, check_size
-from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
-from ragmask.layers.batch import are_ids, as_batch, mask_of, shape_of, with_masks
-from ragmask.layers.graph import Symbol, connect
-from ragmask.layers.structure import first_of, map_structure
+from ragmask.layers.batch import are_ids, as_batch, mask_of, shape_of, spec_of, with_masks
+from ragmask.layers.graph import (
+    BATCHES,
+    Node,
+    Symbol,
+    check_numbers,
+    first_of,
+    leaves_of,
+    map_structure,
+)
+from ragmask.layers.limits import MOST_NUMBERS, spend_call
+from ragmask.layers.spec import Spec, shown_shape
 
+_MANY_STEPS = 840  # which all numbers up to 8 divide
 _names: Counter[str] = Counter()
 
 
@@ -55,8 +65,6 @@ class Layer:
     supports_masking: bool = False
     # whether `call` gives its output the right mask by itself, as ragmask's own layers do
     _masks_itself: bool = False
-    # steps of the made-up row that a graph is tried on
-    _probe_steps: int = 1
 
     name: str
     _given: tuple[tuple[Any, ...], dict[str, Any]]
@@ -214,16 +222,19 @@ class Layer:
     # -- calling ----------------------------------------------------------------------------
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
-        with naming(self):
-            return self._called(inputs, args, mask, options)
+        try:
+            if "training" in options and not takes(type(self).call, "training"):
+                del options["training"]  # any layer may be told, as in Keras
+            if first_of(Symbol, (inputs, mask, args, options)) is not None:
+                return self._connect(Node(self, inputs, args, mask, options))
+            return self._run(inputs, args, mask, options)
+        except Exception as error:
+            error.add_note(f"in layer {self.name!r}")
+            raise
 
-    def _called(
-        self, inputs: Any, args: tuple[Any, ...], mask: Any, options: dict[str, Any]
-    ) -> Any:
-        if "training" in options and not takes(type(self).call, "training"):
-            del options["training"]  # any layer may be told, as in Keras
-        if first_of(Symbol, (inputs, mask, args, options)) is not None:
-            return connect(self, inputs, args, mask, options)
+    def _run(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
+        """Call it on batches."""
+        spend_call(self._own_weights.values())
         inputs = map_structure(as_batch, inputs)
         self._build_for(inputs)
         if mask is not None:
@@ -239,15 +250,75 @@ class Layer:
             return outputs  # what mask they have was made by the layers inside
         return with_masks(outputs, computed)
 
+    # -- in a graph -------------------------------------------------------------------------
+
+    def _connect(self, node: Node) -> Any:
+        """The symbols of what it gives for symbols."""
+        parts = node.inputs, node.args, node.mask, node.options
+        specs = self.specs_of(
+            *map_structure(lambda one: one.spec if isinstance(one, Symbol) else one, parts)
+        )
+        node.outputs = map_structure(lambda spec: Symbol(spec, node), specs)
+        return node.outputs
+
+    def specs_of(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
+        """What is known of its outputs, from what is known of its inputs."""
+        if mask is not None:
+            inputs = with_masks(inputs, mask)
+        given = list(leaves_of(Spec, (inputs, args, options)))
+        if _describes_outputs(type(self).__mro__):
+            inputs = map_structure(spec_of, inputs)
+            self._build_for(inputs)
+            outputs = self.compute_output(inputs, *args, **options)
+        else:
+            check_numbers(given)
+            outputs = Layer.compute_output(self, inputs, *args, **options)
+        made = list(leaves_of(Spec, outputs))
+        check_numbers(given + made)
+        spend_call(self.weights, len(given) + len(made))
+        return outputs
+
+    def compute_output(self, inputs: Any, *args: Any, **options: Any) -> Any:
+        """What is known of its outputs: here, found out on made-up rows."""
+        given = inputs, args, options
+
+        def tried(steps: int) -> Any:
+            inputs, args, options = map_structure(
+                lambda one: one.example(steps) if isinstance(one, Spec) else one, given
+            )
+            return self._run(inputs, args, None, options)
+
+        def known(batch: Any) -> Spec:
+            if not isinstance(batch, BATCHES):
+                raise UnsupportedTypeError(
+                    f"layer {self.name!r} gave a {type(batch).__name__}; "
+                    "a layer gives a Ragged, a Padded, an array, or a list of them"
+                )
+            return spec_of(batch)
+
+        try:
+            outputs = tried(1)
+        except Exception:
+            numbers = sum(spec.numbers for spec in leaves_of(Spec, given))
+            if numbers * _MANY_STEPS <= MOST_NUMBERS:
+                with suppress(Exception):  # perhaps it cuts time, and one step is too few
+                    return map_structure(known, tried(_MANY_STEPS))
+            raise
+        return map_structure(known, outputs)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Errors inside say that they come from this layer."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"in layer {self.name!r}")
+            raise
+
     @property
     def uses_mask(self) -> bool:
         """Whether `call` names a mask."""
         return takes(type(self).call, "mask")
-
-    @property
-    def changes_mask(self) -> bool:
-        """Whether it may give another mask than the one it gets."""
-        return type(self).compute_mask is not Layer.compute_mask
 
     def _build_for(self, inputs: Any) -> None:
         shape = map_structure(shape_of, inputs)
@@ -265,8 +336,8 @@ class Layer:
         """Raise for steps of another shape than the weights were made for."""
         if not _fits(shape, self._built_for):
             raise InvalidInputError(
-                f"layer {self.name!r} was built for inputs of shape {_told(self._built_for)}; "
-                f"got {_told(shape)}"
+                f"layer {self.name!r} was built for inputs of shape "
+                f"{shown_shape(self._built_for)}; got {shown_shape(shape)}"
             )
 
     def __repr__(self) -> str:
@@ -275,16 +346,12 @@ class Layer:
         return f"{type(self).__name__}({self.name!r}{told})"
 
 
-@contextmanager
-def naming(layer: Layer) -> Iterator[None]:
-    """Errors inside get a note of the layer they come from."""
-    try:
-        yield
-    except RagmaskError as error:
-        note = f"in layer {layer.name!r}"
-        if getattr(error, "__notes__", [""])[-1] != note:  # called on symbols, it calls itself
-            error.add_note(note)
-        raise
+@cache
+def _describes_outputs(classes: tuple[type, ...]) -> bool:
+    """Whether its `compute_output` fits its `call`: a user's class may have one of its own."""
+    names = "call", "compute_mask", "compute_output"
+    first = next(found for one in classes if (found := set(names) & vars(one).keys()))
+    return "compute_output" in first
 
 
 @cache
@@ -299,10 +366,6 @@ def _fits(shape: Any, built_for: Any) -> bool:
     if built_for == (None, None):  # steps are numbers, and their width in an array is free
         return len(shape) == 2
     return isinstance(built_for, tuple) and shape[-1:] == built_for[-1:]
-
-
-def _told(shape: Any) -> str:
-    return str(shape).replace("None", "·")
 
 
 def _layers_in(value: Any) -> list[Layer]:

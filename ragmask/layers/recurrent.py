@@ -10,9 +10,9 @@ from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
 from ragmask.layers.batch import mask_of, reverse, side_by_side
-from ragmask.layers.core import features_of
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
+from ragmask.layers.spec import Spec, check_floats, check_steps, features_of, shown_shape
 from ragmask.rows.checks import check_count
 from ragmask.weights import LSTMWeights
 
@@ -78,7 +78,7 @@ class LSTM(Layer):
         self._packed: tuple[int, LSTMWeights] | None = None  # of which version
 
     def build(self, input_shape: Any) -> None:
-        features, columns = features_of(self, input_shape), 4 * self.units
+        features, columns = features_of(self.name, input_shape), 4 * self.units
         if len(input_shape) < 3:
             raise InvalidInputError(
                 f"layer {self.name!r} takes steps of features, (rows, time, features); got an "
@@ -135,9 +135,37 @@ class LSTM(Layer):
         output = outputs if self.return_sequences else h
         return [output, h, c] if self.return_state else output
 
-    @property
-    def changes_mask(self) -> bool:
-        return self.go_backwards
+    def compute_output(self, inputs: Spec, initial_state: Any = None) -> Any:
+        outputs, state = self.output_and_state(inputs, initial_state)
+        return self.give(outputs, state, state)
+
+    def output_and_state(self, inputs: Spec, initial_state: Any) -> tuple[Spec, Spec]:
+        """What is known of the outputs of all steps, and of the last h and c."""
+        check_steps(inputs)
+        features = len(self.kernel)
+        if inputs.item_shape != (features,):
+            raise InvalidInputError(
+                f"x has steps of shape {inputs.item_shape}; the weights were made for ({features},)"
+            )
+        check_floats(inputs)
+        self._check_state(initial_state)
+        return inputs.of_items(self.units), Spec((None, self.units), inputs.dtype)
+
+    def _check_state(self, initial_state: Any) -> None:
+        if initial_state is None:
+            return
+        if not isinstance(initial_state, tuple | list) or len(initial_state) != 2:
+            raise InvalidInputError(
+                f"initial_state is a pair (h, c), each of shape (rows, {self.units}); "
+                f"got {type(initial_state).__name__}"
+            )
+        for name, state in zip("hc", initial_state, strict=True):
+            shape = tuple(np.shape(state)) if not isinstance(state, Spec) else state.input_shape
+            if len(shape) != 2 or shape[1] != self.units:
+                raise InvalidInputError(
+                    f"initial_state's {name} has shape {shown_shape(shape)}; (rows, units) is "
+                    f"(·, {self.units})"
+                )
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         kept = None
@@ -196,6 +224,36 @@ class Bidirectional(Layer):
         self.merge_mode = merge_mode
 
     def call(self, inputs: Any, mask: Any = None, initial_state: Any = None) -> Any:
+        results = []
+        for layer, state in self._layers_and_states(initial_state):
+            layer._build_for(inputs)
+            results.append(layer.run(inputs, state, ops.lstm))
+        outputs = [
+            result.outputs if self.forward_layer.return_sequences else result.h
+            for result in results
+        ]
+        states = [state for result in results for state in (result.h, result.c)]
+        return self._give(self._merge(outputs), states)
+
+    def compute_output(self, inputs: Spec, initial_state: Any = None) -> Any:
+        outputs, states = [], []
+        for layer, given in self._layers_and_states(initial_state):
+            layer._build_for(inputs)
+            output, state = layer.output_and_state(inputs, given)
+            outputs.append(output if layer.return_sequences else state)
+            states += [state, state]
+        if self.merge_mode is None:
+            return self._give(outputs, states)
+        merged = outputs[0]
+        if self.merge_mode == "concat":
+            units = sum(output.shape[-1] or 0 for output in outputs)
+            merged = merged.of((*merged.shape[:-1], units))
+        elif self.merge_mode == "ave":
+            merged = merged.of(merged.shape, np.result_type(merged.dtype, np.float32))
+        return self._give(merged, states)
+
+    def _layers_and_states(self, initial_state: Any) -> list[tuple[LSTM, Any]]:
+        """Each LSTM, and the states it begins with."""
         halves: list[Any] = [None, None]
         if initial_state is not None:
             if not isinstance(initial_state, list | tuple) or len(initial_state) != 4:
@@ -204,19 +262,12 @@ class Bidirectional(Layer):
                     "LSTM, then of its backward one"
                 )
             halves = [initial_state[:2], initial_state[2:]]
-        results = []
-        for layer, state in zip((self.forward_layer, self.backward_layer), halves, strict=True):
-            layer._build_for(inputs)
-            results.append(layer.run(inputs, state, ops.lstm))
-        outputs = [
-            result.outputs if self.forward_layer.return_sequences else result.h
-            for result in results
-        ]
-        merged = self._merge(outputs)
+        return list(zip((self.forward_layer, self.backward_layer), halves, strict=True))
+
+    def _give(self, merged: Any, states: list[Any]) -> Any:
         if not self.forward_layer.return_state:
             return merged
-        first = merged if isinstance(merged, list) else [merged]
-        return [*first, *(state for result in results for state in (result.h, result.c))]
+        return [*(merged if isinstance(merged, list) else [merged]), *states]
 
     def _merge(self, outputs: list[Any]) -> Any:
         forward, backward = outputs
@@ -229,10 +280,6 @@ class Bidirectional(Layer):
             return np.multiply(forward, backward)
         total = np.add(forward, backward)
         return total if self.merge_mode == "sum" else np.multiply(total, np.float32(0.5))
-
-    @property
-    def changes_mask(self) -> bool:
-        return False
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         layer = self.forward_layer

@@ -1,12 +1,13 @@
 """A model as a table."""
 
-from typing import Any
+from ragmask.layers.core import Embedding
+from ragmask.layers.graph import Node, symbols_in
+from ragmask.layers.layer import Layer
+from ragmask.layers.network import Network
+from ragmask.layers.recurrent import LSTM, Bidirectional
 
-from ragmask.layers.batch import mask_of
-from ragmask.layers.graph import Node, Symbol, symbols_in
 
-
-def summary_of(model: Any) -> str:
+def summary_of(model: Network) -> str:
     head = f"Model {model.name!r}"
     if not model._nodes:
         layers = ", ".join(layer.name for layer in model.layers)
@@ -15,7 +16,7 @@ def summary_of(model: Any) -> str:
     counted: set[int] = set()
     for node in model._nodes:
         layer = node.layer
-        shapes = ", ".join(map(_shape, symbols_in(node.outputs)))
+        shapes = ", ".join(symbol.shown_shape for symbol in symbols_in(node.outputs))
         count = "" if id(layer) in counted else f"{layer.count_params():,}"
         counted.add(id(layer))
         sources = ", ".join(dict.fromkeys(one.node.layer.name for one in node.sources()))
@@ -31,19 +32,22 @@ def summary_of(model: Any) -> str:
 
 def fate(node: Node) -> str:
     """What becomes of the mask in one call of a layer."""
-    masks = [mask_of(one.example) for one in node.sources()]
-    had = any(mask is not None for mask in masks)
-    outputs = [mask_of(one.example) for one in symbols_in(node.outputs)]
-    has = any(mask is not None for mask in outputs)
+    had = any(symbol.is_masked for symbol in node.sources())
+    has = any(symbol.is_masked for symbol in symbols_in(node.outputs))
     words = ["used"] if had and node.layer.uses_mask else []
     if has and not had:
         words.append("made")
     elif has:
-        words.append("changed" if node.layer.changes_mask else "passed")
+        words.append("changed" if _changes(node.layer) else "passed")
     elif had and (not words or any(one.shape[1:2] == (None,) for one in symbols_in(node.outputs))):
         words.append("dropped")
     return ", ".join(words)
 
 
-def _shape(symbol: Symbol) -> str:
-    return repr(symbol).removeprefix("Symbol(shape ").partition(")")[0] + ")"
+def _changes(layer: Layer) -> bool:
+    """Whether it may give another mask than the one it gets."""
+    if isinstance(layer, LSTM):
+        return layer.go_backwards
+    if isinstance(layer, Bidirectional):
+        return False
+    return isinstance(layer, Embedding) or type(layer).compute_mask is not Layer.compute_mask

@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import numpy as np
+
 from ragmask import ops
 from ragmask.arrays.protocol import LARGEST
 from ragmask.batches.masks import with_mask
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.batch import mask_of
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
+from ragmask.layers.spec import Spec, check_floats, check_steps
 from ragmask.ops.pool import How
 from ragmask.ops.split import MOST_SECTIONS
 from ragmask.rows.checks import check_count
@@ -37,10 +41,24 @@ class TemporalSplit(_Temporal):
         super().__init__(**options)
         self.sections = check_count("sections", sections, 1, MOST_SECTIONS)
         self.width = None if width is None else check_count("width", width, most=LARGEST)
-        self._probe_steps = self.sections if width is None else min(self.width or 0, 1)
 
     def call(self, inputs: Any) -> Any:
         return list(ops.temporal_split(inputs, self.sections, width=self.width))
+
+    def compute_output(self, inputs: Spec) -> list[Spec]:
+        check_steps(inputs)
+        known = inputs.shape[1]
+        total = known if self.width is None else self.width
+        if known not in (None, total):
+            raise InvalidInputError(f"width {total} is not the array's width, {known}")
+        if total is not None and total % self.sections:
+            multiple = -(-total // self.sections) * self.sections
+            raise InvalidInputError(
+                f"{total} steps cannot be cut into {self.sections} equal sections: "
+                f"pad to {multiple}"
+            )
+        span = None if known is None else known // self.sections
+        return [inputs.of((None, span, *inputs.item_shape))] * self.sections
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None:
@@ -61,6 +79,9 @@ class TemporalConcat(_Temporal):
     def call(self, inputs: Any) -> Any:
         return ops.temporal_concat(inputs)
 
+    def compute_output(self, inputs: Any) -> Spec:
+        return joined_in_time(inputs)
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None:
             return None
@@ -80,6 +101,11 @@ class TemporalSoftmax(_Temporal):
     def call(self, inputs: Any, mask: Any = None) -> Any:
         return ops.temporal_softmax(inputs)
 
+    def compute_output(self, inputs: Spec) -> Spec:
+        check_steps(inputs)
+        check_floats(inputs)
+        return inputs
+
 
 @register
 class TemporalPool(_Temporal):
@@ -97,5 +123,37 @@ class TemporalPool(_Temporal):
     def call(self, inputs: Any, mask: Any = None) -> Any:
         return ops.temporal_pool(inputs, self.how)
 
+    def compute_output(self, inputs: Spec) -> Spec:
+        check_steps(inputs)
+        nothing = np.empty((0, 0), inputs.dtype)
+        return Spec((None, *inputs.item_shape), ops.temporal_pool(nothing, self.how).dtype)
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None
+
+
+def joined_in_time(parts: Any) -> Spec:
+    """What is known of batches that lie one behind the other, as `temporal_concat` gives them."""
+    if isinstance(parts, Spec):
+        raise UnsupportedTypeError(
+            f"temporal_concat takes a list of parts; got one {parts.class_name}"
+        )
+    if not parts:
+        raise InvalidInputError("temporal_concat needs at least one part")
+    first: Spec = parts[0]
+    for number, part in enumerate(parts):
+        check_steps(part, f"part {number}")
+    if len({part.kind for part in parts}) > 1:
+        names = ", ".join(sorted({part.class_name for part in parts}))
+        raise UnsupportedTypeError(f"parts must be of one kind; got {names}")
+    for number, part in enumerate(parts):
+        if part.item_shape != first.item_shape:
+            raise InvalidInputError(
+                f"part {number} has steps of shape {part.item_shape}, "
+                f"and part 0 of {first.item_shape}"
+            )
+    widths = [part.shape[1] for part in parts]
+    width = None if None in widths else sum(size or 0 for size in widths)
+    dtype = np.result_type(*(part.dtype for part in parts))
+    joined = first.of((None, width, *first.item_shape), dtype)
+    return joined.masked(any(part.is_masked for part in parts))

@@ -1,8 +1,4 @@
-"""Models as folders: model.json says what they are made of, weights.safetensors holds the numbers.
-
-Reading a folder runs no code from it: a layer is made by the class registered under its name, from
-arguments that are JSON, and weights are arrays.
-"""
+"""Folders of saved models: written as a whole or not at all, and read."""
 
 import json
 import os
@@ -14,7 +10,7 @@ from reprlib import repr as short
 from typing import Any
 
 from ragmask.arrays.protocol import Array
-from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.files import (
     MODEL_FILE,
     beside,
@@ -25,7 +21,10 @@ from ragmask.files import (
     read_json,
     shown,
 )
-from ragmask.layers.description import FORMAT, Model, about, describe, model_of
+from ragmask.layers.network import Network
+from ragmask.layers.saved.notes import noted, reading
+from ragmask.layers.saved.reader import model_of
+from ragmask.layers.saved.writer import FORMAT, describe
 from ragmask.vocabulary import Vocabulary
 from ragmask.weights import read_arrays, safetensors
 
@@ -33,7 +32,7 @@ _WEIGHTS = "weights.safetensors"
 _FILES = re.compile(r"model\.json|weights\.safetensors|vocabulary_\d+\.json")
 
 
-def save_model(model: Model, path: str | os.PathLike[str], vocabulary: Any = None) -> None:
+def save_model(model: Network, path: str | os.PathLike[str], vocabulary: Any = None) -> None:
     """What `Model.save` does: a whole folder, or none."""
     if not model._nodes:
         raise InvalidInputError(f"model {model.name!r} is not built: call it on a batch first")
@@ -68,7 +67,7 @@ def save_model(model: Model, path: str | os.PathLike[str], vocabulary: Any = Non
         raise
 
 
-def _weights_of(model: Model) -> dict[str, Array]:
+def _weights_of(model: Network) -> dict[str, Array]:
     """{"layer/weight": array}; a layer that is held twice has its weights once."""
     weights: dict[str, Array] = {}
     for full, weight in model.named_weights():
@@ -82,10 +81,10 @@ def _weights_of(model: Model) -> dict[str, Array]:
     return weights
 
 
-def _check_comes_back(model: Model, text: str, weights: Mapping[str, Array]) -> None:
+def _check_comes_back(model: Network, text: str, weights: Mapping[str, Array]) -> None:
     """Raise where the description does not make a model of the same weights."""
     sizes = sum(weight.size for weight in weights.values())
-    try:
+    with noted(f"model {model.name!r} cannot be saved, for it could not be read"):
         again = _weights_of(model_of(json.loads(text), sizes))
         found, own = (
             {name: (one.shape, one.dtype) for name, one in named.items()}
@@ -97,12 +96,9 @@ def _check_comes_back(model: Model, text: str, weights: Mapping[str, Array]) -> 
                 f"its weights would be others, among them {other[0]!r}; a layer that another one "
                 "makes for itself can be used in that one alone"
             )
-    except RagmaskError as error:
-        error.add_note(f"model {model.name!r} cannot be saved, for it could not be read")
-        raise
 
 
-def _by_input(model: Model, vocabulary: Any) -> dict[str, Vocabulary]:
+def _by_input(model: Network, vocabulary: Any) -> dict[str, Vocabulary]:
     names = model._entry_names()
     if vocabulary is None:
         vocabulary = model.vocabularies
@@ -126,7 +122,7 @@ def _by_input(model: Model, vocabulary: Any) -> dict[str, Vocabulary]:
     return dict(vocabulary)
 
 
-def _vocabulary_file(model: Model, name: str) -> str:
+def _vocabulary_file(model: Network, name: str) -> str:
     """By the input's number: its name may be anything."""
     return f"vocabulary_{model._entry_names().index(name)}.json"
 
@@ -161,37 +157,32 @@ def _put(folder: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
-    """Read what `Model.save` wrote; `model.vocabularies` has the vocabularies saved with it.
-
-    Custom layers are found by the name they were registered under. The folder may come from
-    anywhere: no code in it is run. Raises InvalidInputError, naming the layer, for what does not
-    fit: an unknown layer, a graph that is none, weights missing, too many, or of other shapes.
-    """
+def read_model(path: str | os.PathLike[str]) -> Network:
+    """What `load_model` does."""
     folder = Path(path)
     source = folder / MODEL_FILE
     if not source.is_file():
         raise InvalidInputError(
             f"{shown(folder)} holds no saved model: there is no model.json in it"
         )
-    with about(shown(source)):
-        told = read_json(source)
-        found = told.get("format") if isinstance(told, dict) else told
+    with reading(source):
+        description = read_json(source)
+        found = description.get("format") if isinstance(description, dict) else description
         if found != FORMAT:
             raise InvalidInputError(
                 f"it is of format {short(found)}; this version of ragmask reads {FORMAT!r}"
             )
     weights = _read_weights(folder / _WEIGHTS)
-    with about(shown(source)):
-        model = model_of(told, sum(array.size for array in weights.values()))
+    with reading(source):
+        model = model_of(description, sum(array.size for array in weights.values()))
         own = _weights_of(model)
-    with about(shown(folder / _WEIGHTS)):
+    with reading(folder / _WEIGHTS):
         _check_weights(own, weights)
         model.set_weights([weights[name] for name in own])
     for name in model._entry_names():
         words = folder / _vocabulary_file(model, name)
         if words.is_file():
-            with about(shown(words)):
+            with reading(words):
                 model.vocabularies[name] = Vocabulary.load(words)
     return model
 

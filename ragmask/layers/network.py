@@ -1,0 +1,327 @@
+"""What a model does: it runs layers one after the other, in a graph of inputs and outputs."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ragmask.batches.padded import Padded
+from ragmask.batches.ragged import Ragged
+from ragmask.batches.show import count
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.layers.batch import is_sequence, mask_of
+from ragmask.layers.fusion import Fused, fuse
+from ragmask.layers.graph import (
+    BATCHES,
+    Node,
+    Symbol,
+    input_symbol,
+    leaves_of,
+    map_structure,
+    sorted_nodes,
+    symbols_in,
+)
+from ragmask.layers.layer import Layer
+from ragmask.layers.registry import register
+from ragmask.layers.spec import Spec, shown_shape
+
+
+class MaskWarning(UserWarning):
+    """A layer that uses masks got none, since a layer before it dropped it."""
+
+
+@register
+class InputLayer(Layer):
+    """Where a batch enters a model."""
+
+    def __init__(
+        self, shape: Sequence[int | None], dtype: Any = "float32", *, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
+        self.shape: Any = tuple(shape) if isinstance(shape, list | tuple) else shape
+        self.dtype = np.dtype(dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"shape": list(self.shape), "dtype": self.dtype.name, "name": self.name}
+
+
+def Input(  # noqa: N802
+    shape: Sequence[int | None], dtype: npt.DTypeLike = "float32", *, name: str | None = None
+) -> Any:
+    """What stands for a batch until the model is called.
+
+    >>> import ragmask as rm
+    >>> rm.layers.Input((None, 12), name="frames")
+    Symbol(shape (rows, time, 12), float32, from 'frames')
+
+    shape : of a row: (None,) for steps that are numbers, such as ids, (None, features) for steps
+        that are vectors, (features,) for a vector that has no time.
+    """
+    layer = InputLayer(shape, dtype, name=name)
+    return input_symbol(layer, layer.shape, layer.dtype)
+
+
+class Network(Layer):
+    """A graph of layers that is itself a layer."""
+
+    _masks_itself = True
+    supports_masking = True
+    chain: list[Layer] | None = None  # its layers, where each is called on what the last one gave
+
+    def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.inputs, self.outputs = inputs, outputs
+        self.vocabularies: dict[str, Any] = {}  # of inputs that are strings until they are encoded
+        self._set_graph()
+
+    def _set_graph(self) -> None:
+        for what, structure in (("inputs", self.inputs), ("outputs", self.outputs)):
+            leaves: list[Any] = []
+            map_structure(leaves.append, structure)
+            for leaf in leaves or [structure]:
+                if not isinstance(leaf, Symbol):
+                    raise UnsupportedTypeError(
+                        f"model {self.name!r}: its {what} are Symbols, as Input() gives them; "
+                        f"got {type(leaf).__name__}"
+                    )
+        self._nodes = sorted_nodes(self.outputs)
+        entries = list(symbols_in(self.inputs))
+        for node in self._nodes:
+            if isinstance(node.layer, InputLayer) and node.outputs not in entries:
+                raise InvalidInputError(
+                    f"model {self.name!r}: its outputs need the input {node.layer.name!r}, which "
+                    "is not among its inputs"
+                )
+        needed = {id(node) for node in self._nodes}
+        for entry in entries:
+            if not isinstance(entry.node.layer, InputLayer):
+                raise InvalidInputError(
+                    f"model {self.name!r}: its inputs come from Input(); {entry!r} does not"
+                )
+            if id(entry.node) not in needed:
+                raise InvalidInputError(
+                    f"model {self.name!r}: no output needs its input {entry.node.layer.name!r}"
+                )
+        names = self.input_names
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidInputError(
+                    f"model {self.name!r}: {names.count(name)} of its inputs are {name!r}"
+                )
+        self._check_names()
+        self._steps: list[Node | Fused] = fuse(self._nodes, self.outputs)
+        self._built_for = map_structure(lambda symbol: symbol.shape, self.inputs)
+        self._warned: set[str] = set()
+
+    def _check_names(self) -> None:
+        names: dict[str, Layer] = {}
+        for layer in self.layers:
+            if names.setdefault(layer.name, layer) is not layer:
+                raise InvalidInputError(
+                    f"model {self.name!r} has two layers named {layer.name!r}: give one a name="
+                )
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Its layers, inputs left out, in the order they run in."""
+        layers = (node.layer for node in self._nodes)
+        unique = {id(layer): layer for layer in layers if not isinstance(layer, InputLayer)}
+        return list(unique.values())
+
+    @property
+    def sublayers(self) -> list[Layer]:
+        return self.layers
+
+    @property
+    def input_names(self) -> list[str]:
+        return [symbol.node.layer.name for symbol in symbols_in(self.inputs)]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The keys of a dict of outputs; else the names of the layers that make them."""
+        if isinstance(self.outputs, dict):
+            return list(self.outputs)
+        names = [symbol.node.layer.name for symbol in symbols_in(self.outputs)]
+        return [
+            f"{name}_{names[:at].count(name)}" if name in names[:at] else name
+            for at, name in enumerate(names)
+        ]
+
+    def get_layer(self, name: str) -> Layer:
+        """The layer of that name."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(layer.name for layer in self.layers)
+        raise InvalidInputError(f"model {self.name!r} has no layer {name!r}; it has {names}")
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        values = dict(self._entries(inputs))
+        dropped: dict[int, str] = {}  # symbols that lost their mask, and to which layer
+        for step in self._steps:
+            node = step.node if isinstance(step, Fused) else step
+            if isinstance(node.layer, InputLayer):
+                continue
+            outputs = self._run_step(step, node, values, dropped, training)
+            self._keep(node, outputs, values, dropped)
+        return map_structure(lambda symbol: values[id(symbol)], self.outputs)
+
+    def _run_step(
+        self,
+        step: Node | Fused,
+        node: Node,
+        values: dict[int, Any],
+        dropped: dict[int, str],
+        training: bool,
+    ) -> Any:
+        def value(given: Any) -> Any:
+            return values[id(given)] if isinstance(given, Symbol) else given
+
+        source = step.inputs if isinstance(step, Fused) else node.inputs
+        inputs = map_structure(value, source)
+        if isinstance(step, Fused):
+            return step.run(inputs)
+        if node.layer.uses_mask and node.mask is None:
+            self._warn(node, dropped)
+        options = {key: map_structure(value, one) for key, one in node.options.items()}
+        if training:
+            options["training"] = True
+        mask = None if node.mask is None else map_structure(value, node.mask)
+        args = map_structure(value, node.args)
+        return node.layer(inputs, *args, mask=mask, **options)
+
+    def _keep(
+        self, node: Node, outputs: Any, values: dict[int, Any], dropped: dict[int, str]
+    ) -> None:
+        """Remember what a layer gave, and whether a mask was lost on the way."""
+        loser = next((dropped[id(one)] for one in node.sources() if id(one) in dropped), None)
+        had_mask = any(
+            mask_of(values[id(one)]) is not None for one in node.sources() if id(one) in values
+        )
+        if had_mask and not node.layer._masks_itself:
+            loser = node.layer.name
+        for symbol, batch in _by_symbol(node, list(leaves_of(BATCHES, outputs))):
+            values[id(symbol)] = batch
+            if loser is not None and is_sequence(batch) and mask_of(batch) is None:
+                dropped[id(symbol)] = loser
+
+    def _warn(self, node: Node, dropped: dict[int, str]) -> None:
+        for symbol in symbols_in(node.inputs):
+            loser = dropped.get(id(symbol))
+            if loser is not None and node.layer.name not in self._warned:
+                self._warned.add(node.layer.name)
+                warnings.warn(
+                    f"layer {node.layer.name!r} uses masks and gets none: layer {loser!r} before "
+                    "it dropped the mask; where it leaves time as it is, set its "
+                    "supports_masking = True",
+                    MaskWarning,
+                    stacklevel=7,
+                )
+
+    def _entries(self, inputs: Any) -> Iterator[tuple[int, Any]]:
+        """(symbol, batch) of every input."""
+        wanted = list(symbols_in(self.inputs))
+        if isinstance(self.inputs, dict):
+            pairs = list(self.inputs.items())
+        else:
+            pairs = [(symbol.node.layer.name, symbol) for symbol in wanted]
+        single = isinstance(self.inputs, Symbol)
+        if isinstance(inputs, dict):
+            batches = [inputs[name] for name, _ in pairs]
+        elif isinstance(inputs, list | tuple) is single:
+            raise UnsupportedTypeError(
+                f"model {self.name!r} is called on {self._wanted()}; got a {type(inputs).__name__}"
+            )
+        else:
+            batches = [inputs] if single else list(inputs)
+        if len(batches) != len(pairs):
+            raise InvalidInputError(
+                f"model {self.name!r} has {len(pairs)} inputs; it was called on {len(batches)}"
+            )
+        for (name, symbol), batch in zip(pairs, batches, strict=True):
+            _check_entry(self.name, name, symbol, batch)
+            yield id(symbol), batch
+
+    def compute_output(self, inputs: Any, training: bool = False) -> Any:
+        specs = dict(self._entries(inputs))
+
+        def spec(given: Any) -> Any:
+            return specs[id(given)] if isinstance(given, Symbol) else given
+
+        for node in self._nodes:
+            if not isinstance(node.layer, InputLayer):
+                parts = node.inputs, node.args, node.mask, node.options
+                with node.layer.noted():
+                    outputs = node.layer.specs_of(*map_structure(spec, parts))
+                pairs = _by_symbol(node, list(leaves_of(Spec, outputs)))
+                specs.update((id(symbol), one) for symbol, one in pairs)
+        return map_structure(spec, self.outputs)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return mask_of(self(inputs, mask=mask))
+
+    def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
+        if isinstance(inputs, Mapping):  # a stream's batch too, which may hold more
+            names = self._entry_names()
+            for name in names:
+                if name not in inputs:
+                    raise InvalidInputError(
+                        f"model {self.name!r} needs {name!r}; it was called on "
+                        f"{', '.join(map(repr, inputs)) or 'nothing'}"
+                    )
+            inputs = {name: inputs[name] for name in names}
+        return super().__call__(inputs, *args, mask=mask, **options)
+
+    def _entry_names(self) -> list[str]:
+        return list(self.inputs) if isinstance(self.inputs, dict) else self.input_names
+
+    def _wanted(self) -> str:
+        """What it is called on, in words."""
+        if isinstance(self.inputs, Symbol):
+            return f"one batch, {self.input_names[0]!r}"
+        kind = "dict" if isinstance(self.inputs, dict) else "list"
+        return f"a {kind} of batches, {', '.join(map(repr, self._entry_names()))}"
+
+    def get_config(self) -> dict[str, Any]:
+        raise UnsupportedTypeError(
+            f"model {self.name!r} is a graph: save it with .save(path), read it with load_model"
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, {count(len(self.layers), 'layer')}, "
+            f"{count(self.count_params(), 'number')})"
+        )
+
+
+def _by_symbol(node: Node, batches: list[Any]) -> Iterator[tuple[Symbol, Any]]:
+    """Each output of a node, and what its layer gave for it."""
+    symbols = list(symbols_in(node.outputs))
+    if len(batches) != len(symbols):
+        raise InvalidInputError(
+            f"layer {node.layer.name!r} gave {len(batches)} batches, and {len(symbols)} when the "
+            "model was made"
+        )
+    return zip(symbols, batches, strict=True)
+
+
+def _check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
+    """Raise where a batch's steps have another shape than its Input says."""
+    is_spec = isinstance(batch, Spec)
+    has_time = batch.kind != "dense" if is_spec else isinstance(batch, Ragged | Padded)
+    given: Any = batch.item_shape if has_time else getattr(batch, "shape", (0,))[1:]
+    item_shape = symbol.spec.item_shape
+    if symbol.spec.kind == "dense":
+        fits = not has_time and given == symbol.spec.shape[1:]
+    else:
+        fits = given == item_shape if has_time else len(given) > 0 and given[1:] == item_shape
+    if not fits:
+        hint = ""
+        if isinstance(batch, Ragged) and (given, symbol.shape) == ((), (None, None, 1)):
+            hint = ": make each number a step of one, x.with_values(x.values[:, None])"
+        raise InvalidInputError(
+            f"model {model!r}: input {name!r} is of shape {shown_shape(symbol.shape)}; "
+            f"got {'steps' if has_time else 'rows'} of shape {given}{hint}"
+        )
