@@ -533,7 +533,7 @@ def test_add_and_its_mask(frames):
     with pytest.raises(rm.UnsupportedTypeError, match="takes a list of batches; got Ragged"):
         add(frames)
     for pair in ([bare, bare.with_values(np.ones((5, 3)))], [np.ones((2, 3)), np.ones((2, 4))]):
-        with pytest.raises(rm.InvalidInputError, match=r"(?s)its inputs do not fit.*in layer 'sum'"):
+        with pytest.raises(rm.InvalidInputError, match=r"(?s)do not fit.*in layer .sum."):
             layers.Add(name="sum")(pair)
 
 
