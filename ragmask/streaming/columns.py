@@ -10,8 +10,9 @@ from ragmask import arrow
 from ragmask.arrays.host import HOST, read_only
 from ragmask.arrays.protocol import Ints
 from ragmask.arrow import Fields
+from ragmask.batches.joining import concatenate
 from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged, concatenate
+from ragmask.batches.ragged import Ragged
 from ragmask.batches.show import item_name
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.rows.layout import Layout
