@@ -28,7 +28,6 @@ kernels call no functions. What the project's kernels are not compiled to is ref
 
 import ctypes
 import hashlib
-import os
 import re
 import subprocess
 import tempfile
@@ -120,7 +119,7 @@ class Builder:
                 made = Path(scratch) / target.name
                 options = (*EXACT, *LIBRARY, optimised, "-I", SOURCES, "-x", "c++", "-", "-o", made)
                 subprocess.run(("g++", *options), input=code, text=True, check=True)
-                os.replace(made, target)
+                made.replace(target)
         return target
 
 
