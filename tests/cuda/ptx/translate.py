@@ -238,7 +238,7 @@ class Translator:
         return f"put<{whole}>({name_of(target)}, {low} | {high} << {bits // 2});"
 
     def memory(self, found: re.Match[str], instruction: Instruction, number: int) -> str:
-        root, kept, operands = found["root"], found["type"], instruction.operands
+        root, element, operands = found["root"], found["type"], instruction.operands
         if (root == "atom") != bool(found["combine"]):
             raise unknown(instruction)
         place = ADDRESS.fullmatch(operands[0 if root == "st" else 1])
@@ -247,24 +247,24 @@ class Translator:
         base, offset = place[1].strip(), int(place[2] or 0)
         if found["space"] == "param":
             at = self.parameters[base] + offset
-            value = f"*reinterpret_cast<const {kept}*>(grid.parameters + {at})"
-            return f"put<{kept}>({name_of(operands[0])}, {value});"
+            value = f"*reinterpret_cast<const {element}*>(grid.parameters + {at})"
+            return f"put<{element}>({name_of(operands[0])}, {value});"
         kind = {"ld": "LOAD", "st": "STORE", "atom": "ATOMIC"}[root]
         space = (found["space"] or "generic").upper()
-        size = bytes_of(kept) * int(found["count"] or 1)
+        size = bytes_of(element) * int(found["count"] or 1)
         address = f"get<u64>({self.operand(base, instruction)}) + {offset}"
         at = f"access(thread, {number}, {kind}, {space}, {address}, {size})"
-        code = f"auto* at = static_cast<{kept}*>({at});"
+        code = f"auto* at = static_cast<{element}*>({at});"
         if root == "ld":
             targets = enumerate(names_in(operands[0]))
-            return code + "".join(f" put<{kept}>({name}, at[{i}]);" for i, name in targets)
+            return code + "".join(f" put<{element}>({name}, at[{i}]);" for i, name in targets)
         if root == "st":
             sources = (self.operand(name, instruction) for name in parts_of(operands[1]))
-            stores = (f" at[{i}] = get<{kept}>({source});" for i, source in enumerate(sources))
+            stores = (f" at[{i}] = get<{element}>({source});" for i, source in enumerate(sources))
             return code + "".join(stores)
-        value = f"get<{kept}>({self.operand(operands[2], instruction)})"
-        code += f" {kept} before = *at, value = {value}; *at = {COMBINED[found['combine']]};"
-        return f"{code} put<{kept}>({name_of(operands[0])}, before);"
+        value = f"get<{element}>({self.operand(operands[2], instruction)})"
+        code += f" {element} before = *at, value = {value}; *at = {COMBINED[found['combine']]};"
+        return f"{code} put<{element}>({name_of(operands[0])}, before);"
 
     def shuffle(self, how: str, instruction: Instruction, number: int) -> str:
         operands = instruction.operands
