@@ -119,7 +119,7 @@ class Builder:
                 made = Path(scratch) / target.name
                 options = (*EXACT, *LIBRARY, optimised, "-I", SOURCES, "-x", "c++", "-", "-o", made)
                 subprocess.run(("g++", *options), input=code, text=True, check=True)
-                Path(made).replace(target)
+                made.replace(target)
         return target
 
 

@@ -223,8 +223,8 @@ class Translator:
         named |= {"less": "<" if root == "min" else ">", "compare": COMPARE.get(modifiers[0])}
         named |= {"opposite": OPPOSITE.get(modifiers[0])}
         result, given, value = rule.rpartition(" = ")
-        kind = result.format_map(named) if given else types[-1]
-        return f"put<{kind}>({name_of(target)}, {value.format_map(named)});"
+        put = result.format_map(named) if given else types[-1]
+        return f"put<{put}>({name_of(target)}, {value.format_map(named)});"
 
     def packing(self, opcode: str, target: str, source: str) -> str:
         """Two registers are the halves of one."""
@@ -237,8 +237,8 @@ class Translator:
         low, high = (f"{whole}(get<{half}>({name}))" for name in names_in(source))
         return f"put<{whole}>({name_of(target)}, {low} | {high} << {bits // 2});"
 
-    def memory(self, found: re.Match[str], instruction: Instruction, line: int) -> str:
-        root, number, operands = found["root"], found["type"], instruction.operands
+    def memory(self, found: re.Match[str], instruction: Instruction, number: int) -> str:
+        root, element, operands = found["root"], found["type"], instruction.operands
         if (root == "atom") != bool(found["combine"]):
             raise unknown(instruction)
         place = ADDRESS.fullmatch(operands[0 if root == "st" else 1])
@@ -247,24 +247,24 @@ class Translator:
         base, offset = place[1].strip(), int(place[2] or 0)
         if found["space"] == "param":
             at = self.parameters[base] + offset
-            value = f"*reinterpret_cast<const {number}*>(grid.parameters + {at})"
-            return f"put<{number}>({name_of(operands[0])}, {value});"
+            value = f"*reinterpret_cast<const {element}*>(grid.parameters + {at})"
+            return f"put<{element}>({name_of(operands[0])}, {value});"
         kind = {"ld": "LOAD", "st": "STORE", "atom": "ATOMIC"}[root]
         space = (found["space"] or "generic").upper()
-        size = bytes_of(number) * int(found["count"] or 1)
+        size = bytes_of(element) * int(found["count"] or 1)
         address = f"get<u64>({self.operand(base, instruction)}) + {offset}"
-        at = f"access(thread, {line}, {kind}, {space}, {address}, {size})"
-        code = f"auto* at = static_cast<{number}*>({at});"
+        at = f"access(thread, {number}, {kind}, {space}, {address}, {size})"
+        code = f"auto* at = static_cast<{element}*>({at});"
         if root == "ld":
             targets = enumerate(names_in(operands[0]))
-            return code + "".join(f" put<{number}>({name}, at[{i}]);" for i, name in targets)
+            return code + "".join(f" put<{element}>({name}, at[{i}]);" for i, name in targets)
         if root == "st":
             sources = (self.operand(name, instruction) for name in parts_of(operands[1]))
-            stores = (f" at[{i}] = get<{number}>({source});" for i, source in enumerate(sources))
+            stores = (f" at[{i}] = get<{element}>({source});" for i, source in enumerate(sources))
             return code + "".join(stores)
-        value = f"get<{number}>({self.operand(operands[2], instruction)})"
-        code += f" {number} before = *at, value = {value}; *at = {COMBINED[found['combine']]};"
-        return f"{code} put<{number}>({name_of(operands[0])}, before);"
+        value = f"get<{element}>({self.operand(operands[2], instruction)})"
+        code += f" {element} before = *at, value = {value}; *at = {COMBINED[found['combine']]};"
+        return f"{code} put<{element}>({name_of(operands[0])}, before);"
 
     def shuffle(self, how: str, instruction: Instruction, number: int) -> str:
         operands = instruction.operands
