@@ -6,7 +6,7 @@ from ragmask.errors import MissingExtraError, RagmaskError
 
 
 def main() -> None:
-    """Run the command line. What ragmask refuses is told on stderr, with exit code 1."""
+    """Run the command line. What ragmask refuses is one line on stderr and exit code 1."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without "█" shows "?", no traceback
@@ -23,6 +23,6 @@ def main() -> None:
             ) from error
         app()
     except (RagmaskError, OSError) as error:
-        where = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-        print(f"ragmask: {error}{where}", file=sys.stderr)
+        notes = getattr(error, "__notes__", [])
+        print("ragmask:", ", ".join([str(error), *notes]), file=sys.stderr)
         sys.exit(1)

@@ -40,13 +40,13 @@ class Fused:
         embedding, layer = self.embedding.layer, self.node.layer
         assert isinstance(embedding, Embedding)
         assert isinstance(layer, LSTM)
-        with embedding.noted():
+        with embedding._noted():
             steps = Input.of(ids, what="ids")
         if not steps.arrays.is_host:
             return layer(embedding(ids))
-        with embedding.noted():
+        with embedding._noted():
             steps = _looked_up(steps, embedding)
-        with layer.noted():
+        with layer._noted():
             result = layer.run(steps, None, self._lstm)
         outputs = result.outputs
         if layer.return_sequences and layer.go_backwards:

@@ -4,7 +4,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from ragmask.layers.graph import (
     map_structure,
 )
 from ragmask.layers.limits import MOST_NUMBERS, spend_call
+from ragmask.layers.notes import noted
 from ragmask.layers.spec import Spec, shown_shape
 
 _MANY_STEPS = 840  # which all numbers up to 8 divide
@@ -255,13 +256,13 @@ class Layer:
     def _connect(self, node: Node) -> Any:
         """The symbols of what it gives for symbols."""
         parts = node.inputs, node.args, node.mask, node.options
-        specs = self.specs_of(
+        specs = self._output_specs(
             *map_structure(lambda one: one.spec if isinstance(one, Symbol) else one, parts)
         )
         node.outputs = map_structure(lambda spec: Symbol(spec, node), specs)
         return node.outputs
 
-    def specs_of(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
+    def _output_specs(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
         """What is known of its outputs, from what is known of its inputs."""
         if mask is not None:
             inputs = with_masks(inputs, mask)
@@ -306,14 +307,9 @@ class Layer:
             raise
         return map_structure(known, outputs)
 
-    @contextmanager
-    def noted(self) -> Iterator[None]:
+    def _noted(self) -> AbstractContextManager[None]:
         """Errors inside say that they come from this layer."""
-        try:
-            yield
-        except Exception as error:
-            error.add_note(f"in layer {self.name!r}")
-            raise
+        return noted(f"in layer {self.name!r}")
 
     @property
     def uses_mask(self) -> bool:

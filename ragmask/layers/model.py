@@ -68,12 +68,12 @@ class Sequential(Model):
     An Input may come first; else the model is built on the first batch it is called on.
     """
 
-    chain: list[Layer]
+    _chain: list[Layer]
     _entry: Any = None
 
     def __init__(self, layers: Sequence[Any] = (), *, name: str | None = None) -> None:
         Layer.__init__(self, name=name)
-        self.chain = []
+        self._chain = []
         self.vocabularies = {}
         self._nodes, self._steps, self._warned = [], [], set()
         for layer in layers:
@@ -82,7 +82,7 @@ class Sequential(Model):
     def add(self, layer: Any) -> None:
         """Put a layer at the end."""
         if isinstance(layer, Symbol) and isinstance(layer.node.layer, InputLayer):
-            if self.chain or self._entry is not None:
+            if self._chain or self._entry is not None:
                 raise InvalidInputError(f"model {self.name!r}: an Input comes first")
             self._entry = layer
             return
@@ -90,21 +90,21 @@ class Sequential(Model):
             raise UnsupportedTypeError(
                 f"model {self.name!r} is made of layers; got {type(layer).__name__}"
             )
-        self.chain.append(layer)
+        self._chain.append(layer)
         if self._built_for is None and self._entry is None:
             return
         entry = self._entry if self._built_for is None else self.inputs
         try:
             self._connect_layers(entry)
         except BaseException:
-            self.chain.pop()
-            if self.chain:
+            self._chain.pop()
+            if self._chain:
                 self._connect_layers(entry)  # as it was
             raise
 
     def _connect_layers(self, entry: Any) -> None:
         output = entry
-        for layer in self.chain:
+        for layer in self._chain:
             output = layer(output)
         self.inputs, self.outputs = entry, output
         self._set_graph()
@@ -112,7 +112,7 @@ class Sequential(Model):
     def _build_for(self, inputs: Any) -> None:
         if self._built_for is not None:
             return
-        if not self.chain:
+        if not self._chain:
             raise InvalidInputError(f"model {self.name!r} has no layers: add some")
         if isinstance(inputs, list | tuple | dict):
             raise UnsupportedTypeError(
@@ -128,7 +128,7 @@ class Sequential(Model):
     @property
     def layers(self) -> list[Layer]:
         """Its layers, in order."""
-        return list({id(layer): layer for layer in self.chain}.values())
+        return list({id(layer): layer for layer in self._chain}.values())
 
 
 MODELS.update(Model=Model, Sequential=Sequential)

@@ -68,7 +68,7 @@ class Network(Layer):
 
     _masks_itself = True
     supports_masking = True
-    chain: list[Layer] | None = None  # its layers, where each is called on what the last one gave
+    _chain: list[Layer] | None = None  # its layers, where each is called on what the last one gave
 
     def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -253,8 +253,8 @@ class Network(Layer):
         for node in self._nodes:
             if not isinstance(node.layer, InputLayer):
                 parts = node.inputs, node.args, node.mask, node.options
-                with node.layer.noted():
-                    outputs = node.layer.specs_of(*map_structure(spec, parts))
+                with node.layer._noted():
+                    outputs = node.layer._output_specs(*map_structure(spec, parts))
                 pairs = _by_symbol(node, list(leaves_of(Spec, outputs)))
                 specs.update((id(symbol), one) for symbol, one in pairs)
         return map_structure(spec, self.outputs)

@@ -22,7 +22,7 @@ from ragmask.files import (
     shown,
 )
 from ragmask.layers.network import Network
-from ragmask.layers.saved.notes import noted, reading
+from ragmask.layers.notes import noted, reading
 from ragmask.layers.saved.reader import model_of
 from ragmask.layers.saved.writer import FORMAT, describe
 from ragmask.vocabulary import Vocabulary

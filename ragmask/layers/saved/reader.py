@@ -12,8 +12,8 @@ from ragmask.layers.graph import Symbol, input_symbol, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.limits import limited
 from ragmask.layers.network import InputLayer, Network
+from ragmask.layers.notes import noted
 from ragmask.layers.registry import MODELS, REGISTERED
-from ragmask.layers.saved.notes import noted
 from ragmask.layers.saved.writer import layers_inside
 
 
@@ -43,7 +43,7 @@ class _Reader:
         if not self.layers or not isinstance(self.layers[-1], Network):
             raise InvalidInputError("the last of its layers is no model")
         for layer, names in self.inside:
-            with layer.noted():
+            with layer._noted():
                 self.name_inside(layers_inside(layer), names)
         return self.layers[-1]
 
@@ -80,7 +80,7 @@ class _Reader:
     def make_model(self, cls: type[Network], description: Mapping[str, Any], name: str) -> Network:
         model: Any = cls.__new__(cls)
         if cls is MODELS["Sequential"]:
-            model.chain, inputs, outputs = self.chain(description)
+            model._chain, inputs, outputs = self.chain(description)
         else:
             inputs, outputs = self.graph(description)
         Network.__init__(model, inputs, outputs, name=name)
@@ -92,7 +92,7 @@ class _Reader:
         made: list[list[Symbol]] = []
         for node in _get(description, "nodes", list, "it"):
             layer = self.layer_at(_get(node, "layer", int, "a node"))
-            with layer.noted():
+            with layer._noted():
                 keys = "inputs", "args", "mask", "options"
                 parts = [self.from_json(node.get(key), made) for key in keys]
                 call = self.call_of(layer, *parts)

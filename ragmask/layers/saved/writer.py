@@ -78,9 +78,9 @@ class _Writer:
                 "Sequential itself can be saved"
             )
         head: dict[str, Any] = {"class": type(model).__name__, "name": model.name}
-        if model.chain is not None:
+        if model._chain is not None:
             head["input"] = self.number_of(model.inputs.node.layer)
-            return {**head, "chain": [self.number_of(layer) for layer in model.chain]}
+            return {**head, "chain": [self.number_of(layer) for layer in model._chain]}
         numbers = {
             id(symbol): [number, at]
             for number, node in enumerate(model._nodes)

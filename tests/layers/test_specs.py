@@ -1,0 +1,101 @@
+"""What built-in layers say of their outputs before there is a batch is what they then give."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import ragmask as rm
+from ragmask import layers
+from ragmask.layers.batch import spec_of
+from ragmask.layers.graph import map_structure
+
+MASK = [True, False, True, True]
+DTYPES = ["float32", "float64", "float16", "int64", "uint8", "bool"]
+
+
+def batches(item_shape, dtype):
+    """Rows of 3 and 1 steps, of every kind, masked and not; and vectors without time."""
+    values = np.ones((4, *item_shape), dtype)
+    for mask in (None, MASK):
+        ragged = rm.Ragged.from_offsets(values, [0, 3, 4], mask)
+        padded = ragged.to_padded(4)
+        yield ragged
+        yield padded if mask is not None else rm.Padded(padded.values)
+    yield padded.values
+    yield np.ones((2, 3), dtype)
+
+
+def bidirectional(mode="concat", **options):
+    return layers.Bidirectional(layers.LSTM(3, **options), mode)
+
+
+LAYERS = {
+    "embedding": lambda: layers.Embedding(5, 2),
+    "embedding that masks": lambda: layers.Embedding(5, 2, mask_zero=True),
+    "masking": layers.Masking,
+    "masking of a half": lambda: layers.Masking(0.5),
+    "dense": lambda: layers.Dense(3, "relu"),
+    "dense with gelu": lambda: layers.Dense(3, "gelu"),
+    "lstm": lambda: layers.LSTM(3),
+    "lstm with states": lambda: layers.LSTM(3, return_state=True),
+    "lstm sequences": lambda: layers.LSTM(3, return_sequences=True, return_state=True),
+    "lstm backwards": lambda: layers.LSTM(3, return_sequences=True, go_backwards=True),
+    "dropout": lambda: layers.Dropout(0.5),
+    "split": lambda: layers.TemporalSplit(2, width=4),
+    "split into three": lambda: layers.TemporalSplit(3),
+    "temporal softmax": layers.TemporalSoftmax,
+    "bidirectional of states": lambda: bidirectional(return_state=True),
+}
+for word in ("linear", "relu", "tanh", "sigmoid", "softmax", "gelu"):
+    LAYERS[word] = partial(layers.Activation, word)
+for word in ("mean", "sum", "max", "first", "last", "median"):
+    LAYERS[word] = partial(layers.TemporalPool, word)
+for word in ("concat", "sum", "mul", "ave", None):
+    LAYERS[f"bidirectional {word}"] = partial(bidirectional, word, return_sequences=True)
+JOINING = {
+    "add": layers.Add,
+    "concatenate": layers.Concatenate,
+    "concatenate in time": lambda: layers.Concatenate(axis=1),
+    "concatenate along nothing": lambda: layers.Concatenate(axis=5),
+    "temporal concat": layers.TemporalConcat,
+}
+
+
+def outcome(function):
+    """What a function gives, or that it is an error."""
+    try:
+        return function()
+    except (TypeError, ValueError):
+        return "error"
+
+
+def assert_said(make, inputs):
+    """The specs are those of the outputs, or both are errors."""
+    specs = map_structure(spec_of, inputs)
+    said = outcome(lambda: make()._output_specs(specs, (), None, {}))
+    found = outcome(lambda: map_structure(spec_of, make()(inputs)))
+    assert said == found, specs
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", LAYERS)
+def test_of_one_batch(name, dtype):
+    for item_shape in ((), (4,), (2, 3)):
+        for batch in batches(item_shape, dtype):
+            assert_said(LAYERS[name], batch)
+
+
+@pytest.mark.parametrize("name", JOINING)
+def test_of_two_batches(name):
+    firsts = [batch for shape in ((), (4,)) for batch in batches(shape, "float32")]
+    for dtype, shape in (("float32", ()), ("float64", (4,)), ("int32", (1,)), ("float32", (3,))):
+        for first in firsts:
+            for second in batches(shape, dtype):
+                if not are_arrays_of_other_axes(first, second):
+                    assert_said(JOINING[name], [first, second])
+
+
+def are_arrays_of_other_axes(*batches):
+    """Whether it depends on the number of rows that numpy adds them."""
+    return len({one.ndim for one in batches if isinstance(one, np.ndarray)}) > 1
