@@ -22,12 +22,14 @@ from tables import show_seconds
 
 from ragmask.kernels.cuda.move import LONG_BYTES
 from ragmask.kernels.cuda.teams import STEPS, WARPS
+from ragmask.kernels.registry import KERNELS as REGISTERED
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "ragmask" / "kernels" / "cuda" / "README.md"
 GLOSSES = ROOT / "examples" / "data" / "wordnet_glosses.parquet"
 MARKED = re.compile("(?<=<!-- roofline -->\n).*?(?=<!-- /roofline -->)", re.DOTALL)
 
+RECORDS = {record.name: record for record in REGISTERED}
 FEATURES = 128  # float32
 STEP_BYTES = 4 * FEATURES
 
@@ -153,8 +155,7 @@ class RowKernel(Kernel):
 
     A lane loads `lane_bytes` at a time, and has `under_way` such loads before it uses the first;
     those left over come one by one, or, `padded`, as one more such lot. A warp issues
-    `instructions` for each, counted in the machine code of sm_90. `parts_of` says how many blocks
-    share the same rows.
+    `instructions` for each, counted in the machine code of sm_90.
     """
 
     step_bytes: int = STEP_BYTES
@@ -162,9 +163,17 @@ class RowKernel(Kernel):
     under_way: int = 1
     padded: bool = False
     instructions: int = 15
-    parts_of: Callable[[np.ndarray], int] = lambda lengths: 1
     is_long: Callable[[np.ndarray], np.ndarray] = lambda lengths: lengths * STEP_BYTES > LONG_BYTES
     trips_again: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def parts_of(self, lengths: np.ndarray) -> int:
+        """`launch.parts_of`: how many blocks share the same rows."""
+        shares = RECORDS[self.name].shares
+        if shares == "features":
+            return FEATURES // 32
+        blocks = -(-len(lengths) // WARPS)
+        moved = int(lengths.sum()) * STEP_BYTES if shares == "bytes" else 0
+        return max(moved // (blocks * LONG_BYTES), 1)
 
     def predictions(self, batch: Batch, machine: Machine) -> dict[str, float]:
         in_cache = self.bytes(batch) < L2_BYTES
@@ -251,17 +260,6 @@ def all_again(loads: np.ndarray) -> np.ndarray:
     return loads
 
 
-def by_features(lengths: np.ndarray) -> int:
-    """`launch.parts_of` for softmax, pool and masking: a block for a tile of 32 features."""
-    return FEATURES // 32
-
-
-def by_bytes(lengths: np.ndarray) -> int:
-    """`launch.parts_of` for what moves bytes: a block for 16 KiB."""
-    blocks = -(-len(lengths) // WARPS)
-    return max(int(lengths.sum()) * STEP_BYTES // (blocks * LONG_BYTES), 1)
-
-
 def all_or_none(lengths: np.ndarray) -> np.ndarray:
     """pad looks at the padded width: every row is for a block, or none is."""
     return np.full(len(lengths), lengths.max() * STEP_BYTES > LONG_BYTES)
@@ -276,7 +274,6 @@ NUMBER_BY_NUMBER = {
     "lane_bytes": 4,
     "under_way": 4,
     "padded": True,
-    "parts_of": by_features,
 }
 ROW_KERNELS = (
     RowKernel(
@@ -287,9 +284,9 @@ ROW_KERNELS = (
         instructions=13,
         is_long=all_or_none,
     ),
-    RowKernel("compact", "4*F*S + 24*R", "4*F*S", under_way=4, instructions=9, parts_of=by_bytes),
-    RowKernel("pack", "4*F*S + 16*R", "4*F*S", lane_bytes=8, instructions=24, parts_of=by_bytes),
-    RowKernel("embedding", "8*S + 4*F*D + 24*R", "4*F*S", instructions=48, parts_of=by_bytes),
+    RowKernel("compact", "4*F*S + 24*R", "4*F*S", under_way=4, instructions=9),
+    RowKernel("pack", "4*F*S + 16*R", "4*F*S", lane_bytes=8, instructions=24),
+    RowKernel("embedding", "8*S + 4*F*D + 24*R", "4*F*S", instructions=48),
     RowKernel(
         "masking",
         "4*F*S + 24*R",

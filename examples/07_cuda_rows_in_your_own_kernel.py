@@ -38,8 +38,8 @@ import numpy as np
 
 import ragmask as rm
 from ragmask.data import JAPANESE_VOWELS
+from ragmask.kernels.constants import SUM
 from ragmask.kernels.cuda import SOFTMAX_MEMORY, THREADS, WARPS, kept_span, pool_row, softmax_row
-from ragmask.kernels.cuda.pool import SUM
 
 SIMULATED = "tests.cuda.simulator" in sys.modules
 
@@ -63,8 +63,8 @@ def attend(values, starts, lengths, query, scores, attention, weighted, pooled):
     cuda.syncthreads()
 
     first, last, kept = kept_span(None, start, length)
-    place = start, length, start
-    softmax_row(scores, 1, place, (first, last), None, attention, memory, team)
+    segment = start, length, start
+    softmax_row(scores, 1, segment, (first, last), None, attention, memory, team)
     cuda.syncthreads()
 
     for number in range(thread, length * features, THREADS):
@@ -81,10 +81,10 @@ batch = next(iter(stream.batch(rows=8 if SIMULATED else stream.num_rows)))
 frames = batch["frames"].compact()
 
 n, features = frames.values.shape
-place = (cuda.to_device(array) for array in (frames.values, frames.starts, frames.lengths, query))
+inputs = (cuda.to_device(array) for array in (frames.values, frames.starts, frames.lengths, query))
 work = (cuda.device_array(shape, np.float32) for shape in (n, n, (n, features)))
 pooled = cuda.device_array((len(frames), features), np.float32)
-attend[len(frames), THREADS](*place, *work, pooled)
+attend[len(frames), THREADS](*inputs, *work, pooled)
 found = pooled.copy_to_host()
 
 # the same through the public ops, on the CPU

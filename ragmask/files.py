@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, under names that may be given to them; and JSON read."""
+"""Files written atomically, checks of their names, and JSON read."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def name_to_write(path: str | os.PathLike[str]) -> Path:
         )
     for is_kind, kind in _KINDS:
         if is_kind(mode):
-            raise StreamError(f"{shown(target)} is {kind} and no file: write under another name")
+            raise StreamError(f"{shown(target)} is {kind} and not a file: choose another name")
     folder = Path(os.path.realpath(target.parent))
     for above in (folder, *folder.parents):
         if holds_model(above):
@@ -128,4 +128,4 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise cannot_read(path, error) from error
     except ValueError as error:
-        raise InvalidInputError(f"it is no JSON: {error}") from error
+        raise InvalidInputError(f"it is not JSON: {error}") from error

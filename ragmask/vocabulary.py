@@ -40,8 +40,8 @@ class Vocabulary:
       []
 
     words get the ids from 1 on, in their order, leaving out `unknown_id`. With `unknown_id=0`
-    unknown words are padding. Raises InvalidInputError for a word that comes twice, or that holds
-    half a character, a lone surrogate.
+    unknown words are padding. Raises InvalidInputError for a word that appears twice, or that holds
+    a lone surrogate.
     """
 
     __slots__ = ("_ids", "_words", "unknown_id")
@@ -56,7 +56,7 @@ class Vocabulary:
             if not isinstance(word, str):
                 raise UnsupportedTypeError(f"words must be strings; got {word!r}")
             if word in self._ids:
-                raise InvalidInputError(f"the word {word!r} comes twice")
+                raise InvalidInputError(f"the word {word!r} appears twice")
             self._ids[word] = next_id
             self._words[next_id] = word
             next_id += 1
@@ -64,7 +64,7 @@ class Vocabulary:
             "".join(self._ids).encode()
         except UnicodeEncodeError as error:
             raise InvalidInputError(
-                f"a word holds half a character, {error.object[error.start]!r}, which no file and "
+                f"a word holds a lone surrogate, {error.object[error.start]!r}, which no file and "
                 "no Arrow array can: read the words with errors='replace'"
             ) from error
 
@@ -187,7 +187,7 @@ class Vocabulary:
     __hash__ = None  # type: ignore[assignment]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a JSON file of the words. It appears whole or not at all.
+        """Write a JSON file of the words, atomically.
 
         Raises StreamError, naming the file, where the disk is full, or the name is that of a link
         or of anything else that is no file.
@@ -218,7 +218,7 @@ class Vocabulary:
             unknown_id: Any = told.get("unknown_id")
             return cls(words, unknown_id)
         except (InvalidInputError, UnsupportedTypeError) as error:
-            raise InvalidInputError(f"{shown(path)} is no saved vocabulary: {error}") from error
+            raise InvalidInputError(f"{shown(path)} is not a saved vocabulary: {error}") from error
 
     def __repr__(self) -> str:
         names = {0: "0 padding"}
@@ -244,7 +244,7 @@ def _as_arrow(words: Any) -> Any:
         if any(hasattr(words, f"__arrow_c_{kind}__") for kind in ("array", "stream")):
             return words
         raise UnsupportedTypeError(
-            "words come as Arrow arrays, numpy arrays, Series, or lists; "
+            "words must be an Arrow array, a numpy array, a Series or a list; "
             f"got {type(words).__name__}: put one word into a list"
         )
     rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in words]

@@ -63,3 +63,12 @@ def num_threads():
     before = rm.get_num_threads()
     yield rm.set_num_threads
     rm.set_num_threads(before)
+
+
+@pytest.fixture
+def no_terminal(monkeypatch):
+    """A pipe of 80 columns, whatever the environment of the tests forces upon rich."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", None, raising=False)

@@ -68,6 +68,7 @@ OPERATIONS = {
     "softmax": _on_vectors(lambda x: (rm.temporal_softmax(x), ())),
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
     **{f"pool, {how}": _on_vectors(_pool(how)) for how in ("mean", "sum", "max", "first", "last")},
+    "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
     "lstm": _on_vectors(_lstm()),
     "lstm, float64": _on_vectors(_lstm(), np.float64),
     "lstm, backwards": _on_vectors(_lstm(go_backwards=True)),

@@ -173,6 +173,19 @@ def softmax_of(numbers):
     return [power / math.fsum(powers) for power in powers]
 
 
+def temporal_cumsum(rows, masks, features):
+    """The sum of each row's kept steps up to each step."""
+    sums = []
+    for row, keeps in zip(rows, masks, strict=True):
+        total, sums_of_row = [0] * features, []
+        for step, keep in pairs(row, keeps):
+            if keep:
+                total = [one + other for one, other in zip(total, step, strict=True)]
+            sums_of_row.append(total)
+        sums.append(sums_of_row)
+    return sums
+
+
 def temporal_pool(rows, masks, how, features):
     """One step out of each row's kept ones, or zeros where there is none."""
     pooled = []

@@ -181,3 +181,13 @@ def row_ids(batches):
 def as_json(state):
     """The state as it comes back from a file."""
     return json.loads(json.dumps(state))
+
+
+def resumed(setup, folder, state, rank=0, world_size=1, *, even=False):
+    stream = setup.stream(folder, rank, world_size, even=even)
+    stream.load_state_dict(as_json(state))
+    return stream
+
+
+WORLDS = st.integers(1, 5)
+SMALL = Rows((("parquet", ((1, 2, None), (), (5, 0, 3, 1))), ("arrow", ((9, 1), (2, 2, 2)))))

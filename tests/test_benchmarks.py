@@ -55,6 +55,7 @@ def test_benchmarks_are_found():
     assert modules == {path.stem for path in FOLDER.glob("[!_]*.py")} - {"common"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("owner", "function", "params"), BENCHMARKS)
 def test_benchmark_runs(owner, function, params, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # asv too runs each in a folder of its own
@@ -159,6 +160,7 @@ def test_blocks_that_share_rows_are_predicted_as_they_are_launched(roofline):
         assert kernel.parts_of(lengths) == parts_of(getattr(cuda, kernel.name), 2, *given)
 
 
+@pytest.mark.slow
 def test_comparing_on_a_gpu_says_in_a_line_that_it_needs_one():
     said = run_script("compare_cuda.py", CUDA_VISIBLE_DEVICES="-1")
     assert said.startswith("compare_cuda.py needs an NVIDIA GPU")
@@ -179,6 +181,7 @@ print(calls, common.moved(None, "cuda"))
 """
 
 
+@pytest.mark.slow
 def test_what_benchmarks_do_on_a_device():
     """In numba-cuda's simulator, whose device is there always."""
     said = run_python(ON_A_DEVICE, NUMBA_ENABLE_CUDASIM="1")

@@ -12,8 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ragmask import arrow
-from ragmask.arrays import capsules
-from ragmask.arrays.capsules import device_of, read_arrow_device, read_dlpack
+from ragmask.arrays import arrow_capsule, capsules, dlpack
+from ragmask.arrays.arrow_capsule import read_arrow_device
+from ragmask.arrays.dlpack import device_of, read_dlpack
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from tests.strategies import FLOATS, INTEGERS
 
@@ -68,7 +69,7 @@ class Lender:
         steps = [step // array.itemsize for step in array.strides]
         self.strides = (ctypes.c_int64 * array.ndim)(*steps)
         self.deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.delete)
-        self.managed = capsules._VersionedTensor() if versioned else capsules._ManagedTensor()
+        self.managed = dlpack._VersionedTensor() if versioned else dlpack._ManagedTensor()
         if versioned:
             self.managed.major = fields.pop("major", 1)
             self.managed.flags = fields.pop("flags", 0)
@@ -110,7 +111,7 @@ class Relabelled:
     def __dlpack__(self, *, stream, **asked):
         capsule = self.array.__dlpack__(**asked)
         versioned = "versioned" in repr(capsule)
-        kind = capsules._VersionedTensor if versioned else capsules._ManagedTensor
+        kind = dlpack._VersionedTensor if versioned else dlpack._ManagedTensor
         name = b"dltensor_versioned" if versioned else b"dltensor"
         kind.from_address(address_in(capsule, name)).tensor.device_type = CUDA
         return capsule
@@ -383,7 +384,7 @@ class ArrowLender:
         self.lent = self.structure()
         self.lent.device_type, self.lent.device_id = device_type, 5
         self.lent.sync_event = event
-        self.true = capsules._ArrowArray.from_buffer_copy(self.lent.array)
+        self.true = arrow_capsule._ArrowArray.from_buffer_copy(self.lent.array)
         self.release = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.count)
         self.lent.array.release = ctypes.cast(self.release, ctypes.c_void_p)
         if change:
@@ -391,11 +392,13 @@ class ArrowLender:
 
     def structure(self):
         pointer = address_in(self.capsule, b"arrow_device_array")
-        return capsules._DeviceArray.from_address(pointer)
+        return arrow_capsule._DeviceArray.from_address(pointer)
 
     def child(self):
         lists = self.lent.array
-        return capsules._ArrowArray.from_address(lists.children[0]) if lists.n_children else None
+        return (
+            arrow_capsule._ArrowArray.from_address(lists.children[0]) if lists.n_children else None
+        )
 
     def count(self, pointer):
         self.released += 1

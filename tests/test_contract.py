@@ -76,7 +76,7 @@ def test_poison_in_one_row_reaches_no_other(operation):
 @pytest.mark.parametrize("form", ["compact", "pre"])
 def test_the_number_of_threads_changes_nothing(operation, form, num_threads, monkeypatch):
     monkeypatch.setattr(threads, "WORTH_A_THREAD_NS", 0)
-    monkeypatch.setattr(recurrent, "_NS_PER_MULTIPLY", 10.0)
+    monkeypatch.setattr(recurrent, "MULTIPLY_NS", 10.0)
     helpers = []
     call_helpers = threads._call_helpers
     monkeypatch.setattr(

@@ -1,5 +1,7 @@
 """The CUDA kernels, in numba-cuda's simulator: in a process of its own, which that takes."""
 
+import pytest
+
 from tests.interpreters import run_python
 
 NOTHING_FOR_NONE = """
@@ -13,18 +15,24 @@ kernel = object.__new__(dispatcher._Kernel)
 kernel.extensions = [extension]
 kernel._prepare_args(numba.typeof(None), None, 0, [], arguments)
 kernel._prepare_args(numba.int64, 7, 0, [], arguments)
-print(arguments[0], arguments[1].value)
+rows = cuda.RowArrays(1, 2, 3, None, 4)
+kernel._prepare_args(numba.typeof(rows), rows, 0, [], arguments)
+print(*(getattr(argument, "value", argument) for argument in arguments))
 """
 
 
+@pytest.mark.slow
 def test_the_cuda_kernels_in_the_simulator(simulation):
     process, said = simulation
     assert process.wait() == 0, said.read_text()
 
 
 def test_a_kernel_may_be_launched_without_a_mask():
-    """On the GPU, None becomes a null pointer. The simulator takes it as it is."""
-    assert run_python(NOTHING_FOR_NONE) == "0 7"
+    """On the GPU, None becomes a null pointer, within a named tuple too.
+
+    The simulator takes it as it is.
+    """
+    assert run_python(NOTHING_FOR_NONE) == "0 7 1 2 3 0 4"
 
 
 def test_importing_the_kernels_needs_no_driver():

@@ -12,6 +12,8 @@ import pytest
 
 from tests.interpreters import ROOT
 
+pytestmark = pytest.mark.slow
+
 ROWS = 4000
 BEGIN = """
 import atexit, builtins, sys, threading, time

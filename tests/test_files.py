@@ -90,7 +90,7 @@ def test_what_is_no_file_is_refused_and_stays(write, tmp_path):
         one.bind(str(tmp_path / "socket"))
         for name, kind in [("pipe", "a pipe"), ("socket", "a socket"), ("/dev/null", "a device")]:
             before = os.lstat(tmp_path / name)
-            with pytest.raises(rm.StreamError, match=f"{name} is {kind} and no file"):
+            with pytest.raises(rm.StreamError, match=f"{name} is {kind} and not a file"):
                 write(tmp_path / name)
             assert os.lstat(tmp_path / name) == before
     assert names_in(tmp_path) == ["data", "pipe", "socket"]
@@ -235,7 +235,7 @@ def test_a_stream_says_that_it_reads_no_such_name(data, tmp_path, pattern):
     content = (data / "in.parquet").read_bytes()
     for name in (f"{NOT_TEXT}.parquet", f"{NOT_TEXT}/in.parquet"):
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(rm.StreamError, match=r"caf\\udce9.* is no text in UTF-8") as raised:
+    with pytest.raises(rm.StreamError, match=r"caf\\udce9.* is not UTF-8") as raised:
         rm.stream(tmp_path / pattern.format(NOT_TEXT))
     assert str(raised.value).encode()
 
@@ -269,26 +269,29 @@ GOOD = {"format": "ragmask vocabulary 1", "unknown_id": 1, "words": ["a", "b"]}
         ({"words": [1]}, "words must be strings; got 1"),
         ({"words": [None]}, "words must be strings; got None"),
         ({"words": ["a", ["b"]]}, r"words must be strings; got \['b'\]"),
-        ({"words": ["a", "b", "a"]}, "the word 'a' comes twice"),
-        ({"words": ["a", "\ud800"]}, r"a word holds half a character, '\\ud800'"),
+        ({"words": ["a", "b", "a"]}, "the word 'a' appears twice"),
+        (
+            {"words": ["a", "\ud800"]},
+            r"a word holds a lone surrogate, '\\ud800'",
+        ),
         ({"format": 1}, "its format is 1, not 'ragmask vocabulary 1'"),
         ({"format": ["ragmask vocabulary 1"]}, "its format is"),
     ],
 )
 def test_a_vocabulary_of_other_types_is_named_and_said_why(tmp_path, changed, why):
     (tmp_path / "v.json").write_text(json.dumps(GOOD | changed))
-    with pytest.raises(rm.InvalidInputError, match=rf"v\.json is no saved vocabulary: {why}"):
+    with pytest.raises(rm.InvalidInputError, match=rf"v\.json is not a saved vocabulary: {why}"):
         rm.Vocabulary.load(tmp_path / "v.json")
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "it is no JSON"),
-        (b"\xff\xfe", "it is no JSON: 'utf-8' codec"),
+        (b"", "it is not JSON"),
+        (b"\xff\xfe", "it is not JSON: 'utf-8' codec"),
         (b"[" * 100_000, "it is nested too deeply"),
         (b'{"a":' * 100_000, "it is nested too deeply"),
-        (b'{"unknown_id": ' + b"9" * 5000 + b"}", "it is no JSON"),
+        (b'{"unknown_id": ' + b"9" * 5000 + b"}", "it is not JSON"),
         (b"[]", r"its format is \[\]"),
         (b"null", "its format is None"),
         (b'"ragmask vocabulary 1"', "its format is 'ragmask vocabulary 1', not"),
@@ -296,7 +299,7 @@ def test_a_vocabulary_of_other_types_is_named_and_said_why(tmp_path, changed, wh
 )
 def test_a_vocabulary_that_is_none_is_named_and_said_why(tmp_path, content, why):
     (tmp_path / "v.json").write_bytes(content)
-    with pytest.raises(rm.InvalidInputError, match=rf"v\.json is no saved vocabulary: {why}"):
+    with pytest.raises(rm.InvalidInputError, match=rf"v\.json is not a saved vocabulary: {why}"):
         rm.Vocabulary.load(tmp_path / "v.json")
 
 
@@ -310,7 +313,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path, load):
 
 @pytest.mark.parametrize("words", [["\ud800"], ["a", "b\udcff"], ["\udc00\ud800"]])
 def test_half_characters_are_no_words(words):
-    with pytest.raises(rm.InvalidInputError, match="a word holds half a character"):
+    with pytest.raises(rm.InvalidInputError, match="a word holds a lone surrogate"):
         rm.Vocabulary(words)
     for use in (rm.Vocabulary(["a"]).encode, rm.Vocabulary.build):
         with pytest.raises(rm.UnsupportedTypeError, match="words must be strings or lists of"):

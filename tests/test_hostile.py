@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import ragmask as rm
-from ragmask import arrow, padding
+from ragmask import arrow
+from ragmask.arrays import host
+from ragmask.arrays.host import HostArrays
 from ragmask.kernels import cpu
 from ragmask.layers import fusion
-from ragmask.ops import embeddings
 from tests.strategies import over
 
 
@@ -54,13 +55,14 @@ BEYOND = [4, 5, 2**40, 2**61, 2**62, 2**63 - 1, -1, -(2**40), -(2**63)]
 @pytest.mark.parametrize("masked", [False, True])
 def test_ids_written_after_their_check_read_nothing_outside_the_table(words, masked, monkeypatch):
     ids = np.zeros(len(BEYOND), np.int64)
-    checked = embeddings._check_ids
+    checked = HostArrays.first_outside
 
     def check(*arguments):
-        checked(*arguments)
+        first = checked(*arguments)
         ids[:] = BEYOND
+        return first
 
-    monkeypatch.setattr(embeddings, "_check_ids", check)
+    monkeypatch.setattr(HostArrays, "first_outside", check)
     around = np.full((12, words), 99.0, np.float32)  # foreign memory
     around[4:8] = 1
     mask = np.arange(len(ids)) != 3 if masked else None
@@ -87,13 +89,14 @@ def test_ids_written_after_their_check_start_an_lstm_inside_its_table(bad, monke
     ids = np.array([1, 2, 3, 0, 1, 2])
     batch = rm.Ragged(ids, [0, 4], [4, 2])
     right = model(batch).values.copy()
-    checked = embeddings._check_ids
+    checked = HostArrays.first_outside
 
     def check(*arguments):
-        checked(*arguments)
+        first = checked(*arguments)
         ids[2] = bad
+        return first
 
-    monkeypatch.setattr(embeddings, "_check_ids", check)
+    monkeypatch.setattr(HostArrays, "first_outside", check)
     raced = model(batch).values
     np.testing.assert_array_equal(raced[[0, 1, 4, 5]], right[[0, 1, 4, 5]])
     assert np.isfinite(raced).all()
@@ -110,7 +113,7 @@ class _Changing(np.ndarray):
 
 def test_a_span_lies_inside_its_row_whatever_becomes_of_the_mask():
     mask = np.array([[False, False, True], [False, True, True], [False, False, False]])
-    first, kept = padding._span(mask.view(_Changing))
+    first, kept = host._spans(mask.view(_Changing))
     assert ((first >= 0) & (kept >= 0) & (first + kept <= 3)).all()
 
 

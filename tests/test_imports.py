@@ -65,7 +65,7 @@ def test_every_public_name_is_there():
     assert set(rm._HOME) | {"__version__", "layers"} == set(rm.__all__)
 
 
-@pytest.mark.parametrize("name", sorted(rm._HOME))
+@pytest.mark.parametrize("name", sorted(rm._HOME.keys() - {"layers"}))
 def test_a_public_name_says_where_it_lives(name):
     value = getattr(rm, name)
     assert value.__module__.startswith(rm._HOME[name])

@@ -70,10 +70,12 @@ def run(package, code=RUN, **environment):
     return run_python(code, folder=package.parent, **environment)
 
 
+@pytest.mark.slow
 def test_a_warm_cache_is_loaded_and_not_compiled(warm_package):
     assert run(warm_package) == "1 loaded"
 
 
+@pytest.mark.slow
 def test_the_edit_of_a_helper_in_another_file_is_noticed(warm_package):
     (warm_package / "kernels/helper.py").write_text(HELPER.format(answer=2))
     assert run(warm_package) == "2 compiled"
@@ -86,6 +88,7 @@ def test_the_edit_of_a_helper_in_another_file_is_noticed(warm_package):
     [lambda code: b"", lambda code: code[:100], lambda code: b"this is no pickle"],
     ids=["empty", "torn", "foreign"],
 )
+@pytest.mark.slow
 def test_a_damaged_cache_file_is_a_miss(warm_package, kind, damage):
     files = list((warm_package / "kernels").rglob(f"*.{kind}"))
     assert files
@@ -104,11 +107,13 @@ def nowhere(package):
     return {"NUMBA_CACHE_DIR": f"{path}/cache", "HOME": path, "XDG_CACHE_HOME": f"{path}/cache"}
 
 
+@pytest.mark.slow
 def test_nowhere_to_write_is_no_failure(package, nowhere):
     code = "import ragmask as rm; print(rm.Ragged.from_rows([[1, 2], []]).to_padded().mask.sum())"
     assert run(package, RUN + code, **nowhere).split("\n") == ["1 compiled", "2"]
 
 
+@pytest.mark.slow
 def test_the_users_folder_is_next(package, nowhere, tmp_path):
     environment = nowhere | {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     environment |= {"LOCALAPPDATA": str(tmp_path)}
@@ -116,6 +121,7 @@ def test_the_users_folder_is_next(package, nowhere, tmp_path):
     assert run(package, **environment) == "1 loaded"
 
 
+@pytest.mark.slow
 def test_numba_cache_dir_is_first(package, tmp_path):
     folder = tmp_path / "cache"
     assert run(package, NUMBA_CACHE_DIR=str(folder)) == "1 compiled"
@@ -123,6 +129,7 @@ def test_numba_cache_dir_is_first(package, tmp_path):
     assert not list(package.rglob("*.nbi"))
 
 
+@pytest.mark.slow
 def test_a_folder_that_goes_away_is_no_failure(package):
     code = """
 import shutil
@@ -137,6 +144,7 @@ folder.write_text("a file where the cache was")
     assert run(package, code + RUN) == "1 compiled"
 
 
+@pytest.mark.slow
 def test_bits_are_those_of_the_source_not_of_a_compilation(tmp_path):
     """In the process that compiles, and in the next, other copies of a helper may be linked."""
     code = """

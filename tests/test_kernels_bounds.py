@@ -61,6 +61,7 @@ WITH_THE_JIT = """
 """
 
 
+@pytest.mark.slow
 def test_indices_stay_inside_their_arrays(tmp_path):
     """Compiled with Numba's own checks, into a cache of its own."""
     code = SMALL_BATCHES.replace("            {more}\n", WITH_THE_JIT.lstrip("\n"))

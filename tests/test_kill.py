@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections import Counter
 
+import pytest
+
 from tests.interpreters import ROOT
 from tests.streams import Rows, write
+
+pytestmark = pytest.mark.slow
 
 KILLS = 50
 CHILD = """

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
-from ragmask.batches.ragged import concatenate
+from ragmask.batches.joining import concatenate
 from tests import reference
 from tests.interpreters import run_python
 from tests.strategies import raggeds, rows_of, steps_of

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_python_runs():
@@ -20,3 +21,17 @@ def test_its_two_commands_are_one_line_each():
     assert [command.count("\n") for command in commands] == [1, 1]
     assert commands[0].rstrip().endswith("ragmask demo")
     assert commands[1].rstrip().endswith("pytest")
+
+
+def test_its_figures_are_those_of_the_benchmarks():
+    section = README.partition("## Benchmarks\n")[2].partition("\n## ")[0]
+    benchmarks = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
+    figures, measured = figures_in(section), figures_in(benchmarks)
+    assert len(figures) == 5
+    assert set(figures) <= set(measured)
+
+
+def figures_in(text):
+    """Ours, the peer's and their ratio, of each row of the tables in a text."""
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [(row[1], row[3], row[4].removesuffix(" |")) for row in rows if row[1] != "ragmask"]

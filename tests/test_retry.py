@@ -254,6 +254,7 @@ print(sum(batch.num_rows for batch in stream))
 """
 
 
+@pytest.mark.slow
 def test_processes_that_stream_from_afar_end_well_on_a_busy_machine(folder):
     with ThreadPoolExecutor(6) as pool:
         printed = list(pool.map(lambda _: run_python(ENDING, folder), range(6)))

@@ -476,5 +476,5 @@ def test_vectors_and_padded_columns_become_arrow():
     assert table["vector"].to_pylist() == vectors.tolist()
     assert table["ids"].to_pylist() == [[1, 2], [3]]
     hidden = np.ma.masked_equal(np.arange(6).reshape(2, 3), 2)
-    with pytest.raises(TypeError, match=r"column 'v' cannot become Arrow.*masked in part"):
+    with pytest.raises(TypeError, match=r"column 'v' cannot become Arrow.*partially masked array"):
         rm.Batch({"v": hidden}).to_arrow()

@@ -128,14 +128,14 @@ def test_save_and_load(tmp_path):
 )
 def test_a_file_that_is_no_vocabulary_is_named(tmp_path, content):
     (tmp_path / "v.json").write_text(content)
-    with pytest.raises(rm.InvalidInputError, match=r"v\.json is no saved vocabulary"):
+    with pytest.raises(rm.InvalidInputError, match=r"v\.json is not a saved vocabulary"):
         rm.Vocabulary.load(tmp_path / "v.json")
 
 
 def test_other_things_than_words_are_refused():
     with pytest.raises(TypeError, match="strings or lists of strings; got int64"):
         rm.Vocabulary(["a"]).encode(pa.array([[1]]))
-    with pytest.raises(ValueError, match="'a' comes twice"):
+    with pytest.raises(ValueError, match="'a' appears twice"):
         rm.Vocabulary(["a", "a"])
     with pytest.raises(ValueError, match="max_size must be at least 2"):
         rm.Vocabulary.build(pa.array(["a"]), max_size=1)

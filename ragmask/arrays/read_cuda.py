@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.arrays.capsules import Memory, device_of, read_dlpack
+from ragmask.arrays.capsules import Memory
 from ragmask.arrays.cuda_array import CudaArray
+from ragmask.arrays.dlpack import device_of, read_dlpack
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 
 

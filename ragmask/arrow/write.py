@@ -59,7 +59,9 @@ def write_scalars(column: Any) -> Any:
             masked = np.ma.getmaskarray(column).reshape(len(column), -1)
             valid = np.asarray(~masked.all(axis=1))
             if masked[valid].any():
-                raise UnsupportedTypeError("an array of vectors masked in part cannot become Arrow")
+                raise UnsupportedTypeError(
+                    "a partially masked array of vectors cannot become Arrow"
+                )
         return write_items(np.ascontiguousarray(np.ma.getdata(column)), valid)
     if isinstance(column, np.ma.MaskedArray):
         return pa.array(column.data, mask=np.ma.getmaskarray(column))

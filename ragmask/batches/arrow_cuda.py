@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.arrays.capsules import ArrowRows, HostMemoryError, Memory, read_arrow_device
+from ragmask.arrays.arrow_capsule import ArrowRows, HostMemoryError, read_arrow_device
+from ragmask.arrays.capsules import Memory
 from ragmask.arrays.cuda import CudaArrays
 from ragmask.arrays.cuda_array import CudaArray
 from ragmask.arrays.read_cuda import read_cuda_array

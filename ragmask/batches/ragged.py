@@ -394,20 +394,3 @@ def _restored(values: Any, offsets: Any, mask: Any, form: arrow.Form | None) -> 
     """A Ragged as it was pickled."""
     rows = Ragged.from_offsets(values, offsets, mask)._rows
     return Ragged._of(Rows(rows.values, rows.layout, rows.mask, form))
-
-
-def concatenate(parts: Sequence[Ragged]) -> Ragged:
-    """The rows of several batches as one compact batch: one copy, of their own steps alone."""
-    if len(parts) == 1:
-        return parts[0]
-    for part in parts:
-        part._host_only("concatenating")
-    compact = [part._rows.compact() for part in parts]
-    mask = None
-    if any(rows.mask is not None for rows in compact):
-        masks = (np.ones(r.n_steps, np.bool_) if r.mask is None else r.mask for r in compact)
-        mask = np.concatenate(list(masks))
-    lengths = read_only(np.concatenate([rows.lengths for rows in compact]))
-    form = arrow.joined_form([rows.form for rows in compact], [len(rows) for rows in compact])
-    values = read_only(np.concatenate([rows.values for rows in compact]))
-    return Ragged._of(Rows(values, Layout.of_lengths(HOST, lengths), mask, form))

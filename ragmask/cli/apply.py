@@ -16,8 +16,8 @@ from ragmask.errors import InvalidInputError, RagmaskError
 from ragmask.layers.graph import symbols_in
 from ragmask.layers.model import Model, load_model
 from ragmask.streaming.batch import Batch, derived
+from ragmask.streaming.open import stream
 from ragmask.streaming.sink import write_parquet
-from ragmask.streaming.stream import stream
 
 
 def run(
@@ -69,7 +69,7 @@ def _check_names(model: Model, keep: Sequence[str]) -> None:
     for name in keep:
         if name in names:
             raise InvalidInputError(
-                f"column {name!r} cannot be kept: an output of the model bears that name"
+                f"column {name!r} cannot be kept: an output of the model has that name"
             )
     for name in names:
         if names.count(name) > 1:
@@ -83,7 +83,7 @@ def _check_target(paths: Sequence[str], target: str) -> None:
         there = Path(target).exists()
     for path in map(Path, paths):
         if there and path.exists() and path.samefile(target):
-            raise InvalidInputError(f"{target} is what is read: write to another file")
+            raise InvalidInputError(f"{target} is the file being read: write to another one")
 
 
 def _top(name: str, there: Sequence[str]) -> str:

@@ -6,11 +6,18 @@ POOL_CODES = {"sum": SUM, "mean": MEAN, "max": MAX, "first": FIRST, "last": LAST
 
 LINE_BYTES = 64  # of a cache line
 
-# The tile of a recurrent layer's product on the CPU: so many rows by a panel of so many bytes.
+# The tile of a recurrent layer's product on the CPU: up to so many rows by panels of so many bytes,
+# and up to so many of their products at once.
 TILE_ROWS = 6
+TILE_PANELS = 6
 PANEL_BYTES = 64
 # Sums over so many numbers are added up: with one sum over the whole depth, the outputs of
 # float32 had 1.8 times the error.
 SPAN = 16
+
+# More rows in flight than this brought nothing: the weights' panels are reused enough.
+MOST_SLOTS = 48
+MULTIPLY_NS = 0.02  # of one core, for one multiplication in a recurrent layer's product
+STATES_NS = 100.0  # to begin and end a row of it
 
 NOWHERE = 2**63 - 1  # what a search for the first of something begins with

@@ -75,4 +75,14 @@ SOFTMAX = Kernel(
     shares="features",
 )
 
-KERNELS = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX)
+CUMSUM = Kernel(
+    "cumsum",
+    "cumsum",
+    f"x: items, {_MASKED}, out_starts: ints, out: items",
+    FLOATS,
+    step_ns=1.0,
+    size_ns=1.0,
+    shares="features",
+)
+
+KERNELS = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM)

@@ -99,6 +99,16 @@ def as_dtype(rows: Rows, dtype: Any) -> Rows:
     return rows.over(rows.arrays.read_only(converted(rows.values, dtype)))
 
 
+def summed_dtypes(dtype: np.dtype[Any], op: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """The dtype that sums of numbers are computed in, and the one they are given back in."""
+    if dtype.kind == "f" and dtype.itemsize <= 8:
+        return np.result_type(dtype, np.float32), dtype
+    if dtype.kind in "biu":
+        widest = np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
+        return widest, widest
+    raise UnsupportedTypeError(f"{op} takes floats, integers and bools; got {dtype}")
+
+
 def flat_items(values: AnyArray) -> AnyArray:
     """(n, features): the items of a batch as vectors."""
     return values.reshape(len(values), math.prod(values.shape[1:]))

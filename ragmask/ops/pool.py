@@ -7,10 +7,10 @@ import numpy as np
 from ragmask.arrays.protocol import Array
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError
 from ragmask.kernels.constants import POOL_CODES
 from ragmask.kernels.registry import POOL
-from ragmask.ops.input import Input, as_dtype, flat_items
+from ragmask.ops.input import Input, as_dtype, flat_items, summed_dtypes
 
 How = Literal["mean", "sum", "max", "first", "last"]
 
@@ -60,11 +60,7 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
 
 def _dtypes(dtype: np.dtype[Any], how: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """What a dtype is computed in, and what is given back. Few, so that few kernels compile."""
-    if dtype.kind == "f" and dtype.itemsize <= 8:
-        return np.result_type(dtype, np.float32), dtype
-    if dtype.kind in "biu":
-        widest = np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
-        if how == "mean":
-            return np.dtype(np.float64), np.dtype(np.float64)
-        return widest, widest if how == "sum" else dtype
-    raise UnsupportedTypeError(f"temporal_pool takes floats, integers and bools; got {dtype}")
+    computed, summed = summed_dtypes(dtype, "temporal_pool")
+    if how == "mean" and dtype.kind in "biu":
+        return np.dtype(np.float64), np.dtype(np.float64)
+    return computed, summed if how == "sum" else dtype

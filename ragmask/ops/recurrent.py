@@ -6,23 +6,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ragmask import threads
-from ragmask.arrays.coerce import values_array
 from ragmask.arrays.host import HOST, read_only
 from ragmask.arrays.protocol import Array, Ints
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
+from ragmask.kernels.cells import LSTM, Cell
+from ragmask.kernels.constants import MOST_SLOTS, MULTIPLY_NS, STATES_NS, TILE_ROWS
 from ragmask.kernels.registry import COUNT_KEPT
 from ragmask.ops.input import Input, floats
-from ragmask.ops.recurrent_cuda import lstm_on_cuda
+from ragmask.ops.recurrent_cuda import run_on_cuda
+from ragmask.ops.states import initial_states
 from ragmask.rows.rows import Rows
 from ragmask.threads import run_chunks
 from ragmask.weights import LSTMWeights
 
-# More rows in flight than this brought nothing: the weights' panels are reused enough.
-_MOST_SLOTS = 48
-_TILE_ROWS = 6  # as in kernels/cpu/lstm.py
-_NS_PER_MULTIPLY = 0.02
 _NO_IDS, _NO_MASK = read_only(np.empty(0, np.int64)), read_only(np.empty(0, np.bool_))
 
 
@@ -92,49 +90,43 @@ def lstm(
             f"x has steps of shape {given.rows.item_shape}; "
             f"the weights were made for ({weights.features},)"
         )
-    run = given.arrays.twin(_lstm_on_host, lstm_on_cuda)
-    options = bool(go_backwards), bool(zero_output_for_mask), outputs, out
-    return LSTMResult(*run(given, weights, initial_state, *options))
+    floats(given.rows, "x")  # for its look at the dtype
+    if weights.device != given.arrays.place:
+        raise DeviceError(
+            f"x lives on {given.arrays.place}, and the weights are for batches on "
+            f"{weights.device}: pass x.to_device() or .to_host(), or the weights that to_device() "
+            "was called on"
+        )
+    initial = initial_states(initial_state, "hc", given, weights.units)
+    run: Any = given.arrays.twin(_run_on_host, run_on_cuda)
+    options = bool(go_backwards), bool(zero_output_for_mask)
+    steps, (h, c) = run(given, weights, initial, options, outputs, out)
+    if outputs:
+        steps = given.give(steps, given.rows.compact_mask())
+    return LSTMResult(steps, h, c)
 
 
-def _lstm_on_host(
+def _run_on_host(
     given: Input,
     weights: LSTMWeights,
-    initial_state: Any,
-    go_backwards: bool,
-    zero_output_for_mask: bool,
+    initial: tuple[Array, ...],
+    options: tuple[bool, bool],
     outputs: bool,
     out: Any,
-) -> tuple[Any, Any, Any]:
+) -> tuple[Array | None, tuple[Array, ...]]:
+    """The outputs, end to end, and the last states, in x's dtype."""
     rows, dtype = floats(given.rows, "x"), given.rows.dtype
-    if weights.device != "cpu":
-        raise DeviceError(
-            f"x lives on the host, and the weights on {weights.device}: pass x.to_device(), or "
-            "the weights that to_device() was called on"
-        )
-    state_shape = (len(rows), weights.units)
-    states = _states(initial_state, state_shape, rows.dtype)
+    output = None
+    target = HOST.empty((0, weights.units), rows.dtype)
     if outputs:
-        output = given.output((weights.units,), dtype, out)
-    else:
-        output = HOST.empty((0, weights.units), dtype)
-    target = output if output.dtype == rows.dtype else HOST.empty(output.shape, rows.dtype)
-    h, c = _compute(
-        given,
-        rows,
-        _NO_IDS,
-        *weights.packed(rows.dtype),
-        *states,
-        go_backwards,
-        zero_output_for_mask,
-        target,
-    )
-    h, c = h.astype(dtype, copy=False), c.astype(dtype, copy=False)
-    if not outputs:
-        return None, h, c
-    if target is not output:
+        target = output = given.output((weights.units,), dtype, out)
+        if dtype != rows.dtype:
+            target = HOST.empty(output.shape, rows.dtype)
+    packed = weights.packed(rows.dtype)
+    last = _compute(LSTM, given, rows, _NO_IDS, packed, initial, options, target)
+    if output is not None and target is not output:
         output[...] = target
-    return given.give(output, given.rows.compact_mask()), h, c
+    return output, tuple(state.astype(dtype, copy=False) for state in last)
 
 
 def lstm_of_ids(
@@ -153,86 +145,43 @@ def lstm_of_ids(
     are those of the vectors themselves, but for rounding.
     """
     rows = ids.rows
-    zeros = _states(None, (len(rows), units), table.dtype)
-    nothing = read_only(HOST.empty((rows.n_steps, 0), table.dtype))
+    nothing = rows.over(read_only(HOST.empty((rows.n_steps, 0), table.dtype)))
+    zeros = read_only(HOST.full(0, (len(rows), units), table.dtype))
     output = HOST.empty((rows.n_steps if outputs else 0, units), table.dtype)
+    options = go_backwards, zero_output_for_mask
     h, c = _compute(
-        ids,
-        rows.over(nothing),
-        rows.values,
-        panels,
-        table,
-        *zeros,
-        go_backwards,
-        zero_output_for_mask,
-        output,
+        LSTM, ids, nothing, rows.values, (panels, table), (zeros, zeros), options, output
     )
     return LSTMResult(ids.give(output, rows.mask) if outputs else None, h, c)
 
 
 def _compute(
+    cell: Cell,
     given: Input,
     rows: Rows,
     ids: Ints,
-    panels: Array,
-    start: Array,
-    h0: Array,
-    c0: Array,
-    go_backwards: bool,
-    zero_output_for_mask: bool,
+    packed: tuple[Array, Array],
+    initial: tuple[Array, ...],
+    options: tuple[bool, bool],
     output: Array,
-) -> tuple[Array, Array]:
-    """Write the outputs, and give the last states."""
-    from ragmask.kernels import cpu
-
-    h, c = (HOST.empty(h0.shape, rows.dtype) for _ in "hc")
+) -> tuple[Array, ...]:
+    """Write the outputs, and give the last states. options (go_backwards, zero_output_for_mask)."""
+    last = tuple(HOST.empty(state.shape, state.dtype) for state in initial)
     kept = _kept_lengths(rows)
-    units = h0.shape[1]
-    multiplies = (rows.item_shape[0] + units) * 4 * units
-    order, chunks = _deal(kept, kept * (_NS_PER_MULTIPLY * multiplies) + 100.0)
+    units = initial[0].shape[1]
+    multiplies = (rows.item_shape[0] + units) * cell.gates * units
+    order, chunks = _deal(kept, kept * (MULTIPLY_NS * multiplies) + STATES_NS)
+    mask = _NO_MASK if rows.mask is None else rows.mask
     run_chunks(
-        cpu.lstm,
+        cell.cpu,
         chunks,
-        order,
-        rows.values,
-        ids,
-        rows.starts,
-        rows.lengths,
-        _NO_MASK if rows.mask is None else rows.mask,
-        panels,
-        start,
-        h0,
-        c0,
-        _slots(kept, len(chunks)),
-        go_backwards,
-        zero_output_for_mask,
-        given.out_starts,
-        output,
-        h,
-        c,
+        (order, rows.values, ids, rows.starts, rows.lengths, mask),
+        tuple(packed),
+        (initial, last),
+        (_slots(kept, len(chunks)), *options),
+        (given.out_starts, output),
     )
-    return h, c
-
-
-def _states(initial: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    if initial is None:
-        zeros = read_only(np.zeros(shape, dtype))
-        return zeros, zeros
-    if not isinstance(initial, tuple | list) or len(initial) != 2:
-        raise InvalidInputError(
-            f"initial_state is a pair (h, c), each of shape {shape}; got {type(initial).__name__}"
-        )
-    states = []
-    for name, state in zip("hc", initial, strict=True):
-        array = values_array(state, f"initial_state's {name}")
-        if array.dtype.kind not in "biuf":
-            raise UnsupportedTypeError(f"initial_state's {name} holds no reals; got {array.dtype}")
-        if array.shape != shape:
-            raise InvalidInputError(
-                f"initial_state's {name} has shape {array.shape}; (rows, units) is {shape}"
-            )
-        states.append(read_only(array.astype(dtype)))
-    return states[0], states[1]
+    return last
 
 
 def _kept_lengths(rows: Rows) -> Ints:
@@ -264,4 +213,4 @@ def _slots(kept: Ints, hands: int) -> int:
     if longest == 0:
         return 1
     company = -(-int(kept.sum()) // (longest * hands))
-    return min(_MOST_SLOTS, -(-company // _TILE_ROWS) * _TILE_ROWS)
+    return min(MOST_SLOTS, -(-company // TILE_ROWS) * TILE_ROWS)

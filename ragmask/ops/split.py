@@ -101,15 +101,17 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
     first, rows = parts[0], [part.rows for part in parts]
     for number, part in enumerate(parts):
         _check_fits(number, part, first)
-    joined = _joined_view(rows)
-    if joined is None:
-        joined = _joined_copy(rows)
     if first.kind == "ragged":
-        return Ragged._of(joined.over(joined.arrays.frozen(joined.values)))
+        joined = _joined_view(rows)
+        if joined is None:
+            values, layout, mask = _joined_copy(rows)
+            joined = Rows(first.arrays.read_only(values), layout, mask)
+        return Ragged._of(joined)
+    values, _, mask = _joined_copy(rows)
     lead = len(first.rows), sum(part.width for part in parts)
-    values, mask = joined.values.reshape(*lead, *first.rows.item_shape), joined.mask
+    values = values.reshape(*lead, *first.rows.item_shape)
     if first.kind == "dense":
-        return joined.arrays.native(values)
+        return first.arrays.native(values)
     return Padded._of(values, None if mask is None else mask.reshape(lead))
 
 
@@ -129,8 +131,8 @@ def _check_fits(number: int, part: Input, first: Input) -> None:
     )
 
 
-def _joined_copy(parts: list[Rows]) -> Rows:
-    """Each row's parts one behind the other, in new memory."""
+def _joined_copy(parts: list[Rows]) -> tuple[AnyArray, Layout, AnyArray | None]:
+    """Values, layout and mask of each row's parts one behind the other, in new memory."""
     arrays = parts[0].arrays
     dtype = arrays.common_dtype([rows.dtype for rows in parts])
     lengths = parts[0].lengths
@@ -148,7 +150,7 @@ def _joined_copy(parts: list[Rows]) -> Rows:
             rows = as_dtype(rows, dtype)
         copy_rows(rows.values, rows.layout, starts, values)
         starts = arrays.add(starts, rows.lengths)
-    return Rows(values, layout, mask)
+    return values, layout, mask
 
 
 def _joined_view(parts: list[Rows]) -> Rows | None:

@@ -4,7 +4,7 @@ Each way to arrange is a small frozen class. `arrange` gives the decoded window 
 delivery; what comes out depends on the window's rows and its key alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -203,6 +203,15 @@ class Sequences:
         columns["positions"] = Ragged.from_offsets(_ranges(begins, sizes), steps[ends])
         columns["cu_seqlens"] = _cumulative(steps, ends)
         return Part(columns, self.row_ids[rows])
+
+
+def check_names(columns: Iterable[str]) -> None:
+    """Raise where a column has the name of one that packing adds."""
+    taken = [name for name in columns if name in PACKED]
+    if taken:
+        raise InvalidInputError(
+            f"packing adds a column {taken[0]!r}, and the files have one: name others with columns="
+        )
 
 
 def packed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from ragmask import arrow
 from ragmask.arrays.host import HOST, read_only
 from ragmask.arrays.protocol import Ints
 from ragmask.arrow import Fields
+from ragmask.batches.joining import concatenate
 from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged, concatenate
+from ragmask.batches.ragged import Ragged
 from ragmask.batches.show import item_name
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.rows.layout import Layout
@@ -224,3 +225,18 @@ def describe(column: Column) -> str:
         return f"Arrow array of {column.type}"
     kind = "masked array" if isinstance(column, np.ma.MaskedArray) else "array"
     return f"{kind} of {getattr(column, 'dtype', type(column).__name__)}"
+
+
+def ragged_column(schema: Any, column: str | None) -> str:
+    """The column whose lengths count: the one that is named, or the only ragged one."""
+    ragged: list[str] = [one.name for one in schema if arrow.is_list(arrow.workable(one.type))]
+    if column is None:
+        if len(ragged) == 1:
+            return ragged[0]
+        which = f"one of {', '.join(ragged)}" if ragged else "but none is ragged"
+        raise InvalidInputError(f"name the column whose lengths count, {which}: column=…")
+    if column not in ragged:
+        raise InvalidInputError(
+            f"column {column!r} has no lengths to count; ragged are: {', '.join(ragged) or '–'}"
+        )
+    return column

@@ -54,6 +54,13 @@ class Settings:
     shard: Shard = Shard()
     prefetch: int = AHEAD
 
+    def __post_init__(self) -> None:
+        if self.shuffle and self.rows and self.shuffle.window_rows < self.rows:
+            raise InvalidInputError(
+                f"a window of {self.shuffle.window_rows:,} rows is smaller than a batch of "
+                f"{self.rows:,}: shuffle(window_rows=) must be at least the batch's rows"
+            )
+
     @property
     def arrangement(self) -> Rows | Budget | Packing:
         return self.packing or self.budget or Rows()
@@ -64,6 +71,22 @@ class Settings:
             return self.shuffle.window_rows
         # rows in file order need no company: each row group is a window
         return WINDOW_ROWS if self.budget or self.packing else 0
+
+    def __str__(self) -> str:
+        """What follows "Stream of 3 files" when one is printed."""
+        text = ""
+        if self.budget:
+            text += f" in batches of at most {self.budget.tokens:,} padded steps"
+        elif self.rows is not None:
+            text += f" in batches of {self.rows:,} {'sequences' if self.packing else 'rows'}"
+        if self.shuffle:
+            window = f"{self.shuffle.window_rows:,} rows a window"
+            text += f"\n  shuffled by seed {self.shuffle.seed}, {window}"
+        if self.packing:
+            text += f"\n  packed into sequences of {self.packing.length:,} steps"
+        if self.shard.world_size > 1:
+            text += f"\n  rank {self.shard.rank} of {self.shard.world_size}"
+        return text
 
     def to_dict(self) -> dict[str, Any]:
         """What must be the same for a state to mean the same."""

@@ -111,7 +111,7 @@ def find_files(paths: Paths, filesystem: Any, retry: Retry) -> tuple[Storage, tu
     """The files that paths, folders and globs name, each folder's and glob's in sorted order."""
     if isinstance(paths, Mapping) or not isinstance(paths, str | os.PathLike | Iterable):
         raise UnsupportedTypeError(
-            "a stream is of paths, or of a table or an open file in memory; "
+            "a stream reads paths, or a table or an open file in memory; "
             f"got {type(paths).__name__}"
         )
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
@@ -134,7 +134,7 @@ def _text(path: str) -> str:
         path.encode()
     except UnicodeEncodeError as error:
         raise StreamError(
-            f"{shown(path)} is no text in UTF-8, and Arrow reads no other names: rename the file"
+            f"{shown(path)} is not UTF-8, and Arrow reads no other file names: rename the file"
         ) from error
     return path
 
@@ -158,7 +158,7 @@ def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:
     except ImportError as error:
         raise MissingExtraError(
             f"{_without_secrets(path)}: {error}; "
-            'pip install "ragmask[remote]" brings fsspec and s3fs'
+            'pip install "ragmask[remote]" installs fsspec and s3fs'
         ) from error
     return _storage_here(found), "/".join([root.rstrip("/"), rest]) if rest else root
 

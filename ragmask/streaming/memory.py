@@ -47,7 +47,7 @@ def in_memory(given: Any) -> tuple[Memory, tuple[Found, ...]] | None:
         return None
     if not parts or not all(map(_is_content, parts)):
         if any(map(_is_content, parts)):
-            raise UnsupportedTypeError("a stream is of paths or of what is in memory, not of both")
+            raise UnsupportedTypeError("a stream reads paths or data in memory, not both")
         return None
     contents: dict[str, Any] = {}
     for number, part in enumerate(parts):
@@ -82,7 +82,7 @@ def _batches(part: Any, name: str) -> list[Any]:
     try:
         table = pa.table(part)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise UnsupportedTypeError(f"{name}: it is no table of columns: {error}") from error
+        raise UnsupportedTypeError(f"{name}: it is not a table: {error}") from error
     try:
         arrow.validate(table)
     except InvalidInputError as error:

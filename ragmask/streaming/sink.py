@@ -1,4 +1,4 @@
-"""Batches written to a Parquet file, whole or not at all."""
+"""Batches written to a Parquet file, atomically."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator

@@ -94,7 +94,7 @@ class Source:
             columns = [columns]
         wanted = tuple(names if columns is None else columns)
         if not wanted:
-            raise InvalidInputError("columns names no column")
+            raise InvalidInputError("columns is empty")
         for position, name in enumerate(wanted):
             if missing == "error":
                 _find_column(first, name, pa.schema([*first.schema, *keys]))
@@ -114,7 +114,7 @@ class Source:
             raise InvalidInputError(f'items is "vectors" or {{column: width}}; got {self.items!r}')
         for name, width in self.items.items():
             if name not in self.columns:
-                raise InvalidInputError(f"items names {name!r}, which is none of the columns read")
+                raise InvalidInputError(f"items names {name!r}, which is not a column to read")
             check_count(f"items[{name!r}]", width)
 
     @property
@@ -367,7 +367,7 @@ def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
         raise InvalidInputError(f"the filter {given!r} cannot be read: {error}") from error
 
     if "FieldPath(" in str(expression):
-        raise InvalidInputError(f"the filter {expression} must give columns by name")
+        raise InvalidInputError(f"the filter {expression} must refer to columns by name")
 
     used: list[str] = []
     while True:
@@ -388,7 +388,7 @@ def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
                 ) from error
             used.append(max(lacking, key=len))
     if not pa.types.is_boolean(scanner.projected_schema.field("keep").type):
-        raise InvalidInputError(f"the filter {expression} is no condition: it gives no bools")
+        raise InvalidInputError(f"the filter {expression} is not a condition: it gives no bool")
     return expression, tuple(name for name in schema.names if name in used)
 
 

@@ -78,6 +78,15 @@ def check_sealed(state: Mapping[str, Any]) -> None:
         )
 
 
+class Progress:
+    """Where a stream stands: the only thing about it that changes."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.start: State | None = None  # where the next `for` begins, if not at the epoch's start
+        self.last: State | None = None  # after the last batch that was delivered
+
+
 def resume(given: Any, fresh: State) -> State:
     """The state from which the stream that would begin at `fresh` goes on.
 
@@ -98,7 +107,7 @@ def resume(given: Any, fresh: State) -> State:
     ranks = [state.rank for state in states]
     for rank in ranks:
         if ranks.count(rank) > 1:
-            raise InvalidInputError(f"two of the states are of rank {rank}")
+            raise InvalidInputError(f"two of the states belong to rank {rank}")
     if states[0].world_size == fresh.world_size and fresh.rank in ranks:
         return states[ranks.index(fresh.rank)]
     return _dealt_anew(states, fresh)
@@ -121,9 +130,9 @@ def _dealt_anew(states: list[State], fresh: State) -> State:
         done = state.epoch == first.epoch + 1 and state.place == Place() and not state.deals
         if not done and (state.epoch, state.deals) != (first.epoch, first.deals):
             raise InvalidInputError(
-                f"rank {first.rank} stands in epoch {first.epoch} and rank {state.rank} in epoch "
-                f"{state.epoch}, or their rows were dealt out differently: the states must be of "
-                "one moment"
+                f"rank {first.rank} is in epoch {first.epoch} and rank {state.rank} in epoch "
+                f"{state.epoch}, or their rows were distributed differently: pass states of "
+                "the same moment"
             )
         places.append(None if done else state.place)
     if all(place == Place() for place in places) and not first.deals:
@@ -166,7 +175,7 @@ def _read(given: Any, fresh: State) -> State:
 
 def _check_version(given: Any) -> None:
     if not isinstance(given, Mapping) or "version" not in given:
-        raise InvalidInputError(f"this is no state of a stream: {given!r}")
+        raise InvalidInputError(f"this is not the state of a stream: {given!r}")
     if given["version"] != VERSION:
         raise InvalidInputError(
             f"the state is of version {given['version']!r}, and this ragmask reads {VERSION}"
@@ -175,7 +184,7 @@ def _check_version(given: Any) -> None:
 
 def _check_same(what: str, theirs: Any, ours: Mapping[str, Any]) -> None:
     if not isinstance(theirs, Mapping):
-        raise TypeError(f"{theirs!r} does not tell its {what}")
+        raise TypeError(f"{theirs!r} does not name its {what}")
     for name in dict.fromkeys([*ours, *theirs]):
         if theirs.get(name) != ours.get(name):
             raise InvalidInputError(
@@ -196,5 +205,5 @@ def _even(numbers: Sequence[Any]) -> Even:
 
 def _count(number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise ValueError(f"{number!r} is no count")
+        raise ValueError(f"{number!r} is not a count")
     return number

@@ -1,152 +1,36 @@
 """Stream: a data set as batches, decoded ahead in the background, in bounded memory."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from ragmask import arrow
 from ragmask.arrays.protocol import LARGEST
-from ragmask.arrow import Nulls, is_list
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.rows.checks import check_count
 from ragmask.streaming.ahead import check_process
 from ragmask.streaming.arrange import (
-    PACKED,
     Budget,
     Packing,
     Rows,
+    check_names,
     packed_fields,
-    padded_steps,
 )
-from ragmask.streaming.batch import Batch, delivered, derived, read_batch
+from ragmask.streaming.batch import Batch, delivered, read_batch
+from ragmask.streaming.columns import ragged_column
 from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
-from ragmask.streaming.files import Paths
-from ragmask.streaming.formats import Options
+from ragmask.streaming.maps import MapFunction, mapped
 from ragmask.streaming.reader import Reader
-from ragmask.streaming.retry import Retry
+from ragmask.streaming.report import PaddingReport, measure_padding
 from ragmask.streaming.sink import Advance, alike, write_parquet
-from ragmask.streaming.source import Items, Missing, Source
-from ragmask.streaming.state import State, resume
+from ragmask.streaming.source import Source
+from ragmask.streaming.state import Progress, State, resume
 
 _MOST_RANKS = 1 << 20  # the windows of each are known to all
-MapFunction = Callable[[Batch], Batch | Mapping[str, Any]]
-
-
-def stream(
-    paths: Paths,
-    columns: Iterable[str] | None = None,
-    *,
-    filter: Any = None,
-    filesystem: Any = None,
-    nulls: Nulls = "empty",
-    memory_map: bool = True,
-    items: Items = None,
-    missing: Missing = "error",
-    verify: bool = False,
-    decryption_properties: Any = None,
-    retries: int = 4,
-    timeout: float = 60.0,
-) -> "Stream":
-    """Stream ragged data from Parquet or Arrow IPC files, or from a table in memory.
-
-    >>> import ragmask as rm
-    >>> from ragmask.data import JAPANESE_VOWELS
-    >>> s = rm.stream(JAPANESE_VOWELS, columns=["frames", "speaker"]).batch(rows=256)
-    >>> for batch in s:
-    ...     print(batch["frames"].n_steps, batch["frames"].to_padded().shape)
-    4091 (256, 26, 12)
-    3964 (256, 29, 12)
-    1906 (128, 25, 12)
-
-    Parameters
-    ----------
-    paths : a file, a folder (searched through, in sorted order), a glob, a URI such as
-        "s3://bucket/folder", or several of them. A file's first bytes tell its format: Parquet,
-        an Arrow IPC file, or an Arrow IPC stream, as Hugging Face's save_to_disk writes it.
-        Folders named `key=value` below a folder or glob become columns. Also what is in memory:
-        anything with `__arrow_c_stream__` (tables of pyarrow, polars, pandas, DuckDB), bytes, and
-        files open in binary mode (read whole, unless they lie on a disk).
-    columns : names of those to read; by default all. `"answers.start"` is a field of structs, or
-        of lists of them, at any depth; nothing else of its column is read.
-    filter : keep only rows for which it is true: a pyarrow.compute expression, or tuples as
-        `[("label", "==", 3)]`. Row groups whose statistics rule them out are not read.
-    filesystem : a pyarrow.fs or fsspec file system that the paths are on.
-    nulls : "empty" reads a null list as an empty row, "error" raises and names it. A column of
-        any kind of lists is looked at.
-    items : of lists of lists of one size, {column: size}, or "vectors" to find it for all such
-        columns: their inner lists are read as steps of so many features, (n, size).
-    missing : "null" reads a column that a file lacks as nulls, "error" names the file.
-    verify : check the checksums of Parquet's pages, where the writer put them in: pyarrow does
-        with `write_page_checksum=True`, parquet-mr (Spark) by default. Without, a damaged page
-        may decode to other values in silence.
-    decryption_properties : of pyarrow.parquet.encryption, for encrypted Parquet files.
-    memory_map : map uncompressed Arrow IPC files, whose batches are then views of the file.
-        Who cuts a file short under a map kills the process that reads it; False avoids it.
-        Parquet files are never mapped.
-    retries, timeout : for files that are not local: how often a failed read is tried again,
-        after 0.1, 0.2, 0.4, … seconds, and after how many seconds one counts as failed.
-
-    Returns a Stream. Raises StreamError, naming the file and the column, for a path that is
-    not there, an empty folder, an unreadable file or a missing column; InvalidInputError for
-    a filter that does not fit the columns.
-
-    Files may differ in how they keep a column, as long as one type holds the values of all
-    without loss: list or large list, int32 or int64, dictionaries or plain, nulls alone.
-    """
-    source = Source.open(
-        paths,
-        columns,
-        nulls,
-        Options(bool(memory_map), bool(verify), decryption_properties),
-        filter=filter,
-        filesystem=filesystem,
-        retry=Retry(retries, timeout),
-        missing=missing,
-        items=items,
-    )
-    return Stream(source)
-
-
-class Progress:
-    """Where a stream stands: the only thing about it that changes."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.start: State | None = None  # where the next `for` begins, if not at the epoch's start
-        self.last: State | None = None  # after the last batch that was delivered
-
-
-class PaddingReport(NamedTuple):
-    """What batches cost padded. All but the first two count steps."""
-
-    batches: int
-    rows: int
-    real: int
-    padded: int
-    padded_unbucketed: int
-
-    @property
-    def saved(self) -> float:
-        """The share of the padding that bucketing saves."""
-        before = self.padded_unbucketed - self.real
-        return 1 - (self.padded - self.real) / before if before else 0.0
-
-    def __str__(self) -> str:
-        now, before = (
-            1 - self.real / steps if steps else 0.0
-            for steps in (self.padded, self.padded_unbucketed)
-        )
-        mean = self.rows / max(1, self.batches)
-        return (
-            f"{self.batches:,} batches of {mean:,.0f} rows on average: {now:.1%} padding; "
-            f"{before:.1%} unbucketed, of which {self.saved:.0%} is saved"
-        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,17 +98,19 @@ class Stream:
         """
         if tokens is None:
             if column is not None:
-                raise InvalidInputError("column= goes with tokens=: batch(tokens=16_384, column=…)")
+                raise InvalidInputError("column= needs tokens=: batch(tokens=16_384, column=…)")
             size = check_count("rows", 256 if rows is None else rows, 1)
             return self._with(rows=size, drop_last=bool(drop_last), budget=None)
         if rows is not None:
-            raise InvalidInputError("a batch has rows= or tokens=; got both")
+            raise InvalidInputError("pass rows= or tokens=, not both")
         if drop_last:
-            raise InvalidInputError("drop_last goes with rows=: batches by tokens= differ in rows")
+            raise InvalidInputError("drop_last needs rows=: batches by tokens= differ in rows")
         if self._settings.packing:
-            raise InvalidInputError("packed sequences are alike: batch them with rows=")
+            raise InvalidInputError("packed sequences all have one length: batch them with rows=")
         budget = Budget(
-            min(check_count("tokens", tokens, 1), LARGEST), self._ragged(column), bool(bucket)
+            min(check_count("tokens", tokens, 1), LARGEST),
+            ragged_column(self._source.schema, column),
+            bool(bucket),
         )
         return self._with(rows=1, drop_last=False, budget=budget)
 
@@ -248,14 +134,12 @@ class Stream:
         for variable lengths take them).
         """
         if self._settings.budget:
-            raise InvalidInputError("packed sequences are alike: batch them with rows=")
-        taken = [name for name in PACKED if name in self._source.columns]
-        if taken:
-            raise InvalidInputError(
-                f"packing adds a column {taken[0]!r}, and the files have one: name others with "
-                "columns="
-            )
-        packing = Packing(min(check_count("length", length, 1), LARGEST), self._ragged(column))
+            raise InvalidInputError("packed sequences all have one length: batch them with rows=")
+        check_names(self._source.columns)
+        packing = Packing(
+            min(check_count("length", length, 1), LARGEST),
+            ragged_column(self._source.schema, column),
+        )
         return self._with(packing=packing)
 
     def shuffle(self, seed: int, window_rows: int = WINDOW_ROWS) -> "Stream":
@@ -326,7 +210,7 @@ class Stream:
         self._check_no_filter()
         if not isinstance(settings.arrangement, Rows):  # a TypeError: list(stream) asks and goes on
             raise UnsupportedTypeError(
-                "len() of a stream: lengths decide how many batches there are, not row counts"
+                "len() of this stream is unknown: the number of batches depends on row lengths"
             )
         if settings.rows is None:
             return self.num_rows
@@ -351,21 +235,7 @@ class Stream:
         if budget is None:
             raise InvalidInputError("measure_padding is for batches by tokens=")
         epoch = self._epoch(self._start())
-        counts = np.zeros(5, np.int64)
-        for window, lengths in epoch.lengths(epoch.hands[self._settings.shard.rank]):
-            key = epoch.key(window)
-            order, ends = budget.cut(lengths, key)
-            batches, rows = len(ends) - 1, len(lengths)
-            unordered = Rows().order(rows, key)
-            cuts = np.linspace(0, rows, batches + 1).astype(np.int64)
-            counts += [
-                batches,
-                rows,
-                lengths.sum(),
-                padded_steps(lengths[order], ends),
-                padded_steps(lengths[unordered], cuts),
-            ]
-        return PaddingReport(*counts.tolist())
+        return measure_padding(epoch, epoch.hands[self._settings.shard.rank], budget)
 
     # -- where it stands ------------------------------------------------------------------
 
@@ -377,9 +247,9 @@ class Stream:
     def load_state_dict(self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
         """Begin the next `for` where a state says: that of a batch, or of `state_dict()`.
 
-        To go on with another number of ranks, pass the list of all old ranks' states: what is
-        left is dealt out in whole windows (the rest of an open one is dealt as one), every
-        row once.
+        To go on with another number of ranks, pass the list of all old ranks' states: the
+        remaining rows are redistributed in whole windows (the rest of an open one counts as
+        one), every row once.
 
         Raises InvalidInputError, saying what differs, for a state of another data set, other
         settings or another version, for one that was altered, and for lists that lack a rank.
@@ -400,9 +270,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Batch]:
         if self._settings.rows is None:
-            raise InvalidInputError(
-                "say how to cut the stream into batches first: .batch(rows=256)"
-            )
+            raise InvalidInputError("choose the batches first: .batch(rows=256)")
         start = self._start()
         self._progress.start, self._progress.last = None, start
         return self._batches(start)
@@ -415,10 +283,10 @@ class Stream:
             for part, state, repeated in deliveries:
                 given = read_batch(part.columns, fields, metadata)
                 rows = given.num_rows
-                batch = self._mapped(given) if self._maps else given
+                batch = mapped(given, self._maps)
                 if self._settings.shard.even and batch.num_rows != rows:
                     raise InvalidInputError(
-                        "even=True does not go with a map that changes the number of rows: it "
+                        "even=True cannot be used with a map that changes the number of rows: it "
                         f"made {batch.num_rows} of {rows}"
                     )
                 progress.last = state
@@ -426,11 +294,6 @@ class Stream:
                 del given, batch, part
                 check_process(process)
         progress.epoch, progress.start, progress.last = start.epoch + 1, None, None
-
-    def _mapped(self, batch: Batch) -> Batch:
-        for function in self._maps:
-            batch = derived(_columns_of(function, batch), batch)
-        return batch
 
     @cached_property
     def _fields(self) -> tuple[dict[str, Any], Any]:
@@ -458,10 +321,10 @@ class Stream:
     def _empty(self) -> Any:
         """A table of no rows, with the columns that batches have."""
         try:
-            return self._mapped(self.empty_batch()).to_arrow()
+            return mapped(self.empty_batch(), self._maps).to_arrow()
         except Exception as error:
             raise InvalidInputError(
-                "the stream has no batch, and what columns there are cannot be told, since a map "
+                "the stream has no batches, and its columns are unknown, since a map "
                 f"fails on a batch of no rows: {error}"
             ) from error
 
@@ -505,13 +368,7 @@ class Stream:
 
     def _with(self, **changes: Any) -> "Stream":
         """The stream with other settings, at its start."""
-        settings = replace(self._settings, **changes)
-        if settings.shuffle and settings.rows and settings.shuffle.window_rows < settings.rows:
-            raise InvalidInputError(
-                f"a window of {settings.shuffle.window_rows:,} rows is smaller than a batch of "
-                f"{settings.rows:,}: shuffle(window_rows=) must be at least the batch's rows"
-            )
-        return Stream(self._source, settings, self._maps)
+        return Stream(self._source, replace(self._settings, **changes), self._maps)
 
     def _fresh(self, epoch: int) -> State:
         """The start of an epoch."""
@@ -528,62 +385,16 @@ class Stream:
     def _epoch(self, state: State) -> Epoch:
         return Epoch(self._source, self._settings, state.epoch, state.deals)
 
-    def _ragged(self, column: str | None) -> str:
-        """The column whose lengths count."""
-        schema = self._source.schema
-        ragged: list[str] = [one.name for one in schema if is_list(arrow.workable(one.type))]
-        if column is None:
-            if len(ragged) == 1:
-                return ragged[0]
-            which = f"one of {', '.join(ragged)}" if ragged else "but none is ragged"
-            raise InvalidInputError(f"name the column whose lengths count, {which}: column=…")
-        if column not in ragged:
-            raise InvalidInputError(
-                f"column {column!r} has no lengths to count; ragged are: {', '.join(ragged) or '–'}"
-            )
-        return column
-
     def _check_no_filter(self) -> None:
         if self._source.filter is not None:
             raise UnsupportedTypeError(
-                "len() of a stream: which rows the filter keeps is known once they are read"
+                "len() of this stream is unknown: it depends on the rows the filter keeps"
             )
 
     def __repr__(self) -> str:
-        files, settings = len(self._source.paths), self._settings
-        head = f"Stream of {files} file{'s' * (files != 1)}"
-        if settings.budget:
-            head += f" in batches of at most {settings.budget.tokens:,} padded steps"
-        elif settings.rows is not None:
-            items = "sequences" if settings.packing else "rows"
-            head += f" in batches of {settings.rows:,} {items}"
-        lines = [head]
-        if settings.shuffle:
-            shuffle = settings.shuffle
-            window = f"{shuffle.window_rows:,} rows a window"
-            lines.append(f"  shuffled by seed {shuffle.seed}, {window}")
-        if settings.packing:
-            lines.append(f"  packed into sequences of {settings.packing.length:,} steps")
-        if settings.shard.world_size > 1:
-            lines.append(f"  rank {settings.shard.rank} of {settings.shard.world_size}")
+        files = len(self._source.paths)
+        lines = [f"Stream of {files} file{'s' * (files != 1)}{self._settings}"]
         if self._source.filter is not None:
             lines.append(f"  where {self._source.filter_text}")
         fields = [f"  {field.name}: {field.type}" for field in self._source.first_schema]
         return "\n".join([*lines, *fields])
-
-
-def _columns_of(function: MapFunction, batch: Batch) -> Mapping[str, Any]:
-    """What a map makes of a batch."""
-    name = getattr(function, "__name__", repr(function))
-    try:
-        result = function(batch)
-    except StopIteration as error:
-        raise InvalidInputError(
-            f"map({name}) raised StopIteration, by which a loop ends: where the function takes "
-            "what may have run out, with next(), let it say what comes instead"
-        ) from error
-    if isinstance(result, Mapping):
-        return result
-    raise UnsupportedTypeError(
-        f"map({name}) must return a Batch or a dict of columns; got {type(result).__name__}"
-    )

@@ -35,64 +35,81 @@ def signatures():
     """(kernel's name, what of, its signature, whether it may compute in float64)."""
     from numba import types as t
 
-    numbers, flags, none, long = t.int64[::1], t.boolean[::1], t.none, t.int64
-    place = numbers, numbers
-    for mask in (none, flags):
-        masked = ", masked" if mask is flags else ""
-        for dtype in (t.float32, t.float16, t.float64):
-            what, double = f"{dtype}{masked}", dtype is t.float64
-            flat, steps = dtype[::1], dtype[:, ::1]
-            soft = t.void(flat, long, *place, mask, numbers, flat)
-            yield "softmax", what, soft, double
-            yield "pool", what, t.void(steps, *place, mask, long, steps), double
-            masks = t.void(steps, *place, mask, dtype, numbers, steps, flags)
-            yield "masking", what, masks, double
-        for word in (t.uint8, t.uint16, t.uint32, t.uint64):
-            what, flat = f"{word}{masked}", word[::1]
-            look_up = t.void(numbers, *place, mask, flat, long, numbers, flat)
-            yield "embedding", what, look_up, False
-            padded = t.void(flat, *place, mask, flat, long, long, t.boolean, flat, flags)
-            yield "pad", what, padded, False
-            if mask is none:
-                yield "compact", what, t.void(flat, *place, long, numbers, flat), False
-                yield "pack", what, t.void(flat, *place, long, numbers, flat), False
-    yield "count_kept", "", t.void(flags, *place, numbers), False
+    from ragmask.kernels.registry import KERNELS
+
+    for record in KERNELS:
+        for masked in masks_of(record):
+            for number in record.numbers or ("",):
+                what = f"{number}{', masked' if masked else ''}"
+                yield record.name, what, signature_of(record, number, masked), number == "float64"
     for x in (t.float32, t.float16, t.float64):
         dtype = t.float64 if x is t.float64 else t.float32
         flat = dtype[::1]
-        product = t.void(x[::1], flat, flat, long, long, flat)
+        product = t.void(x[::1], flat, flat, t.int64, t.int64, flat)
         yield "project", str(x), product, dtype is t.float64
     for dtype, most_units in (
         (t.float32, (16, 32, 48, 64, 96, 128, 300, 4000)),
         (t.float64, (300,)),
     ):
         for units in most_units:
-            for mask in (none, flags):
-                masked = ", masked" if mask is flags else ""
-                what = f"{dtype}, {units} units{masked}"
-                yield "lstm", what, (units, dtype, mask), dtype is t.float64
+            for masked in (False, True):
+                what = f"{dtype}, {units} units{', masked' if masked else ''}"
+                yield "lstm", what, (units, dtype, masked), dtype is t.float64
+
+
+def masks_of(record):
+    """Whether there may be a mask: without one a kernel is another one."""
+    return (False, True) if "mask" in dict(record.parameters).values() else (False,)
+
+
+def signature_of(record, number, masked):
+    """A record's arguments as Numba's types."""
+    from numba import types as t
+
+    number = getattr(t, number, None)
+    kinds = {
+        "ints": t.int64[::1],
+        "mask": t.boolean[::1] if masked else t.none,
+        "bools": t.boolean[::1],
+        "flat": number and number[::1],
+        "items": number and number[:, ::1],
+        "number": number,
+        "int": t.int64,
+        "bool": t.boolean,
+        "shape": t.Tuple((t.int64, t.int64, t.boolean)),
+    }
+    return t.void(*(kinds[kind] for _, kind in record.parameters))
 
 
 def launched(name, signature, capability):
     """(kernel, its signature, threads, bytes of dynamic shared memory) on such a machine."""
-    from numba import types as t
-
     from ragmask.kernels import cuda as kernels
-    from ragmask.kernels.cuda.gemm import project_tiles
-    from ragmask.kernels.cuda.lstm import plan_of
+    from ragmask.kernels.cuda.recurrent.gemm import project_tiles
 
     if name == "project":
         return project_tiles, signature, kernels.THREADS, 0
     if name != "lstm":
         return getattr(kernels, name), signature, kernels.THREADS, 0
-    units, dtype, mask = signature
+    return launched_lstm(*signature, capability)
+
+
+def launched_lstm(units, dtype, masked, capability):
+    from numba import types as t
+
+    from ragmask.kernels import cuda as kernels
+    from ragmask.kernels.cuda.recurrent.lstm import LSTM
+    from ragmask.kernels.cuda.recurrent.plan import plan_of
+
     room = MACHINES[capability][1] - RESERVED
-    plan = plan_of(10**6, units, dtype is t.float32, kernels.Limits(1, room))
-    numbers, flat, states = t.int64[::1], dtype[::1], dtype[:, ::1]
-    given = numbers, flat, numbers, numbers, mask, flat, states, states, t.boolean, t.boolean
+    plan = plan_of(LSTM, 10**6, units, dtype is t.float32, kernels.Limits(1, room))
+    ints, flat, states = t.int64[::1], dtype[::1], dtype[:, ::1]
+    mask = t.boolean[::1] if masked else t.none
+    rows = t.NamedTuple((ints, ints, ints, mask, ints), kernels.RowArrays)
+    states_before_and_after = t.NamedUniTuple(states, 4, kernels.States)
+    options = t.NamedUniTuple(t.boolean, 2, kernels.Options)
     slots = () if plan.slots is None else (t.int64,)
-    signature = t.void(*given, *slots, numbers, states, states, states, numbers)
-    return plan.kernel, signature, plan.threads, plan.shared_bytes
+    given = rows, flat, flat, states_before_and_after, options, *slots, states, ints
+    return plan.kernel, t.void(*given), plan.threads, plan.shared_bytes
 
 
 def assembler():
@@ -103,7 +120,7 @@ def assembler():
     sys.exit('no ptxas in this environment: pip install "nvidia-cuda-nvcc==13.0.*"')
 
 
-def compile_ptx(kernel, signature, capability):
+def compile_ptx(kernel, signature, capability, lineinfo=False):
     """A kernel's PTX. Its device functions ask the current device what it can do."""
     from numba import cuda
     from numba.cuda import dispatcher
@@ -112,7 +129,7 @@ def compile_ptx(kernel, signature, capability):
     dispatcher.get_current_device = lambda: machine
     bounds = kernel.targetoptions["launch_bounds"]
     options = {"device": False, "abi": "numba", "cc": capability, "launch_bounds": bounds}
-    ptx, _ = cuda.compile(kernel.py_func, signature, **options)
+    ptx, _ = cuda.compile(kernel.py_func, signature, lineinfo=lineinfo, **options)
     return ptx
 
 

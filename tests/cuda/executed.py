@@ -1,18 +1,10 @@
 """A plugin of pytest, under which kernels are executed on the CPU, as the PTX they are compiled to.
 
-run_ptx.py starts pytest with it. A module from outside the project, `ptxcpu`, runs the PTX thread
-by thread, in any order, and looks at every access and barrier: whether an access is within its
-array, aligned, raced by another, or to shared memory that nobody wrote; whether all threads of a
-block come to its barriers, and all lanes of a warp to its shuffles.
+run_ptx.py starts pytest with it. ptx/launch.py says what is checked of each access and barrier.
 """
 
 import inspect
 import json
-import os
-import sys
-import tempfile
-import warnings
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,16 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import Phase, settings
 
-ANY_ORDER = 2
-ALL_CHECKS, WITHIN_BLOCKS = 2, 1
-LARGE_BYTES = 2**28  # who wrote what is not kept beyond: it takes 10 times the memory
 MANY_EXAMPLES = 60
 FOUND = ("facts", "first", "holes")  # where kernels that look at rows say what they found
+STATES = ("h", "c")  # which a recurrence writes, beside its outputs
 
 
 def pytest_addoption(parser):
     group = parser.getgroup("kernels as executed PTX")
-    group.addoption("--executor", help="the folder of ptxcpu.py")
     group.addoption("--capability", default="9.0", help="the compute capability to compile for")
     group.addoption("--examples", type=int, help="how many, always the same; else more, at random")
     group.addoption("--counts", help="a file for how much was executed")
@@ -44,7 +33,7 @@ def pytest_configure(config):
 
     option = config.option
     capability = tuple(map(int, option.capability.split(".")))
-    executor = Executor(option.executor, capability, Path(option.built))
+    executor = Executor(capability, Path(option.built))
     config.pluginmanager.register(WritesCounts(executor.counts, Path(option.counts)))
 
     def configure(kernel, blocks, threads, stream=0, shared_bytes=0):
@@ -72,88 +61,67 @@ class WritesCounts:
 class Executor:
     """Stands in for the GPU."""
 
-    def __init__(self, folder, capability, built):
-        sys.path.insert(0, folder)
-        import offline
-        import ptxcpu
+    def __init__(self, capability, built):
+        from tests.cuda.ptx.launch import Builder
 
-        ptxcpu.Tr.gen = with_bit_fields(ptxcpu.Tr.gen, ptxcpu.SZ)
-        self.compile, self.translate = offline.compile_kernel, ptxcpu.PtxKernel
-        self.capability, self.built = capability, built
+        self.capability, self.builder = capability, Builder(built)
         self.kernels = {}
         self.counts = SimpleNamespace(kernels=0, launches=0, loads=0, stores=0)
 
     def launch(self, kernel, blocks, threads, shared_bytes, *arguments):
         """Run it, and raise an error where an access or a barrier is wrong."""
-        outputs = outputs_of(kernel)
+        from tests.cuda.ptx.launch import Leaf
+
         arguments = [host_array(argument) for argument in arguments]
-        words, read_only = [], []
-        for name, argument in zip(names_of(kernel), arguments, strict=True):
-            if isinstance(argument, np.ndarray) and name not in outputs:
-                read_only.append(len(words))
-            words += words_of(argument)
+        named = [*leaves_of(names_of(kernel), arguments)]
+        written = outputs_among([name for name, _ in named])
+        leaves = [Leaf(value, name in written) for name, value in named]
         executable = self.executable(kernel, arguments)
-        large = sum(word.nbytes for word in words if isinstance(word, np.ndarray)) > LARGE_BYTES
-        executable.launch(
-            blocks,
-            threads,
-            *words,
-            dyn=shared_bytes,
-            check=WITHIN_BLOCKS if large else ALL_CHECKS,
-            shuffle=ANY_ORDER,
-            seed=self.counts.launches,
-            readonly=read_only,
-        )
+        seed = self.counts.launches
+        loads, stores = executable.launch(blocks, threads, leaves, shared_bytes, seed)
         self.counts.launches += 1
-        self.counts.loads += executable.stats["loads"]
-        self.counts.stores += executable.stats["stores"]
+        self.counts.loads += loads
+        self.counts.stores += stores
 
     def executable(self, kernel, arguments):
         """The kernel, compiled for arguments of these types."""
         from numba import types
 
+        from tests.cuda.compile_ptx import compile_ptx
+
         signature = types.void(*map(type_of, arguments))
         if (kernel, signature) not in self.kernels:
-            ptx = self.compile(kernel, signature, cc=self.capability, lineinfo=True)
-            self.kernels[kernel, signature] = self.build(ptx)
+            ptx = compile_ptx(kernel, signature, self.capability, lineinfo=True)
+            self.kernels[kernel, signature] = self.builder.build(ptx)
             self.counts.kernels += 1
         return self.kernels[kernel, signature]
-
-    def build(self, ptx):
-        """What g++ makes of it, or made of it in another process.
-
-        The executor looks in a folder under the temporary one, and writes there piece by piece.
-        """
-        own = Path(tempfile.gettempdir()) / "ptxcpu_cache"
-        own.mkdir(exist_ok=True)
-        link_all(self.built, own)
-        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-            kernel = self.translate(ptx)  # leaves files open
-        link_all(own, self.built)
-        return kernel
-
-
-def link_all(source, target):
-    """Give the libraries of one folder to another, each at once."""
-    for library in source.glob("*.so"):
-        with suppress(FileExistsError):
-            os.link(library, target / library.name)
 
 
 def names_of(kernel):
     return list(inspect.signature(kernel.py_func).parameters)
 
 
-def outputs_of(kernel):
-    """The names of the arrays that a kernel may write to: `out`, and what comes after it."""
-    names = names_of(kernel)
+def leaves_of(names, arguments):
+    """(name, value) of each argument; of a tuple, those of its fields."""
+    for name, argument in zip(names, arguments, strict=True):
+        if isinstance(argument, tuple):
+            fields = getattr(argument, "_fields", [name] * len(argument))
+            yield from leaves_of(fields, argument)
+        else:
+            yield name, argument
+
+
+def outputs_among(names):
+    """The names of what a kernel may write to: `out`, what comes after it, and states."""
     if "out" in names:
-        return names[names.index("out") :]
-    return [name for name in names if name.startswith("out_") or name in FOUND]
+        return {*names[names.index("out") :], *STATES}
+    return {name for name in names if name.startswith("out_") or name in FOUND}
 
 
 def host_array(argument):
     """The memory of any array as a numpy array: nothing is on a device here."""
+    if isinstance(argument, tuple):
+        return with_items(argument, [host_array(item) for item in argument])
     if hasattr(argument, "__cuda_array_interface__"):
         interface = argument.__cuda_array_interface__
         if 0 in interface["shape"]:
@@ -164,40 +132,18 @@ def host_array(argument):
     return argument
 
 
+def with_items(like, items):
+    """A tuple of the same class."""
+    return like._make(items) if hasattr(like, "_make") else tuple(items)
+
+
 def type_of(argument):
     """Numba's type of an argument. A read-only array has that of any other, as on the GPU."""
     import numba
 
+    if isinstance(argument, tuple):
+        named = type(argument) if hasattr(argument, "_fields") else None
+        return numba.types.BaseTuple.from_types([*map(type_of, argument)], named)
     if isinstance(argument, np.ndarray):
         return numba.types.Array(numba.from_dtype(argument.dtype), argument.ndim, "C")
     return numba.typeof(argument)
-
-
-def words_of(argument):
-    """What an argument is to PTX."""
-    if argument is None:
-        return [0]
-    if isinstance(argument, complex | np.complexfloating):
-        part = np.float32 if isinstance(argument, np.complex64) else np.float64
-        return [part(argument.real), part(argument.imag)]
-    return [argument]
-
-
-def with_bit_fields(translate, bytes_of):
-    """The executor's translation of an instruction, and of `bfi`, which it may not know.
-
-    bfi d, a, b, position, length: d is b, with the lowest bits of a put over some of its own.
-    """
-
-    def translated(self, name, modifiers, types, type, operands, *rest):
-        if name != "bfi":
-            return translate(self, name, modifiers, types, type, operands, *rest)
-        bits = 8 * bytes_of[type]
-        inserted, other = (self.rd(type, operand) for operand in operands[1:3])
-        position, length = (f"((u32){self.raw(operand)} & 255)" for operand in operands[3:5])
-        mask = f"(({length} >= {bits} ? ~0ull : (1ull << {length}) - 1) << {position})"
-        mask = f"({position} >= {bits} ? 0ull : {mask})"
-        field = f"(((u64){inserted} << ({position} & 63)) & {mask})"
-        return self.wr(type, operands[0], f"((u64){other} & ~{mask}) | {field}")
-
-    return translated

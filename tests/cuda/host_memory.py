@@ -4,7 +4,6 @@
 simulator and as executed PTX alike.
 """
 
-import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -13,6 +12,7 @@ from ragmask.arrays.cuda_array import CudaArray
 from ragmask.kernels import cuda
 from ragmask.kernels.cuda import memory
 from ragmask.kernels.cuda.launch import Limits
+from ragmask.kernels.cuda.recurrent import lstm
 
 GARBAGE = 0xA5
 LIMITS = Limits(multiprocessors=2, shared_bytes=100_000)
@@ -58,15 +58,19 @@ def as_device(monkeypatch):
 
     def taking_arrays(function):
         def call(*arguments, stream):
-            given = [over(one) if isinstance(one, CudaArray) else one for one in arguments]
-            function(*given, stream=stream)
+            function(*map(on_host, arguments), stream=stream)
 
         return call
+
+    def on_host(argument):
+        if isinstance(argument, tuple) and hasattr(argument, "_fields"):
+            return argument._make(map(on_host, argument))
+        return over(argument) if isinstance(argument, CudaArray) else argument
 
     monkeypatch.setattr(cuda, "launch", taking_arrays(cuda.launch))
     monkeypatch.setattr(cuda, "lstm", taking_arrays(cuda.lstm))
     monkeypatch.setattr(cuda, "project", taking_arrays(cuda.project))
-    monkeypatch.setattr(sys.modules["ragmask.kernels.cuda.lstm"], "device_limits", lambda: LIMITS)
+    monkeypatch.setattr(lstm, "device_limits", lambda: LIMITS)
     monkeypatch.setattr(memory, "on_device", lambda device: nullcontext())
     monkeypatch.setattr(memory, "stream_at", lambda pointer: pointer)
     monkeypatch.setattr(memory, "wait_for", lambda pointer: moved.append(("waited", pointer)))

@@ -6,9 +6,8 @@ It takes a fixed sample of the tests' examples, and puts two faults into copies 
 which have to be found. `--faults` puts in all of seeded.py instead. `--thorough` does that too,
 draws more examples, others each time, compiles for each generation of GPUs, and runs large_rows.py.
 
-The PTX is executed by a module `ptxcpu`, which is no part of this project: see executed.py. It is
-looked for in the folder that RAGMASK_PTX_EXECUTOR names, or else beside the checkout. Where it, g++
-or NVIDIA's compiler is missing, nothing is run, and one line says why.
+It needs g++, for x86-64, and NVIDIA's compiler; where one is missing, nothing is run, and one line
+says why. ptx/launch.py says what is checked.
 """
 
 import argparse
@@ -30,30 +29,24 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compile_ptx import MACHINES
-from seeded import FAULTS, IN_THE_SAMPLE
+from seeded import FAULTS, IN_THE_SAMPLE, seed
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("tests/cuda")
-VARIABLE = "RAGMASK_PTX_EXECUTOR"
 SAMPLE = 2  # examples of each property
 USUAL = (9, 0)
 PATIENCE_S = 1800
-GXX_OPTIONS = [
-    *("-std=c++17", "-O1", "-mfma", "-mf16c", "-frounding-math", "-ffp-contract=off"),
-    *("-fPIC", "-shared", "-w"),
-]
 
 
 def main():
     options = parse_options()
-    executor = executor_beside(options.checkout.resolve())
-    if reason := what_is_missing(executor):
+    if reason := what_is_missing():
         print(f"left out: the CUDA kernels as executed PTX: {reason}")
         return
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         scratch = Path(folder)
-        prepare(executor, scratch)
+        (scratch / "built").mkdir()
         runs = list(pool.map(lambda job: job(Runner(scratch)), jobs_of(options)))
     total = sum((run.counts for run in runs), Counter())
     faults = [run for run in runs if run.is_fault]
@@ -71,28 +64,11 @@ def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--faults", action="store_true", help="every seeded fault, and no more")
     parser.add_argument("--thorough", action="store_true", help="everything: takes minutes")
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="where the executor is beside")
     return parser.parse_args()
 
 
-def executor_beside(checkout):
-    """The folder of ptxcpu.py, or None."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named).resolve()
-    for folder in (checkout, *checkout.parents[:2]):
-        for pattern in ("tools/*/ptxcpu.py", "*/tools/*/ptxcpu.py"):
-            for path in sorted(folder.glob(pattern)):
-                return path.parent
-    return None
-
-
-def what_is_missing(executor):
+def what_is_missing():
     """Why PTX cannot be executed here; None where it can."""
-    if executor is None:
-        return f"no executor beside the checkout, and {VARIABLE} names none"
-    for name in ("ptxcpu.py", "offline.py"):
-        if not (executor / name).is_file():
-            return f"the folder of the executor has no {name}"
     if shutil.which("g++") is None or platform.machine() not in ("x86_64", "AMD64"):
         return "it takes g++, for x86-64"
     if find_spec("numba_cuda") is None:
@@ -104,18 +80,6 @@ def what_is_missing(executor):
     except Exception:
         return 'no NVVM in this environment: pip install "nvidia-nvvm==13.0.*"'
     return None
-
-
-def prepare(executor, folder):
-    """A copy of the executor, its headers compiled ahead: a kernel takes g++ half the time then.
-
-    A header that was compiled with other options than the executor's is passed over.
-    """
-    copy = folder / "executor"
-    shutil.copytree(executor, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    for header in copy.glob("*.hpp"):
-        subprocess.run(["g++", *GXX_OPTIONS, "-x", "c++-header", header], check=True)
-    (folder / "built").mkdir()
 
 
 def jobs_of(options):
@@ -148,7 +112,7 @@ class Runner:
     """Starts pytest, with folders of its own for what it compiles and writes."""
 
     def __init__(self, scratch):
-        self.executor, self.built = scratch / "executor", scratch / "built"
+        self.built = scratch / "built"
         self.folder = Path(tempfile.mkdtemp(dir=scratch))
 
     def run_file(self, name, examples=None, capability=USUAL):
@@ -169,10 +133,8 @@ class Runner:
             shutil.copytree(ROOT / name, copy / name, ignore=without_caches)
         for name in ("pyproject.toml", "conftest.py"):
             shutil.copy(ROOT / name, copy)
-        path = copy / "ragmask/kernels/cuda" / fault.file
-        source = path.read_text()
-        assert source.count(fault.old) == 1, f"{fault.name}: this is not once in {fault.file}"
-        path.write_text(source.replace(fault.old, fault.new))
+        path = copy / "ragmask/kernels/cuda" / fault.edit.file
+        path.write_text(seed(path.read_text(), fault.edit))
         run = self.pytest(copy, fault.test, SAMPLE, USUAL)
         found = re.search(fault.says, run.output)
         is_found = not run.is_as_wanted and found is not None
@@ -186,9 +148,9 @@ class Runner:
         command += ["-p", "tests.cuda.executed", "-p", "no:cacheprovider", "-p", "no:randomly"]
         # numpy warns of overflows and NaNs that kernels are meant to make
         command += ["-W", "ignore::RuntimeWarning"]
-        command += ["--executor", self.executor, "--built", self.built]
         counts = self.folder / "counts"
-        command += ["--counts", counts, "--capability", "{}.{}".format(*capability)]
+        command += ["--built", self.built, "--counts", counts]
+        command += ["--capability", "{}.{}".format(*capability)]
         command += ["--examples", str(examples)] if examples else []
         process = subprocess.run(
             command,

@@ -4,7 +4,6 @@ In the simulator a unit's four threads are four of Python's, so that few units h
 """
 
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -15,21 +14,20 @@ import ragmask as rm
 from ragmask.arrays.host import offsets_of
 from ragmask.errors import DeviceError
 from ragmask.kernels import cuda
+from ragmask.kernels.cuda.recurrent import plan as plans
+from ragmask.kernels.cuda.recurrent.lstm import LSTM
 from tests import reference
 from tests.cuda import running
 from tests.strategies import FLOATS, assert_rows, lists_of, over, raggeds, with_normals
-
-# the name in the package is the function's
-module = sys.modules["ragmask.kernels.cuda.lstm"]
 
 IS_SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 TOLERANCES = {"float16": 2e-6, "float32": 2e-6, "float64": 1e-12}
 GARBAGE = 77
 LIMITS = cuda.Limits(multiprocessors=2, shared_bytes=227 << 10)
 PLANNERS = {
-    "resident": module.plan_resident,
-    "streamed": module.plan_streamed,
-    "rows": module.plan_rows,
+    "resident": plans.plan_resident,
+    "streamed": plans.plan_streamed,
+    "rows": plans.plan_rows,
 }
 REGIMES = [("resident", "float32")]
 REGIMES += [(name, dtype) for name in ("streamed", "rows") for dtype in ("float32", "float64")]
@@ -66,7 +64,7 @@ def in_blocks(planner, blocks):
     return lambda *arguments: planner(*arguments)._replace(blocks=blocks)
 
 
-def lstm(batch, weights, state=None, planner=module.plan_of, outputs=True, **how):
+def lstm(batch, weights, state=None, planner=plans.plan_of, outputs=True, **how):
     """(outputs, h, c) of a Ragged, as the kernels give them: outputs end to end."""
     dtype = np.dtype("float64" if batch.dtype == "float64" else "float32")
     kernel, recurrent_kernel, bias = weights.packed_for_cuda(dtype)
@@ -75,19 +73,15 @@ def lstm(batch, weights, state=None, planner=module.plan_of, outputs=True, **how
     h0, c0 = np.zeros((2, *shape), dtype) if state is None else np.array(state, dtype)
     h, c = np.full((2, *shape), GARBAGE, dtype)
     out = np.full((batch.n_steps + 1 if outputs else 0, weights.units), GARBAGE, dtype)
+    order = np.argsort(-batch.lengths, kind="stable")
+    segments = map(running.writable, (batch.starts, batch.lengths, batch.mask))
     cuda.lstm(
-        np.argsort(-batch.lengths, kind="stable"),
+        cuda.RowArrays(order, *segments, offsets_of(batch.lengths)[:-1]),
         gates.reshape(-1),
-        *map(running.writable, (batch.starts, batch.lengths, batch.mask)),
         recurrent_kernel.reshape(-1),
-        h0,
-        c0,
-        how.get("go_backwards", False),
-        how.get("zero_output_for_mask", False),
-        offsets_of(batch.lengths)[:-1],
+        cuda.States(h0, c0, h, c),
+        cuda.Options(how.get("go_backwards", False), how.get("zero_output_for_mask", False)),
         out,
-        h,
-        c,
         np.zeros(1, np.int64),
         limits=LIMITS,
         planner=planner,
@@ -206,18 +200,18 @@ DEVICES = {
 def test_the_kernel_follows_from_units_dtype_and_device(device, single):
     limits = DEVICES[device]
     for units in (1, 16, 17, 64, 65, 128, 129, 300, 1024, 1365):
-        plans = [module.plan_of(rows, units, single, limits) for rows in (1, 100, 10**6)]
-        assert len({plan.kernel for plan in plans}) == 1
-        for rows, plan in zip((1, 100, 10**6), plans, strict=True):
+        found = [plans.plan_of(LSTM, rows, units, single, limits) for rows in (1, 100, 10**6)]
+        assert len({plan.kernel for plan in found}) == 1
+        for rows, plan in zip((1, 100, 10**6), found, strict=True):
             assert 1 <= plan.blocks <= rows
             assert plan.threads % 32 == 0
             assert plan.threads <= (256 if plan.slots else 1024)
-            assert plan.shared_bytes + module.STATIC_BYTES <= limits.shared_bytes
+            assert plan.shared_bytes + plans.STATIC_BYTES <= limits.shared_bytes
 
 
 def test_an_lstm_that_no_block_has_room_for():
     with pytest.raises(DeviceError, match="6000 units needs 77120 bytes"):
-        module.plan_of(1, 6000, True, DEVICES["T4"])
+        plans.plan_of(LSTM, 1, 6000, True, DEVICES["T4"])
 
 
 def test_the_weights_stay_where_there_is_room_for_them():
@@ -225,7 +219,7 @@ def test_the_weights_stay_where_there_is_room_for_them():
         name: [
             units
             for units in range(1, 200)
-            if module.plan_of(99, units, True, limits).kernel in module.RESIDENT.values()
+            if plans.plan_of(LSTM, 99, units, True, limits).kernel in LSTM.resident.values()
         ]
         for name, limits in DEVICES.items()
     }

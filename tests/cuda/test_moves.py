@@ -51,9 +51,9 @@ def pad(ragged, width, pre, value, masked):
     words, per_step = words_of(ragged.values)
     out, steps = output(len(ragged) * width, ragged.values)
     out_mask = np.full(len(ragged) * width + 1, True) if masked else None
-    place = ragged.starts, ragged.lengths, ragged.mask
+    segments = ragged.starts, ragged.lengths, ragged.mask
     shape = value, (per_step, width, pre)
-    running.run(cuda.pad, len(ragged), words, *place, *shape, out, out_mask)
+    running.run(cuda.pad, len(ragged), words, *segments, *shape, out, out_mask)
     assert out[-1] == GARBAGE
     return steps, out_mask
 
@@ -95,8 +95,8 @@ def check_compact(ragged):
     words, per_step = words_of(ragged.values)
     out, steps = output(ragged.n_steps, ragged.values)
     offsets = offsets_of(ragged.lengths)
-    place = ragged.starts, ragged.lengths, per_step, offsets[:-1]
-    running.run(cuda.compact, len(ragged), words, *place, out)
+    segments = ragged.starts, ragged.lengths, per_step, offsets[:-1]
+    running.run(cuda.compact, len(ragged), words, *segments, out)
     assert (steps_of(steps), offsets.tolist()) == reference.compact(rows_of(ragged)[0])
     assert out[-1] == GARBAGE
 
@@ -118,8 +118,8 @@ def check_pack(ragged):
     words, per_step = words_of(ragged.values)
     out, steps = output(ragged.n_steps, ragged.values)
     step_starts = offsets_of(np.array([len(time) for time in times], np.int64))[:-1]
-    place = ragged.starts, ragged.lengths, per_step, step_starts
-    running.run(cuda.pack, len(ragged), words, *place, out)
+    segments = ragged.starts, ragged.lengths, per_step, step_starts
+    running.run(cuda.pack, len(ragged), words, *segments, out)
     assert steps_of(steps) == reference.compact(times)[0]
     assert out[-1] == GARBAGE
 
@@ -143,8 +143,8 @@ def check_embedding(ids, table):
     numbers = ids.values.astype(np.int64)
     if ids.mask is not None:
         numbers[~ids.mask] = -(2**40)
-    place = ids.starts, ids.lengths, ids.mask, words, per_step, offsets[:-1]
-    running.run(cuda.embedding, len(ids), numbers, *place, out)
+    segments = ids.starts, ids.lengths, ids.mask, words, per_step, offsets[:-1]
+    running.run(cuda.embedding, len(ids), numbers, *segments, out)
     rows, masks = reference.cut_rows(ids.values.tolist(), ids.starts, ids.lengths), rows_of(ids)[1]
     expected, _ = reference.embedding(rows, masks, table.reshape(len(table), -1).tolist())
     assert_rows(lists_of(rm.Ragged(vectors, offsets[:-1], ids.lengths))[0], expected)
@@ -180,9 +180,9 @@ def test_ids_written_after_their_check_read_nothing_outside_the_table(width, mas
     numbers = np.array([4, 5, 2**40, 2**61, 2**62, 2**63 - 1, -1, -(2**40), -(2**63)])
     table = np.ones(vocabulary * width, np.uint32)
     out = np.full(numbers.size * width, 5, np.uint32)
-    place = np.array([0]), np.array([numbers.size])
+    segments = np.array([0]), np.array([numbers.size])
     mask = np.ones(numbers.size, bool) if masked else None
-    running.run(cuda.embedding, 1, numbers, *place, mask, table, width, place[0], out)
+    running.run(cuda.embedding, 1, numbers, *segments, mask, table, width, segments[0], out)
     assert set(out) <= {0, 1}
 
 
@@ -213,8 +213,8 @@ def check_masking(ragged, value):
     offsets = offsets_of(ragged.lengths)
     out = np.full((ragged.n_steps + 1, *ragged.item_shape), GARBAGE, ragged.dtype)
     out_mask = np.full(ragged.n_steps + 1, True)
-    place = ragged.starts, ragged.lengths, ragged.mask, value, offsets[:-1]
-    running.run(cuda.masking, len(ragged), ragged.values, *place, out, out_mask)
+    segments = ragged.starts, ragged.lengths, ragged.mask, value, offsets[:-1]
+    running.run(cuda.masking, len(ragged), ragged.values, *segments, out, out_mask)
     expected, masks = reference.masking(*lists_of(ragged), value.item())
     found = rm.Ragged(out[:-1], offsets[:-1], ragged.lengths, out_mask[:-1])
     assert_rows(lists_of(found)[0], expected)

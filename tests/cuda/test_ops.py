@@ -147,7 +147,12 @@ def test_ops_are_the_hosts(ragged, dtype, item_shape, data):
     assert_same(rm.temporal_pool(there, how), rm.temporal_pool(batch, how), tolerance)
     assert_same(rm.masking(there, 0.5), rm.masking(batch, 0.5))
     on_padded = padded_on_device(padded)
-    for op in (rm.temporal_softmax, lambda x: rm.temporal_pool(x, how), rm.masking):
+    for op in (
+        rm.temporal_softmax,
+        rm.temporal_cumsum,
+        lambda x: rm.temporal_pool(x, how),
+        rm.masking,
+    ):
         assert_same(op(on_padded), op(padded), tolerance)
         assert_same(op(dense), op(padded.values), tolerance)
     mask = np.random.default_rng(0).random(batch.n_steps) < 0.5
@@ -362,3 +367,24 @@ def test_arrows_lists_on_the_host_are_read_there():
 def test_what_speaks_only_dlpack_is_taken():
     arrays = BATCH.values.copy(), BATCH.starts.copy(), BATCH.lengths.copy()
     assert_same(rm.Ragged(*map(Lender, arrays)), BATCH)
+
+
+def test_what_its_library_calls_read_only_is_not_written_to():
+    class ReadOnly(OnDevice):
+        @property
+        def __cuda_array_interface__(self):
+            interface = super().__cuda_array_interface__
+            return {**interface, "data": (interface["data"][0], True)}
+
+    rows = on_device(rm.Ragged.from_rows([[1.0, 2.0], [3.0]]))
+    out = np.zeros(3)
+    lent = Lender(out, flags=1)  # a capsule of DLPack says so too
+    for given_out in (ReadOnly(out), lent):
+        with pytest.raises(rm.InvalidInputError, match="out's values must be writable"):
+            rm.temporal_softmax(rows, out=given_out)
+    assert not out.any()
+    flat = ReadOnly(np.zeros(8)), OnDevice(np.zeros(8, bool))
+    with pytest.raises(rm.InvalidInputError, match="out's values must be writable"):
+        rows.to_padded(out=flat)
+    read = rm.Ragged(ReadOnly(np.arange(3.0)), *(OnDevice(np.array(a)) for a in ([0], [3])))
+    assert host(rm.temporal_softmax(read)).to_rows()[0].size == 3

@@ -11,7 +11,6 @@ import ragmask as rm
 from ragmask.arrays.host import offsets_of
 from ragmask.kernels import cuda
 from ragmask.kernels.cuda.launch import parts_of
-from ragmask.ops.input import Steps
 from tests import reference
 from tests.cuda import running
 from tests.strategies import FLOATS, assert_rows, forms, lists_of, over, raggeds, with_normals
@@ -29,8 +28,8 @@ def softmax(batch):
     offsets = offsets_of(batch.lengths)
     out = np.full((batch.n_steps + 1, *batch.item_shape), GARBAGE, batch.dtype)
     features = int(np.prod(batch.item_shape))
-    place = batch.starts, batch.lengths, batch.mask, offsets[:-1]
-    flat = batch.values.reshape(-1), features, *place, out.reshape(-1)
+    rows = batch.starts, batch.lengths, batch.mask, offsets[:-1]
+    flat = batch.values.reshape(-1), features, *rows, out.reshape(-1)
     running.run(cuda.softmax, len(batch), *flat)
     assert (out[-1] == GARBAGE).all()
     return rm.Ragged(out[:-1], offsets[:-1], batch.lengths)
@@ -38,8 +37,8 @@ def softmax(batch):
 
 def pool(batch, how):
     out = np.full((len(batch) + 1, *batch.item_shape), GARBAGE, batch.dtype)
-    place = batch.starts, batch.lengths, batch.mask, HOWS.index(how)
-    running.run(cuda.pool, len(batch), batch.values, *place, out)
+    rows = batch.starts, batch.lengths, batch.mask, HOWS.index(how)
+    running.run(cuda.pool, len(batch), batch.values, *rows, out)
     assert (out[-1] == GARBAGE).all()
     return out[:-1]
 
@@ -54,6 +53,30 @@ def long_rows(features, lengths, seed=0):
         mask[: begin // 2] = False
         mask[len(mask) - (len(mask) - end) // 2 :] = False
     return rows, masks
+
+
+def cumsum(batch):
+    offsets = offsets_of(batch.lengths)
+    out = np.full((batch.n_steps + 1, *batch.item_shape), GARBAGE, batch.dtype)
+    rows = batch.starts, batch.lengths, batch.mask, offsets[:-1]
+    running.run(cuda.cumsum, len(batch), batch.values, *rows, out)
+    assert (out[-1] == GARBAGE).all()
+    return rm.Ragged(out[:-1], offsets[:-1], batch.lengths)
+
+
+@running.few_examples
+@given(LAYOUTS, st.sampled_from(("float32", "float64")), FEATURES, st.sampled_from([0.0, 0.1]))
+def test_cumsum_adds_as_its_twin_does(ragged, dtype, features, specials):
+    batch = with_normals(ragged, dtype, (features,), specials)
+    np.testing.assert_array_equal(cumsum(batch).values, rm.temporal_cumsum(batch).values)
+
+
+@running.few_examples
+@given(LAYOUTS, FEATURES)
+def test_cumsum_of_float16_is_the_reference(ragged, features):
+    batch = with_normals(ragged, "float16", (features,))
+    expected = reference.temporal_cumsum(*lists_of(batch), features)
+    assert_rows(lists_of(cumsum(batch))[0], expected, 2e-2)
 
 
 @running.few_examples
@@ -119,7 +142,8 @@ def test_where_a_row_lies_changes_no_bit(features):
     batches = forms(rows, masks, np.nan)
     batches = {name: batches[name] for name in ("view", "post", "wide")}
     for name, batch in batches.items():
-        view = Steps.of(batch).rows
+        given = batch._rows
+        view = rm.Ragged(given.values, given.starts, given.lengths, given.mask)
         found = softmax(view)
         mask = np.concatenate([mask for mask in lists_of(view)[1] if mask]).astype(bool)
         assert [step.tobytes() for step in found.values[mask]] == soft, name

@@ -20,8 +20,8 @@ def scores_and_counts(x, features, starts, lengths, mask, out, counts):
     warp = cuda.threadIdx.x >> 5
     for row in range(cuda.blockIdx.x, lengths.size, cuda.gridDim.x):
         first, last, _ = kernels.kept_span(mask, starts[row], lengths[row])
-        place, span = (starts[row], lengths[row], starts[row]), (first, last)
-        kernels.softmax_row(x, features, place, span, mask, out, memory, (warp, kernels.WARPS))
+        segment, span = (starts[row], lengths[row], starts[row]), (first, last)
+        kernels.softmax_row(x, features, segment, span, mask, out, memory, (warp, kernels.WARPS))
         kept = kernels.count_kept_row(mask, starts[row], lengths[row])
         if cuda.threadIdx.x == 0:
             counts[row] = kept

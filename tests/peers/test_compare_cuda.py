@@ -44,11 +44,10 @@ def test_its_tables_on_the_cpu(modules):
 def test_the_limit_is_of_all_the_kernels_of_a_call(modules):
     compare_cuda, roofline = modules
     batch = roofline.Batch("few rows", np.array([3, 1, 40, 7]), 51)
-    case = compare_cuda.lstm(compare_cuda.Inputs(torch, batch.lengths, 128, "cpu"), 128)
-    both = [kernel for kernel in roofline.LSTM if kernel.units == 128]
-    limit = compare_cuda.limit_of(case, batch, roofline.SXM)
-    assert limit == sum(kernel.limit(batch, roofline.SXM) for kernel in both)
-    assert len(both) == 2
+    kernels = [kernel for kernel in roofline.LSTM if kernel.units == 128]
+    limit = compare_cuda.limit_of("lstm", 128, batch, roofline.SXM)
+    assert limit == sum(kernel.limit(batch, roofline.SXM) for kernel in kernels)
+    assert len(kernels) == 2
 
 
 def test_there_is_something_to_lay_end_to_end(modules):

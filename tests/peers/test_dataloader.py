@@ -231,7 +231,7 @@ def test_a_rank_of_which_nothing_was_seen_is_missed(path):
 def test_ranks_in_different_epochs_are_not_of_one_moment(path):
     first, second = list(dataset_of(path, 0, 2)), dataset_of(path, 1, 2)
     second.set_epoch(1)
-    with pytest.raises(rm.InvalidInputError, match="rank 0 stands in epoch 0 and rank 1 in epoch"):
+    with pytest.raises(rm.InvalidInputError, match="rank 0 is in epoch 0 and rank 1 in epoch"):
         dataset_of(path).load_state_dict([first[0].state, next(iter(second)).state])
 
 

@@ -4,25 +4,20 @@ Each can be called from your own `@njit` code. They release the GIL and never va
 there is no mask, pass None; to `lstm`, whose every variant takes seconds to compile, an empty one.
 """
 
-from ragmask.kernels.cpu.batches import begin_batches, best_fit, shuffle
-from ragmask.kernels.cpu.embedding import embedding
-from ragmask.kernels.cpu.lstm import lstm
-from ragmask.kernels.cpu.masking import count_kept, masking
-from ragmask.kernels.cpu.pad import compact, pack, pad
-from ragmask.kernels.cpu.pool import pool
-from ragmask.kernels.cpu.softmax import softmax
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "begin_batches",
-    "best_fit",
-    "compact",
-    "count_kept",
-    "embedding",
-    "lstm",
-    "masking",
-    "pack",
-    "pad",
-    "pool",
-    "shuffle",
-    "softmax",
-]
+from ragmask.kernels.cpu.batches import begin_batches, best_fit, shuffle
+from ragmask.kernels.cpu.recurrent.lstm import lstm
+from ragmask.kernels.registry import KERNELS
+
+__all__ = ["begin_batches", "best_fit", "lstm", "shuffle"]
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
+
+# now, and not on first use: an imported module would hide the kernel of its name
+for _kernel in KERNELS:
+    globals()[_kernel.name] = _kernel.cpu
+    __all__.append(_kernel.name)

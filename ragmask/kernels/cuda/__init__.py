@@ -7,9 +7,12 @@ body of each, one row's work, is a device function `<name>_row` for kernels of y
 extra `cuda` (CUDA 13) or `cuda12`; importing it needs no driver, launching does.
 """
 
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from ragmask.errors import MissingExtraError
+from ragmask.kernels.registry import KERNELS
 
 if find_spec("numba_cuda") is None:  # numba's own target of that name is the old one
     raise MissingExtraError(
@@ -17,14 +20,10 @@ if find_spec("numba_cuda") is None:  # numba's own target of that name is the ol
         ', or "ragmask[cuda12]" where the driver is of CUDA 12'
     )
 
-from ragmask.kernels.cuda.embedding import embedding, embedding_row
-from ragmask.kernels.cuda.gemm import project
 from ragmask.kernels.cuda.launch import Limits, launch, launch_blocks
-from ragmask.kernels.cuda.lstm import lstm
-from ragmask.kernels.cuda.lstm_row import lstm_row
-from ragmask.kernels.cuda.masking import count_kept, count_kept_row, masking, masking_row
-from ragmask.kernels.cuda.pad import compact, compact_row, pack, pack_row, pad, pad_row
-from ragmask.kernels.cuda.pool import pool, pool_row
+from ragmask.kernels.cuda.recurrent.arguments import Options, RowArrays, States
+from ragmask.kernels.cuda.recurrent.gemm import project
+from ragmask.kernels.cuda.recurrent.lstm import lstm, lstm_row
 from ragmask.kernels.cuda.rows import (
     add,
     both,
@@ -43,11 +42,28 @@ from ragmask.kernels.cuda.rows import (
     unpack_bits,
     where,
 )
-from ragmask.kernels.cuda.softmax import SOFTMAX_MEMORY, softmax, softmax_row
+from ragmask.kernels.cuda.softmax import SOFTMAX_MEMORY
 from ragmask.kernels.cuda.teams import THREADS, WARPS, is_short, kept_span
+
+# The kernels of the registry and their row functions. They are bound at once, as loading a module
+# later would bind it to the name of the kernel in it.
+_FUNCTIONS = {
+    name: getattr(import_module(f"{__name__}.{record.module}"), name)
+    for record in KERNELS
+    for name in (record.name, f"{record.name}_row")
+}
+globals().update(_FUNCTIONS)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
 
 __all__ = [
     "Limits",
+    "Options",
+    "RowArrays",
+    "States",
     "add",
     "both",
     "by_length",
@@ -67,27 +83,12 @@ __all__ = [
     "SOFTMAX_MEMORY",
     "THREADS",
     "WARPS",
-    "compact",
-    "compact_row",
-    "count_kept",
-    "count_kept_row",
-    "embedding",
-    "embedding_row",
     "is_short",
     "kept_span",
     "launch",
     "launch_blocks",
     "lstm",
     "lstm_row",
-    "masking",
-    "masking_row",
-    "pack",
-    "pack_row",
-    "pad",
-    "pad_row",
-    "pool",
-    "pool_row",
     "project",
-    "softmax",
-    "softmax_row",
+    *_FUNCTIONS,
 ]

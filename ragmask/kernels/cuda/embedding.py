@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from numba import cuda
-
 from ragmask.kernels.compile import cuda_device, cuda_kernel
-from ragmask.kernels.cuda.move import LONG_BYTES, address, team_of
-from ragmask.kernels.cuda.teams import WARPS, i8, rows_of_block, u4, u8
+from ragmask.kernels.cuda.move import address, has_few_bytes
+from ragmask.kernels.cuda.teams import i8, rows_by_teams, rows_of_block, threads_of, u4, u8
 from ragmask.kernels.intrinsics import load_16_bytes, store_16_bytes
 from ragmask.kernels.overloads import bytes_of_item
 
@@ -22,35 +20,22 @@ def embedding(
     out_starts: Any,
     out: Any,
 ) -> None:
-    """Copy `table[ids[step]]` to each step of `out`; a masked step gets zeros.
-
-    ids int64 (n,), each within the table unless its step is masked; starts, lengths, out_starts
-    int64 (rows,); mask bool (n,) or None; table (vocabulary · words,) and out (steps · words,)
-    as flat unsigned words, so that one compiled kernel serves every dtype and width.
-
-    ids and mask are the caller's memory: what somebody writes there after they were checked gives
-    other numbers, but nothing outside the table is read.
-    """
-    block_row, part, parts = rows_of_block(lengths.size)
-    for turn in range(WARPS):
-        if block_row + turn < lengths.size:
-            row = u8(block_row + turn)
-            alone = lengths[row] * words * bytes_of_item(table) <= LONG_BYTES
-            if turn == cuda.threadIdx.x >> 5 or not alone:
-                place = starts[row], lengths[row], out_starts[row]
-                embedding_row(ids, place, mask, table, words, out, team_of(alone, part, parts))
+    """The twin of `cpu.embedding`. Blocks share the words of a row."""
+    size, rows = (lengths, words * bytes_of_item(table)), (starts, lengths, out_starts)
+    block = rows_of_block(lengths.size)
+    embedding_rows(block, size, ids, rows, mask, table, words, out)
 
 
 @cuda_device
 def embedding_row(
-    ids: Any, place: Any, mask: Any, table: Any, words: int, out: Any, team: Any
+    ids: Any, segment: Any, mask: Any, table: Any, words: int, out: Any, team: Any
 ) -> None:
     """Look up one row's steps. Any number of threads run it: team is (thread, threads).
 
-    place (start, length, out_start). A thread copies 16 bytes where steps and addresses are
+    segment (start, length, out_start). A thread copies 16 bytes where steps and addresses are
     multiples of that, else a word; neighbouring threads copy neighbouring ones.
     """
-    start, length, to = place
+    start, length, to = segment
     thread, threads = team
     size = 16 // bytes_of_item(out)
     wide = (address(table, 0) | address(out, 0) | words * bytes_of_item(out)) & 15 == 0
@@ -68,10 +53,22 @@ def embedding_row(
         while piece < pieces:
             if wide:
                 nothing = u8(0), u8(0)
-                both = load_16_bytes(table, source + piece * size) if keep else nothing
-                store_16_bytes(out, (target + piece) * size, both)
+                found = load_16_bytes(table, source + piece * size) if keep else nothing
+                store_16_bytes(out, (target + piece) * size, found)
             else:
                 nothing = out.dtype.type(0)
                 out[u8(target + piece)] = table[u8(source + piece)] if keep else nothing
             piece += across
         step += down
+
+
+@cuda_device
+def embedding_by_team(
+    row: Any, team: Any, ids: Any, rows: Any, mask: Any, table: Any, words: int, out: Any
+) -> None:
+    starts, lengths, out_starts = rows
+    segment = starts[row], lengths[row], out_starts[row]
+    embedding_row(ids, segment, mask, table, words, out, threads_of(team))
+
+
+embedding_rows = rows_by_teams(has_few_bytes, embedding_by_team)

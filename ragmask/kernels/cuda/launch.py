@@ -1,14 +1,12 @@
 """How many blocks a kernel is launched with."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
-from ragmask.kernels.cuda.embedding import embedding
-from ragmask.kernels.cuda.masking import masking
 from ragmask.kernels.cuda.move import LONG_BYTES
-from ragmask.kernels.cuda.pad import compact, pack
-from ragmask.kernels.cuda.pool import pool
-from ragmask.kernels.cuda.softmax import softmax
 from ragmask.kernels.cuda.teams import THREADS, WARPS
+from ragmask.kernels.kernel import Kernel
+from ragmask.kernels.registry import KERNELS
 
 _MOST_BLOCKS = 2**31 - 1  # of a grid
 _GRANTED_BYTES = 48 << 10  # shared memory that a block has without asking
@@ -43,15 +41,37 @@ def parts_of(kernel: Any, blocks: int, *arguments: Any) -> int:
     One for each 32 features; where bytes are only moved, one for each 16 KiB of the result. Pad,
     which writes far more than it reads, and what has no use for it, do not share.
     """
+    sharing = _sharing().get(kernel)
     parts = 1
-    if kernel is softmax:
-        parts = -(-arguments[1] // 32)
-    elif kernel is pool or kernel is masking:
-        parts = -(-arguments[0].shape[1] // 32)
-    elif kernel is compact or kernel is pack or kernel is embedding:
-        out = arguments[-1]
-        parts = len(out) * out.dtype.itemsize // (blocks * LONG_BYTES)
+    if sharing is not None and sharing.what == "features":
+        features = arguments[sharing.position]
+        parts = -(-(features.shape[1] if sharing.kind == "items" else features) // 32)
+    elif sharing is not None:
+        result = arguments[sharing.position]
+        parts = len(result) * result.dtype.itemsize // (blocks * LONG_BYTES)
     return max(parts, 1)
+
+
+class _Sharing(NamedTuple):
+    """What blocks share of a kernel's rows, and the argument that says how much of it there is."""
+
+    what: str
+    position: int
+    kind: str
+
+
+@cache
+def _sharing() -> dict[Any, _Sharing]:
+    return {record.cuda: _sharing_of(record) for record in KERNELS if record.shares}
+
+
+def _sharing_of(record: Kernel) -> _Sharing:
+    kinds = dict(record.parameters)
+    names = list(kinds)
+    if record.shares == "features":
+        name = "features" if "features" in kinds else names[list(kinds.values()).index("items")]
+        return _Sharing("features", names.index(name), kinds[name])
+    return _Sharing("bytes", names.index("out") - len(names), kinds["out"])
 
 
 def launch_blocks(
@@ -80,5 +100,5 @@ def _ask_for_shared_memory(compiled: Any, configured: Any) -> None:
     function = compiled._codelibrary.get_cufunc()
     names = driver.binding.CUfunction_attribute
     attribute = names.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    place = function.handle, function.device.id
-    driver.driver.cuKernelSetAttribute(attribute, configured.sharedmem, *place)
+    shared_bytes, device = configured.sharedmem, function.device.id
+    driver.driver.cuKernelSetAttribute(attribute, shared_bytes, function.handle, device)

@@ -11,10 +11,12 @@ from ragmask.kernels.cuda.teams import (
     WARPS,
     i8,
     is_short,
-    lane_places,
+    lane_layout,
+    rows_by_teams,
     rows_of_block,
     u4,
     u8,
+    warps_of,
 )
 from ragmask.kernels.intrinsics import load_16_bytes
 from ragmask.kernels.overloads import computed_in
@@ -31,37 +33,28 @@ def masking(
     out: Any,
     out_mask: Any,
 ) -> None:
-    """Copy steps, and mask those all of whose features equal `value`; masked steps become 0.
+    """The twin of `cpu.masking`.
 
-    NaN equals NaN. x (n, features); starts, lengths, out_starts int64 (rows,); mask bool (n,) or
-    None; value of x's dtype; out (steps, features); out_mask bool (steps,).
+    Blocks share the steps of a row: the features of one vote together.
     """
-    warp = cuda.threadIdx.x >> 5
-    block_row, part, parts = rows_of_block(lengths.size)
-    for turn in range(WARPS):
-        if block_row + turn < lengths.size:
-            row = u8(block_row + turn)
-            alone = is_short(i8(0), lengths[row], x.shape[1])
-            if turn == warp or not alone:
-                place = starts[row], lengths[row], out_starts[row]
-                # what blocks share are steps: the features of one have to vote together
-                team = (part, parts) if alone else (part * WARPS + warp, parts * WARPS)
-                masking_row(x, place, mask, value, out, out_mask, team)
+    rows, out_steps = (starts, lengths, out_starts), (out, out_mask)
+    block = rows_of_block(lengths.size)
+    masking_rows(block, (lengths, x.shape[1]), x, rows, mask, value, out_steps)
 
 
 @cuda_device
 def masking_row(
-    x: Any, place: Any, mask: Any, value: Any, out: Any, out_mask: Any, team: Any
+    x: Any, segment: Any, mask: Any, value: Any, out: Any, out_mask: Any, team: Any
 ) -> None:
     """One row, by any number of warps, each with (warp, warps) as its team: (0, 1) if it is alone.
 
-    place (start, length, out_start). The lanes of a step vote, then copy it, or write zeros.
+    segment (start, length, out_start). The lanes of a step vote, then copy it, or write zeros.
     """
     number = computed_in(x)
-    start, length, out_start = place
+    start, length, out_start = segment
     warp, warps = team
     features = x.shape[1]
-    across, down, lane_feature, lane_step = lane_places(features)
+    across, down, lane_feature, lane_step = lane_layout(features)
     first_lane = u8((cuda.threadIdx.x & 31) - lane_feature)
     lanes = u8(ALL) >> u8(32 - across)
     wanted, end = number(value), features - 1
@@ -95,6 +88,25 @@ def masking_row(
 
 
 @cuda_device
+def has_few_steps(row: Any, size: Any) -> Any:
+    """Masked steps count too, as they are written."""
+    lengths, features = size
+    return is_short(i8(0), lengths[row], features)
+
+
+@cuda_device
+def masking_by_team(
+    row: Any, team: Any, x: Any, rows: Any, mask: Any, value: Any, out_steps: Any
+) -> None:
+    (starts, lengths, out_starts), (out, out_mask) = rows, out_steps
+    segment = starts[row], lengths[row], out_starts[row]
+    masking_row(x, segment, mask, value, out, out_mask, warps_of(team))
+
+
+masking_rows = rows_by_teams(has_few_steps, masking_by_team)
+
+
+@cuda_device
 def differ(one: Any, wanted: Any) -> Any:
     """Whether two numbers do; NaN does not differ from NaN."""
     return one == one if wanted != wanted else one != wanted
@@ -102,7 +114,7 @@ def differ(one: Any, wanted: Any) -> Any:
 
 @cuda_kernel
 def count_kept(mask: Any, starts: Any, lengths: Any, out: Any) -> None:
-    """How many steps of each row are kept: mask bool (n,), out int64 (rows,)."""
+    """The twin of `cpu.count_kept`. A warp takes a row."""
     row = i8(cuda.blockIdx.x) * WARPS + (cuda.threadIdx.x >> 5)
     if row < lengths.size:
         kept = count_kept_row(mask, starts[u8(row)], lengths[u8(row)])

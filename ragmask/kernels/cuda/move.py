@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from numba import cuda
-
 from ragmask.kernels.compile import cuda_device
-from ragmask.kernels.cuda.teams import THREADS, i8, u8
+from ragmask.kernels.cuda.teams import i8, u8
 from ragmask.kernels.intrinsics import load_16_bytes, store_16_bytes
 from ragmask.kernels.overloads import bytes_of_item
 
@@ -21,9 +19,9 @@ def address(array: Any, at: int) -> int:
 
 
 @cuda_device
-def words_before(place: int, count: int, size: int) -> int:
+def words_before(address: int, count: int, size: int) -> int:
     """How many of `count` words, `size` bytes each, lie before a multiple of 16."""
-    return count if count * size < WIDE_BYTES else (-place & 15) // size
+    return count if count * size < WIDE_BYTES else (-address & 15) // size
 
 
 @cuda_device
@@ -95,8 +93,7 @@ def fill_words(pattern: Any, count: int, out: Any, to: int, thread: int, threads
 
 
 @cuda_device
-def team_of(alone: bool, part: int, parts: int) -> Any:
-    """(thread, threads) of who moves a row: a warp, or the whole block, of each part's block."""
-    if alone:
-        return i8(32 * part + (cuda.threadIdx.x & 31)), i8(32 * parts)
-    return i8(THREADS * part + cuda.threadIdx.x), i8(THREADS * parts)
+def has_few_bytes(row: Any, size: Any) -> Any:
+    """Whether a row is for one warp to move; size is (lengths, bytes of a step)."""
+    lengths, step_bytes = size
+    return lengths[row] * step_bytes <= LONG_BYTES

@@ -6,11 +6,9 @@ serves every dtype and item shape of the same word size.
 
 from typing import Any
 
-from numba import cuda
-
 from ragmask.kernels.compile import cuda_device, cuda_kernel
-from ragmask.kernels.cuda.move import LONG_BYTES, copy, fill, fill_words, team_of
-from ragmask.kernels.cuda.teams import WARPS, i8, rows_of_block, u4, u8
+from ragmask.kernels.cuda.move import LONG_BYTES, copy, fill, fill_words, has_few_bytes
+from ragmask.kernels.cuda.teams import i8, rows_by_teams, rows_of_block, threads_of, u4, u8
 from ragmask.kernels.overloads import bytes_of_item
 
 
@@ -25,27 +23,18 @@ def pad(
     out_values: Any,
     out_mask: Any,
 ) -> None:
-    """Pad rows to `width` steps, before (`pre`) or after them, and write their mask.
-
-    values (n · words,), starts and lengths int64 (rows,), mask bool (n,) or None,
-    pattern (1,) or (words,), shape (words, width, pre), out_values (rows · width · words,),
-    out_mask (rows · width,) or None. No row may be longer than `width`.
-    """
+    """The twin of `cpu.pad`. No row is shared by blocks."""
     words, width, _ = shape
-    alone = width * words * bytes_of_item(values) <= LONG_BYTES
-    block_row, part, parts = rows_of_block(lengths.size)
-    for turn in range(WARPS):
-        if block_row + turn < lengths.size and (turn == cuda.threadIdx.x >> 5 or not alone):
-            row = u8(block_row + turn)
-            place = starts[row], lengths[row], (block_row + turn) * width
-            team = team_of(alone, part, parts)
-            pad_row(values, place, mask, pattern, shape, out_values, out_mask, team)
+    row_bytes = width * words * bytes_of_item(values)
+    rows, out = (starts, lengths), (out_values, out_mask)
+    block = rows_of_block(lengths.size)
+    pad_rows(block, row_bytes, values, rows, mask, pattern, shape, out)
 
 
 @cuda_device
 def pad_row(
     values: Any,
-    place: Any,
+    segment: Any,
     mask: Any,
     pattern: Any,
     shape: Any,
@@ -55,9 +44,9 @@ def pad_row(
 ) -> None:
     """Pad one row. Any number of threads run it: team is (thread, threads).
 
-    place (start, length, step of out where the padded row begins); shape (words, width, pre).
+    segment (start, length, step of out where the padded row begins); shape (words, width, pre).
     """
-    start, length, to = place
+    start, length, to = segment
     words, width, pre = shape
     thread, threads = team
     before = width - length if pre else i8(0)
@@ -76,56 +65,68 @@ def pad_row(
         fill(False, after, out_mask, end, thread, threads)
 
 
-@cuda_kernel
-def compact(values: Any, starts: Any, lengths: Any, words: int, out_starts: Any, out: Any) -> None:
-    """Copy each row to where `out_starts` says: end to end, or to a place among other rows.
-
-    values (n · words,); starts, lengths, out_starts int64 (rows,); out (steps · words,).
-    """
-    block_row, part, parts = rows_of_block(lengths.size)
-    for turn in range(WARPS):
-        if block_row + turn < lengths.size:
-            row = u8(block_row + turn)
-            alone = lengths[row] * words * bytes_of_item(values) <= LONG_BYTES
-            if turn == cuda.threadIdx.x >> 5 or not alone:
-                place = starts[row], lengths[row], out_starts[row]
-                compact_row(values, place, words, out, team_of(alone, part, parts))
+@cuda_device
+def is_narrow(row: Any, row_bytes: Any) -> Any:
+    """Padded rows are equally long."""
+    return row_bytes <= LONG_BYTES
 
 
 @cuda_device
-def compact_row(values: Any, place: Any, words: int, out: Any, team: Any) -> None:
+def pad_by_team(
+    row: Any, team: Any, values: Any, rows: Any, mask: Any, pattern: Any, shape: Any, out: Any
+) -> None:
+    (starts, lengths), (out_values, out_mask) = rows, out
+    width = shape[1]
+    segment = starts[row], lengths[row], i8(row) * width
+    pad_row(values, segment, mask, pattern, shape, out_values, out_mask, threads_of(team))
+
+
+pad_rows = rows_by_teams(is_narrow, pad_by_team)
+
+
+@cuda_kernel
+def compact(values: Any, starts: Any, lengths: Any, words: int, out_starts: Any, out: Any) -> None:
+    """The twin of `cpu.compact`. Blocks share the words of a row."""
+    size = lengths, words * bytes_of_item(values)
+    block = rows_of_block(lengths.size)
+    compact_rows(block, size, values, (starts, lengths, out_starts), words, out)
+
+
+@cuda_device
+def compact_row(values: Any, segment: Any, words: int, out: Any, team: Any) -> None:
     """Copy one row. Any number of threads run it: team is (thread, threads).
 
-    place (start, length, out_start).
+    segment (start, length, out_start).
     """
-    start, length, to = place
+    start, length, to = segment
     copy(values, start * words, length * words, out, to * words, team[0], team[1])
+
+
+@cuda_device
+def compact_by_team(row: Any, team: Any, values: Any, rows: Any, words: int, out: Any) -> None:
+    starts, lengths, out_starts = rows
+    segment = starts[row], lengths[row], out_starts[row]
+    compact_row(values, segment, words, out, threads_of(team))
+
+
+compact_rows = rows_by_teams(has_few_bytes, compact_by_team)
 
 
 @cuda_kernel
 def pack(values: Any, starts: Any, lengths: Any, words: int, step_starts: Any, out: Any) -> None:
-    """Copy step s of each row to place `step_starts[s] + row`: the steps of one time lie together.
-
-    values (n · words,); starts, lengths int64 (rows,), the longest row first;
-    step_starts int64 (longest,); out (steps · words,).
-    """
-    block_row, part, parts = rows_of_block(lengths.size)
-    for turn in range(WARPS):
-        if block_row + turn < lengths.size:
-            row = u8(block_row + turn)
-            alone = lengths[row] * words * bytes_of_item(values) <= LONG_BYTES
-            if turn == cuda.threadIdx.x >> 5 or not alone:
-                place = starts[row], lengths[row], block_row + turn
-                pack_row(values, place, words, step_starts, out, team_of(alone, part, parts))
+    """The twin of `cpu.pack`. Blocks share the words of a row."""
+    size = lengths, words * bytes_of_item(values)
+    block = rows_of_block(lengths.size)
+    pack_rows(block, size, values, (starts, lengths), words, step_starts, out)
 
 
 @cuda_device
-def pack_row(values: Any, place: Any, words: int, step_starts: Any, out: Any, team: Any) -> None:
+def pack_row(values: Any, segment: Any, words: int, step_starts: Any, out: Any, team: Any) -> None:
     """Pack one row. Any number of threads run it: team is (thread, threads).
 
-    place (start, length, row). Neighbouring threads copy the neighbouring words of a step.
+    segment (start, length, row). Neighbouring threads copy the neighbouring words of a step.
     """
-    start, length, row = place
+    start, length, row = segment
     thread, threads = team
     across = min(words, threads)
     step, first_word = i8(u4(thread) // u4(across)), i8(u4(thread) % u4(across))
@@ -139,3 +140,15 @@ def pack_row(values: Any, place: Any, words: int, step_starts: Any, out: Any, te
             out[u8(to + word)] = values[u8(source + word)]
             word += across
         step += down
+
+
+@cuda_device
+def pack_by_team(
+    row: Any, team: Any, values: Any, rows: Any, words: int, step_starts: Any, out: Any
+) -> None:
+    starts, lengths = rows
+    segment = starts[row], lengths[row], i8(row)
+    pack_row(values, segment, words, step_starts, out, threads_of(team))
+
+
+pack_rows = rows_by_teams(has_few_bytes, pack_by_team)

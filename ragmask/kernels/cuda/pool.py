@@ -10,11 +10,12 @@ from ragmask.kernels.constants import LAST, MAX, MEAN
 from ragmask.kernels.cuda.teams import (
     THREADS,
     WARPS,
-    is_short,
-    kept_span,
-    lane_places,
+    is_short_span,
+    lane_layout,
     larger,
+    rows_by_teams,
     rows_of_block,
+    share_spans,
     team_maximum,
     team_sum,
     u8,
@@ -24,33 +25,13 @@ from ragmask.kernels.overloads import computed_in
 
 @cuda_kernel
 def pool(x: Any, starts: Any, lengths: Any, mask: Any, how: int, out: Any) -> None:
-    """The sum, mean, maximum, first or last of a row's kept steps; zeros where none is kept.
-
-    x (n, features), out (rows, features), of one dtype; starts, lengths int64 (rows,); mask bool
-    (n,) or None; how is one of SUM, MEAN, MAX, FIRST, LAST. A NaN is the maximum. Float16 is
-    computed in float32.
-    """
+    """The twin of `cpu.pool`. Blocks share the features; float16 is computed in float32."""
     memory = cuda.shared.array(THREADS, computed_in(x))
     spans = cuda.shared.array((WARPS, 3), np.int64)
-    warp = cuda.threadIdx.x >> 5
-    block_row, part, parts = rows_of_block(lengths.size)
-    if block_row + warp < lengths.size:
-        row = u8(block_row + warp)
-        first, last, kept = kept_span(mask, starts[row], lengths[row])
-        if cuda.threadIdx.x & 31 == 0:
-            spans[u8(warp), u8(0)], spans[u8(warp), u8(1)] = first, last
-            spans[u8(warp), u8(2)] = kept
-    cuda.syncthreads()
-
-    for turn in range(WARPS):
-        if block_row + turn < lengths.size:
-            row = u8(block_row + turn)
-            span = spans[u8(turn), u8(0)], spans[u8(turn), u8(1)], spans[u8(turn), u8(2)]
-            alone = is_short(span[0], span[1], x.shape[1])
-            if turn == warp or not alone:
-                team = (0, 1) if alone else (warp, WARPS)
-                tiles = part, parts
-                pool_tiles(x, starts[row], span, mask, how, out, row, memory, team, tiles)
+    block = rows_of_block(lengths.size)
+    share_spans(block, mask, starts, lengths, spans)
+    size, shared = (spans, x.shape[1]), (memory, spans)
+    pool_rows(block, size, x, starts, mask, how, out, shared)
 
 
 @cuda_device
@@ -70,7 +51,8 @@ def pool_row(
     span (first, last, kept) from `kept_span`; memory shared, (THREADS,) of the type that x is
     computed in.
     """
-    pool_tiles(x, start, span, mask, how, out, row, memory, team, (0, 1))
+    warp, warps = team
+    pool_tiles(x, start, span, mask, how, out, row, memory, (warp, warps, 0, 1))
 
 
 @cuda_device
@@ -84,15 +66,16 @@ def pool_tiles(
     row: int,
     memory: Any,
     team: Any,
-    tiles: Any,
 ) -> None:
-    """Pool some tiles of a row's features: tiles (part, parts) is each parts-th one."""
+    """Pool some tiles of a row's features, each parts-th one.
+
+    team is (warp, warps, part, parts).
+    """
     number = computed_in(x)
     first, last, kept = span
-    warp, warps = team
-    part, parts = tiles
+    warp, warps, part, parts = team
     features = x.shape[1]
-    across, down, lane_feature, lane_step = lane_places(features)
+    across, down, lane_feature, lane_step = lane_layout(features)
     for tile in range(part * across, features, parts * across):
         feature = tile + lane_feature
         inside = lane_step < down and feature < features
@@ -103,12 +86,12 @@ def pool_tiles(
             total = number(x[u8(at), u8(feature)])
         if how <= MAX:
             step = first + warp * down + lane_step if inside else last
-            by, place, nothing = warps * down, (start, last), total
+            by, ends, nothing = warps * down, (start, last), total
             while step < last:  # 4 loads under way
-                one = kept_value(x, place, step, feature, mask, nothing)
-                two = kept_value(x, place, step + by, feature, mask, nothing)
-                three = kept_value(x, place, step + 2 * by, feature, mask, nothing)
-                four = kept_value(x, place, step + 3 * by, feature, mask, nothing)
+                one = kept_value(x, ends, step, feature, mask, nothing)
+                two = kept_value(x, ends, step + by, feature, mask, nothing)
+                three = kept_value(x, ends, step + 2 * by, feature, mask, nothing)
+                four = kept_value(x, ends, step + 3 * by, feature, mask, nothing)
                 if how == MAX:
                     total = larger(larger(larger(larger(total, one), two), three), four)
                 else:
@@ -125,12 +108,24 @@ def pool_tiles(
 
 
 @cuda_device
-def kept_value(x: Any, place: Any, step: int, feature: int, mask: Any, nothing: Any) -> Any:
+def pool_by_team(
+    row: Any, team: Any, x: Any, starts: Any, mask: Any, how: int, out: Any, shared: Any
+) -> None:
+    (memory, spans), turn = shared, row % u8(WARPS)
+    span = spans[turn, u8(0)], spans[turn, u8(1)], spans[turn, u8(2)]
+    pool_tiles(x, starts[row], span, mask, how, out, row, memory, team)
+
+
+pool_rows = rows_by_teams(is_short_span, pool_by_team)
+
+
+@cuda_device
+def kept_value(x: Any, ends: Any, step: int, feature: int, mask: Any, nothing: Any) -> Any:
     """A row's number at a step, or `nothing` where the step is masked or past the end.
 
-    place (start, last). A number is read in any case, so that no load waits for another.
+    ends (start, last). A number is read in any case, so that no load waits for another.
     """
-    start, last = place
+    start, last = ends
     number, inside = computed_in(x), step < last
     step = min(step, last - 1)
     value = number(x[u8(start + step), u8(feature)])

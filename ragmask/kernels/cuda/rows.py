@@ -1,7 +1,7 @@
 """What a batch knows of its rows: checked, cut, picked and laid end to end, on the device.
 
-A thread takes a row, or an item. Only `check_rows` and `first_outside` tell the host anything: a
-few numbers, whatever the batch's size.
+A thread takes a row, or an item. Only a few numbers go back to the host, whatever the
+batch's size.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.teams import THREADS, WARPS, i8, kept_span, u8
 
 BUCKETS = 512  # of rows of about the same length
-# what check_rows tells: the first row that does not lie inside the values, the sum and the
+# what check_rows finds: the first row that does not lie inside the values, the sum and the
 # maximum of the lengths, how many rows do not begin where the one before ended, the first start
 FIRST_BAD, STEPS, LONGEST, BREAKS, FIRST_START = range(5)
 
@@ -50,7 +50,7 @@ def first_outside(ids: Any, mask: Any, least: int, limit: int, first: Any) -> No
 
 @cuda_kernel
 def first_difference(one: Any, other: Any, first: Any) -> None:
-    """The first place where two arrays (n,) differ; first int64 (1,) comes as NOWHERE."""
+    """Where two arrays (n,) differ first; first int64 (1,) comes as NOWHERE."""
     at = thread_number()
     if at < one.size and one[u8(at)] != other[u8(at)]:
         cuda.atomic.min(first, 0, at)
@@ -140,23 +140,23 @@ def by_length(lengths: Any, longest: int, out: Any) -> None:
 
     Rows are told apart by BUCKETS lengths; in which order those of one bucket come is not settled.
     """
-    places = cuda.shared.array(BUCKETS, i8)
+    counts = cuda.shared.array(BUCKETS, i8)
     for bucket in range(cuda.threadIdx.x, BUCKETS, THREADS):
-        places[u8(bucket)] = 0
+        counts[u8(bucket)] = 0
     cuda.syncthreads()
     for row in range(cuda.threadIdx.x, lengths.size, THREADS):
-        cuda.atomic.add(places, bucket_of(lengths[u8(row)], longest), i8(1))
+        cuda.atomic.add(counts, bucket_of(lengths[u8(row)], longest), i8(1))
     cuda.syncthreads()
     if cuda.threadIdx.x == 0:
         total = i8(0)
         for bucket in range(BUCKETS):
-            count = places[u8(bucket)]
-            places[u8(bucket)] = total
+            count = counts[u8(bucket)]
+            counts[u8(bucket)] = total
             total += count
     cuda.syncthreads()
     for row in range(cuda.threadIdx.x, lengths.size, THREADS):
-        place = cuda.atomic.add(places, bucket_of(lengths[u8(row)], longest), i8(1))
-        out[u8(place)] = row
+        position = cuda.atomic.add(counts, bucket_of(lengths[u8(row)], longest), i8(1))
+        out[u8(position)] = row
 
 
 @cuda_device

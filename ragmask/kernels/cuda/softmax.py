@@ -11,13 +11,15 @@ from ragmask.kernels.cuda.teams import (
     STEPS,
     THREADS,
     WARPS,
-    is_short,
-    kept_span,
-    lane_places,
+    is_short_span,
+    lane_layout,
     larger,
+    rows_by_teams,
     rows_of_block,
+    share_spans,
     team_maximum,
     team_sum,
+    threads_of,
     u8,
 )
 from ragmask.kernels.math import exp
@@ -31,75 +33,49 @@ _STAGED = STEPS * THREADS
 def softmax(
     x: Any, features: int, starts: Any, lengths: Any, mask: Any, out_starts: Any, out: Any
 ) -> None:
-    """Softmax over the kept steps of a row; masked steps get 0.
-
-    x (n · features,) and out (steps · features,), float16, float32 or float64, of at least 1
-    feature; starts, lengths, out_starts int64 (rows,); mask bool (n,) or None. Float16 is
-    computed in float32.
-    """
+    """The twin of `cpu.softmax`. Blocks share the features; float16 is computed in float32."""
     memory = cuda.shared.array(SOFTMAX_MEMORY, computed_in(x))
     spans = cuda.shared.array((WARPS, 2), np.int64)
-    warp = cuda.threadIdx.x >> 5
-    block_row, part, parts = rows_of_block(lengths.size)
-    if block_row + warp < lengths.size:
-        row = u8(block_row + warp)
-        first, last, _ = kept_span(mask, starts[row], lengths[row])
-        if cuda.threadIdx.x & 31 == 0:
-            spans[u8(warp), u8(0)], spans[u8(warp), u8(1)] = first, last
-    cuda.syncthreads()
-
-    for turn in range(WARPS):
-        if block_row + turn < lengths.size:
-            row = u8(block_row + turn)
-            span = spans[u8(turn), u8(0)], spans[u8(turn), u8(1)]
-            alone = is_short(span[0], span[1], features)
-            if turn == warp or not alone:
-                place = starts[row], lengths[row], out_starts[row]
-                team = (0, 1) if alone else (warp, WARPS)
-                tiles = part, parts
-                softmax_tiles(x, features, place, span, mask, out, memory, team, tiles)
+    block = rows_of_block(lengths.size)
+    share_spans(block, mask, starts, lengths, spans)
+    rows, shared = (starts, lengths, out_starts), (memory, spans)
+    softmax_rows(block, (spans, features), x, features, rows, mask, out, shared)
 
 
 @cuda_device
 def softmax_row(
-    x: Any, features: int, place: Any, span: Any, mask: Any, out: Any, memory: Any, team: Any
+    x: Any, features: int, segment: Any, span: Any, mask: Any, out: Any, memory: Any, team: Any
 ) -> None:
     """One row's softmax: for a warp, (0, 1) as its team, or a block, (warp, WARPS), of THREADS.
 
-    place (start, length, out_start); span (first, last) from `kept_span`; memory shared,
+    segment (start, length, out_start); span (first, last) from `kept_span`; memory shared,
     (SOFTMAX_MEMORY,) of the type that x is computed in. A warp has room to stage a row for which
     `is_short` holds, a block 4 times as much; the steps beyond are read three times.
     """
-    softmax_tiles(x, features, place, span, mask, out, memory, team, (0, 1))
+    warp, warps = team
+    softmax_tiles(x, features, segment, span, mask, out, memory, (warp, warps, 0, 1))
 
 
 @cuda_device
 def softmax_tiles(
-    x: Any,
-    features: int,
-    place: Any,
-    span: Any,
-    mask: Any,
-    out: Any,
-    memory: Any,
-    team: Any,
-    tiles: Any,
+    x: Any, features: int, segment: Any, span: Any, mask: Any, out: Any, memory: Any, team: Any
 ) -> None:
-    """A row's softmax for some tiles of its features: tiles (part, parts) is each parts-th one."""
+    """A row's softmax for some tiles of its features, each parts-th one.
+
+    team is (warp, warps, part, parts).
+    """
     number = computed_in(x)
-    start, length, out_start = place
+    start, length, out_start = segment
     first, last = span
-    warp, warps = team
-    part, parts = tiles
+    warp, warps, part, parts = team
     thread = cuda.threadIdx.x
-    across, down, lane_feature, lane_step = lane_places(features)
+    across, down, lane_feature, lane_step = lane_layout(features)
     sums = memory[_STAGED:]
 
-    mates = 32 * warps * parts
-    mate = (thread & 31) + 32 * (warp + warps * part)
-    nothing, after = out.dtype.type(0), length - last
-    fill(nothing, first * features, out, out_start * features, mate, mates)
-    fill(nothing, after * features, out, (out_start + last) * features, mate, mates)
+    zero, after = out.dtype.type(0), length - last
+    filler, fillers = threads_of(team)
+    fill(zero, first * features, out, out_start * features, filler, fillers)
+    fill(zero, after * features, out, (out_start + last) * features, filler, fillers)
 
     by, end = warps * down, last - 1
     for tile in range(part * across, features, parts * across):
@@ -144,6 +120,19 @@ def softmax_tiles(
             keep = mask is None or mask[u8(start + step)]
             out[u8((out_start + step) * features + feature)] = power * scale if keep else number(0)
             step, slot = step + by, slot + THREADS
+
+
+@cuda_device
+def softmax_by_team(
+    row: Any, team: Any, x: Any, features: int, rows: Any, mask: Any, out: Any, shared: Any
+) -> None:
+    (starts, lengths, out_starts), (memory, spans) = rows, shared
+    segment, turn = (starts[row], lengths[row], out_starts[row]), row % u8(WARPS)
+    span = spans[turn, u8(0)], spans[turn, u8(1)]
+    softmax_tiles(x, features, segment, span, mask, out, memory, team)
+
+
+softmax_rows = rows_by_teams(is_short_span, softmax_by_team)
 
 
 @cuda_device

@@ -24,17 +24,55 @@ u4, u8, i8 = np.uint32, np.uint64, np.int64
 
 @cuda_device
 def rows_of_block(rows: int) -> Any:
-    """(first row, part, parts): a block's 4 rows, and which part of the work on them is its own.
+    """(first row, rows, part, parts): a block's 4 rows, and which part of the work on them it has.
 
     There are as many parts as the grid has blocks for the same rows.
     """
     block = u4(cuda.blockIdx.x)
     parts = u4(cuda.gridDim.x) // u4((rows + WARPS - 1) // WARPS)
-    return i8(block // parts) * WARPS, i8(block % parts), i8(parts)
+    return i8(block // parts) * WARPS, rows, i8(block % parts), i8(parts)
+
+
+def rows_by_teams(is_short: Any, work: Any) -> Any:
+    """A device function (block, size, *arguments): does a block's rows, each by its team.
+
+    block comes from `rows_of_block`. A row is for its warp alone where `is_short(row, size)`, else
+    for all warps of the block. The threads of a team call `work(row, team, *arguments)`, team
+    being (warp, warps, part, parts).
+    """
+
+    @cuda_device
+    def do_rows(block: Any, size: Any, *arguments: Any) -> None:
+        warp = i8(cuda.threadIdx.x >> 5)
+        first_row, rows, part, parts = block
+        for turn in range(WARPS):
+            if first_row + turn < rows:
+                row = u8(first_row + turn)
+                alone = is_short(row, size)
+                if turn == warp or not alone:
+                    team = (i8(0), i8(1), part, parts) if alone else (warp, i8(WARPS), part, parts)
+                    work(row, team, *arguments)
+
+    return do_rows
 
 
 @cuda_device
-def lane_places(features: int) -> Any:
+def warps_of(team: Any) -> Any:
+    """(warp, warps) of a team, over all blocks that share its row."""
+    warp, warps, part, parts = team
+    return warp + warps * part, warps * parts
+
+
+@cuda_device
+def threads_of(team: Any) -> Any:
+    """(thread, threads) of a team, over all blocks that share its row."""
+    warp, warps = warps_of(team)
+    # told that these fit 32 bits, the compiler needs fewer registers
+    return i8(u4(32 * warp + (cuda.threadIdx.x & 31))), i8(u4(32 * warps))
+
+
+@cuda_device
+def lane_layout(features: int) -> Any:
     """(across, down, lane's feature, lane's step): up to 32 features side by side, split evenly."""
     lane = cuda.threadIdx.x & 31
     features = max(features, 1)
@@ -110,6 +148,29 @@ def kept_span(mask: Any, start: int, length: int) -> Any:
 
 
 @cuda_device
+def share_spans(block: Any, mask: Any, starts: Any, lengths: Any, spans: Any) -> None:
+    """The spans of a block's rows, for all of its threads: shared (WARPS, 3), or (WARPS, 2)."""
+    warp = cuda.threadIdx.x >> 5
+    first_row, rows, _, _ = block
+    row = first_row + warp
+    if row < rows:
+        first, last, kept = kept_span(mask, starts[u8(row)], lengths[u8(row)])
+        if cuda.threadIdx.x & 31 == 0:
+            spans[u8(warp), u8(0)], spans[u8(warp), u8(1)] = first, last
+            if spans.shape[1] > 2:
+                spans[u8(warp), u8(2)] = kept
+    cuda.syncthreads()
+
+
+@cuda_device
+def is_short_span(row: Any, size: Any) -> Any:
+    """`is_short` of a row whose span is shared; size is (spans, features)."""
+    spans, features = size
+    turn = row % u8(WARPS)
+    return is_short(spans[turn, u8(0)], spans[turn, u8(1)], features)
+
+
+@cuda_device
 def is_short(first: int, last: int, features: int) -> Any:
     """Whether a row is for one warp alone. Steps masked before and after it do not count."""
-    return last - first <= STEPS * lane_places(features)[1]
+    return last - first <= STEPS * lane_layout(features)[1]

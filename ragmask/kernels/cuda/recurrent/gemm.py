@@ -46,7 +46,7 @@ def project_tiles(x: Any, kernel: Any, bias: Any, steps: int, features: int, out
     tiles = (columns + COLUMNS - 1) // COLUMNS
     first_step = i8(cuda.blockIdx.x) // tiles * STEPS
     first_column = i8(cuda.blockIdx.x) % tiles * COLUMNS
-    below, beside = (thread >> 3) * 4, (thread & 7) * 4  # where the thread's pieces begin
+    row_offset, column_offset = (thread >> 3) * 4, (thread & 7) * 4  # of the thread's pieces
     step = first_step + thread  # the one this thread stages
     wide = (address(x, 0) | features * bytes_of_item(x)) & (4 * bytes_of_item(x) - 1) == 0
     nothing = number(0), number(0), number(0), number(0)
@@ -57,42 +57,42 @@ def project_tiles(x: Any, kernel: Any, bias: Any, steps: int, features: int, out
         for part in range(0, _DEPTH, 4):
             feature, four = base + part, nothing
             if step < steps and wide and feature < features:
-                some = load_4(x, step * features + feature)
-                four = number(some[0]), number(some[1]), number(some[2]), number(some[3])
+                loaded = load_4(x, step * features + feature)
+                four = number(loaded[0]), number(loaded[1]), number(loaded[2]), number(loaded[3])
             for turn in range(4):
                 if step < steps and not wide and feature + turn < features:
                     value = number(x[u8(step * features + feature + turn)])
                     staged_x[u8((part + turn) * STEPS + thread)] = value
                 else:
                     staged_x[u8((part + turn) * STEPS + thread)] = four[turn]
-        for half in range(2):
-            feature, column = half * 8 + (thread >> 4), (thread & 15) * 4
+        for turn in range(2):
+            feature, column = turn * 8 + (thread >> 4), (thread & 15) * 4
             four = nothing
             if base + feature < features and first_column + column < columns:
                 four = load_4(kernel, (base + feature) * columns + first_column + column)
             store_4(staged_kernel, feature * COLUMNS + column, four)
         cuda.syncthreads()
         for feature in range(_DEPTH):
-            for lower in range(2):
-                left = load_4(staged_x, feature * STEPS + lower * 64 + below)
-                for righter in range(2):
-                    right = load_4(staged_kernel, feature * COLUMNS + righter * 32 + beside)
+            for half in range(2):
+                left = load_4(staged_x, feature * STEPS + half * 64 + row_offset)
+                for side in range(2):
+                    right = load_4(staged_kernel, feature * COLUMNS + side * 32 + column_offset)
                     for row in range(4):
                         for column in range(4):
-                            at = ((lower * 4 + row) * 2 + righter) * 4 + column
+                            at = ((half * 4 + row) * 2 + side) * 4 + column
                             sums[at] += left[row] * right[column]
         cuda.syncthreads()
 
     for row in range(8):
-        step = first_step + (row >> 2) * 64 + below + (row & 3)
-        for righter in range(2):
-            column, at = first_column + righter * 32 + beside, (row * 2 + righter) * 4
+        step = first_step + (row >> 2) * 64 + row_offset + (row & 3)
+        for side in range(2):
+            column, at = first_column + side * 32 + column_offset, (row * 2 + side) * 4
             if step < steps and column < columns:
-                some = load_4(bias, column)
+                biases = load_4(bias, column)
                 total = (
-                    sums[at] + some[0],
-                    sums[at + 1] + some[1],
-                    sums[at + 2] + some[2],
-                    sums[at + 3] + some[3],
+                    sums[at] + biases[0],
+                    sums[at + 1] + biases[1],
+                    sums[at + 2] + biases[2],
+                    sums[at + 3] + biases[3],
                 )
                 store_4(out, step * columns + column, total)

@@ -1,0 +1,34 @@
+"""ragmask's public names and where each is defined: one line a name.
+
+Editors and type checkers read this, and `__init__.py` does, to import a name on its first use.
+"""
+
+from ragmask import layers as layers
+from ragmask.batches.padded import Padded as Padded
+from ragmask.batches.ragged import Ragged as Ragged
+from ragmask.batches.sequences import pad_sequences as pad_sequences
+from ragmask.errors import DeviceError as DeviceError
+from ragmask.errors import InvalidInputError as InvalidInputError
+from ragmask.errors import MissingExtraError as MissingExtraError
+from ragmask.errors import RagmaskError as RagmaskError
+from ragmask.errors import RowIndexError as RowIndexError
+from ragmask.errors import StreamError as StreamError
+from ragmask.errors import UnsupportedTypeError as UnsupportedTypeError
+from ragmask.ops.cumsum import temporal_cumsum as temporal_cumsum
+from ragmask.ops.embeddings import embedding as embedding
+from ragmask.ops.masks import masking as masking
+from ragmask.ops.pool import temporal_pool as temporal_pool
+from ragmask.ops.recurrent import LSTMResult as LSTMResult
+from ragmask.ops.recurrent import lstm as lstm
+from ragmask.ops.softmax import temporal_softmax as temporal_softmax
+from ragmask.ops.split import temporal_concat as temporal_concat
+from ragmask.ops.split import temporal_split as temporal_split
+from ragmask.streaming.batch import Batch as Batch
+from ragmask.streaming.open import stream as stream
+from ragmask.streaming.stream import Stream as Stream
+from ragmask.threads import get_num_threads as get_num_threads
+from ragmask.threads import set_num_threads as set_num_threads
+from ragmask.vocabulary import Vocabulary as Vocabulary
+from ragmask.weights import LSTMWeights as LSTMWeights
+
+__version__: str

@@ -1,0 +1,164 @@
+"""Each Keras layer as the layer here that does the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from ragmask import layers
+from ragmask.interop.keras.graph import unsupported
+from ragmask.layers.activations import ACTIVATIONS
+from ragmask.layers.graph import Symbol
+
+
+def _activation(layer: Any, argument: str = "activation") -> str:
+    function = getattr(layer, argument)
+    for name in ACTIVATIONS:
+        if function is getattr(keras.activations, name):
+            return name
+    told = getattr(function, "__name__", repr(function))
+    raise unsupported(
+        layer, f"has {argument}={told!r}; ragmask knows {', '.join(map(repr, ACTIVATIONS))}"
+    )
+
+
+def _activation_layer(layer: Any, inputs: Any) -> layers.Layer:
+    return layers.Activation(_activation(layer), name=layer.name)
+
+
+def _add(layer: Any, inputs: Any) -> layers.Layer:
+    return layers.Add(name=layer.name)
+
+
+def _bidirectional(layer: Any, inputs: Any) -> layers.Layer:
+    forward, backward = (
+        _lstm(one, inputs) if type(one) is keras.layers.LSTM else None
+        for one in (layer.forward_layer, layer.backward_layer)
+    )
+    if not isinstance(forward, layers.LSTM) or not isinstance(backward, layers.LSTM):
+        told = type(layer.forward_layer).__name__, type(layer.backward_layer).__name__
+        raise unsupported(layer, f"has layer={told[0]}, backward_layer={told[1]}; LSTMs are known")
+    if forward.go_backwards:  # Keras then gives both outputs the wrong way round
+        raise unsupported(layer, "has a forward layer with go_backwards=True")
+    return layers.Bidirectional(forward, layer.merge_mode, backward, name=layer.name)
+
+
+def _concatenate(layer: Any, inputs: Any) -> layers.Layer:
+    first = next(one for one in keras.tree.flatten(inputs) if isinstance(one, Symbol))
+    rank = len(first.shape)
+    axis = layer.axis % rank
+    if axis == 1 and first.shape[1] is None:
+        return layers.Concatenate(axis=1, name=layer.name)
+    if axis != rank - 1:
+        raise unsupported(layer, f"has axis={layer.axis}; features and time are known")
+    return layers.Concatenate(name=layer.name)
+
+
+def _dense(layer: Any, inputs: Any) -> layers.Layer:
+    return layers.Dense(
+        layer.units,
+        activation=_activation(layer),
+        use_bias=layer.use_bias,
+        kernel_initializer="zeros",
+        name=layer.name,
+    )
+
+
+def _dropout(layer: Any, inputs: Any) -> layers.Layer:
+    _only(layer, noise_shape=None)
+    return layers.Dropout(layer.rate, name=layer.name)
+
+
+def _embedding(layer: Any, inputs: Any) -> layers.Layer:
+    return layers.Embedding(
+        layer.input_dim,
+        layer.output_dim,
+        embeddings_initializer="zeros",
+        mask_zero=layer.mask_zero,
+        name=layer.name,
+    )
+
+
+def _lstm(layer: Any, inputs: Any) -> layers.Layer:
+    _only(layer, stateful=False)
+    return layers.LSTM(
+        layer.units,
+        activation=_activation(layer),
+        recurrent_activation=_activation(layer, "recurrent_activation"),
+        use_bias=layer.use_bias,
+        kernel_initializer="zeros",
+        recurrent_initializer="zeros",
+        return_sequences=layer.return_sequences,
+        return_state=layer.return_state,
+        go_backwards=layer.go_backwards,
+        zero_output_for_mask=layer.zero_output_for_mask,
+        name=layer.name,
+    )
+
+
+def _masking(layer: Any, inputs: Any) -> layers.Layer:
+    value = float(layer.mask_value)
+    if value != value:
+        raise unsupported(layer, "masks nothing in Keras, and NaN here: leave it out")
+    return layers.Masking(value, name=layer.name)
+
+
+def _mean(layer: Any, inputs: Any) -> layers.Layer:
+    _only(layer, data_format="channels_last", keepdims=False)
+    return layers.TemporalPool("mean", name=layer.name)
+
+
+def _largest(layer: Any, inputs: Any) -> layers.Layer:
+    _only(layer, data_format="channels_last", keepdims=False)
+    return layers.TemporalPool("max", name=layer.name)
+
+
+def largest_in(layer: Any) -> Any:
+    """The GlobalMaxPooling1D that a layer is, or that a model holds; None for none."""
+    if isinstance(layer, keras.Model):
+        return next(filter(None, map(largest_in, layer.layers)), None)
+    return layer if type(layer) is keras.layers.GlobalMaxPooling1D else None
+
+
+def _relu(layer: Any, inputs: Any) -> layers.Layer:
+    _only(layer, max_value=None, negative_slope=0.0, threshold=0.0)
+    return layers.Activation("relu", name=layer.name)
+
+
+def _softmax(layer: Any, inputs: Any) -> layers.Layer:
+    _only(layer, axis=-1)
+    return layers.Activation("softmax", name=layer.name)
+
+
+CONVERTERS: dict[type, Callable[[Any, Any], layers.Layer]] = {
+    keras.layers.Activation: _activation_layer,
+    keras.layers.Add: _add,
+    keras.layers.Bidirectional: _bidirectional,
+    keras.layers.Concatenate: _concatenate,
+    keras.layers.Dense: _dense,
+    keras.layers.Dropout: _dropout,
+    keras.layers.Embedding: _embedding,
+    keras.layers.GlobalAveragePooling1D: _mean,
+    keras.layers.GlobalMaxPooling1D: _largest,
+    keras.layers.LSTM: _lstm,
+    keras.layers.Masking: _masking,
+    keras.layers.ReLU: _relu,
+    keras.layers.Softmax: _softmax,
+}
+
+
+def check_numbers(layer: Any) -> None:
+    """Raise for weights that are not plain float32."""
+    if layer.compute_dtype != "float32":
+        raise unsupported(layer, f"has dtype={layer.compute_dtype!r}; float32 is known")
+    for argument in ("lora_rank", "quantization_mode"):
+        if getattr(layer, argument, None):
+            raise unsupported(layer, f"has {argument}={getattr(layer, argument)!r}")
+
+
+def _only(layer: Any, **known: Any) -> None:
+    """Raise where an argument has another value than the only one that is known."""
+    for argument, value in known.items():
+        given = getattr(layer, argument)
+        if given != value:
+            raise unsupported(layer, f"has {argument}={given!r}; {value!r} is known")

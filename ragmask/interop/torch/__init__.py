@@ -1,0 +1,37 @@
+"""Ragged to torch and back, as jagged, padded and packed tensors; streams for its DataLoader.
+
+>>> import ragmask as rm
+>>> from ragmask.interop.torch import to_padded
+>>> values, mask = to_padded(rm.Ragged.from_rows([[1, 2, 3], [4]]))
+>>> values
+tensor([[1, 2, 3],
+        [4, 0, 0]])
+
+Tensors live on the CPU; nothing is moved to or from another device. Needs the extra `torch`.
+"""
+
+from ragmask.errors import MissingExtraError
+
+try:
+    import torch  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError(
+        'ragmask.interop.torch needs torch, which is not installed: pip install "ragmask[torch]"'
+    ) from error
+
+from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, to_tensors
+from ragmask.interop.torch.models import from_torch
+from ragmask.interop.torch.packed import from_packed, to_packed
+from ragmask.interop.torch.tensors import from_jagged, to_jagged, to_padded
+
+__all__ = [
+    "StreamDataset",
+    "TensorBatch",
+    "from_jagged",
+    "from_packed",
+    "from_torch",
+    "to_jagged",
+    "to_packed",
+    "to_padded",
+    "to_tensors",
+]

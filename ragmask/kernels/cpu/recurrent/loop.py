@@ -1,0 +1,256 @@
+"""A recurrent layer over the kept steps of rows, with a fixed number of rows in flight.
+
+Each of `slots` slots holds one row's states. A step advances all slots at once, as one matrix
+product; a row that ends leaves its slot to the next row, so that the product stays full however
+unequal the rows are. Padding and masked steps are never computed.
+
+The sums of a step start from the biases; or, where steps have ids, from the row of their id in a
+table of `vectors @ kernel + bias`, and x has no features.
+"""
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba.extending import overload
+
+from ragmask.kernels.cells import Cell
+from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.constants import PANEL_BYTES
+from ragmask.kernels.cpu.recurrent.tile import Product, lanes_of, product_of
+
+
+class Path(NamedTuple):
+    """How a row's steps are walked, and where its outputs go."""
+
+    starts: Any
+    lengths: Any
+    mask: Any
+    backwards: bool
+    zero_output_for_mask: bool
+    out_starts: Any
+    out: Any
+
+
+if TYPE_CHECKING:  # each cell has its own: see `loop_of`
+    SUMS = 0
+
+    def multiply(*arguments: Any) -> None: ...
+    def update(*arguments: Any) -> None: ...
+
+
+def loop_of(cell: Cell, step: Callable[..., Any]) -> Callable[..., None]:
+    """The loop of a cell, to be compiled; `step(sums, states) -> states` takes tuples of numbers.
+
+    A function of its own and not a closure: of one over compiled functions, Numba knows no machine
+    code of an earlier process again. A compiled function around one would be compiled twice.
+    """
+    names = {
+        "SUMS": cell.sums,
+        "multiply": product_of(cell),
+        "update": _update_of(cell, step),
+    }
+    loop = FunctionType(_loop.__code__, globals() | names, cell.name.lower())
+    loop.__qualname__, loop.__doc__ = loop.__name__, _loop.__doc__
+    return loop
+
+
+def _loop(
+    first_row: int, last_row: int, rows: Any, weights: Any, states: Any, options: Any, out: Any
+) -> None:
+    """Run the rows `order[first_row:last_row]`, longest first if they are to be fast.
+
+    rows (order, x, ids, starts, lengths, mask): x (n, features); ids int64 (n,), or (0,) where
+    there are none; order, starts, lengths int64 (rows,); mask bool (n,), or (0,) where there is
+    none. weights (panels, first_sums), as packed. states (initial, last): of each a tuple, the
+    outputs first, such as ((h0, c0), (h, c)), each (rows, units). options (slots, go_backwards,
+    zero_output_for_mask). out (starts, steps): int64 (rows,), and (steps, units), or (0, units)
+    where only the states are wanted.
+
+    All numbers are float32, or all float64. Empty arrays and not None: each variant of this kernel
+    takes seconds to compile. Plain tuples: Numba takes 10 µs longer to read named ones.
+    """
+    order, x, ids, starts, lengths, mask = rows
+    panels, first_sums = weights
+    initial, last = states
+    slots, backwards, zero_output_for_mask = options
+    inner = len(initial) - 1  # states besides the output
+    path = Path(starts, lengths, mask, backwards, zero_output_for_mask, out[0], out[1])
+
+    features, units = x.shape[1], initial[0].shape[1]
+    lanes = lanes_of(x)
+    blocks = (units + lanes - 1) // lanes
+    depth = features + units
+    stride = features + blocks * lanes
+    step_sums = blocks * SUMS * lanes
+    inputs = np.zeros(slots * stride, x.dtype)  # each slot's input, and its output before
+    next_inputs = np.zeros(slots * stride, x.dtype)
+    memory = np.zeros((blocks, slots * inner * lanes), x.dtype)  # its other states
+    block_sums = np.empty(slots * SUMS * lanes, x.dtype)
+    slot_rows = np.empty(slots, np.int64)
+    slot_steps = np.empty(slots, np.int64)
+    offsets = np.zeros(slots, np.int64)  # where in `first_sums` each slot's sums start
+    next_offsets = np.zeros(slots if ids.size else 0, np.int64)
+    in_flight, next_row = 0, first_row
+
+    while True:
+        while in_flight < slots and next_row < last_row:
+            row = order[next_row]
+            next_row += 1
+            step = skip_masked(row, 0, path)
+            if step == lengths[row]:  # no step to read: the states stay what they were
+                for state in range(inner + 1):
+                    last[state][row] = initial[state][row]
+                continue
+            slot_rows[in_flight], slot_steps[in_flight] = row, step
+            begin = in_flight * stride + features
+            inputs[begin : begin + units] = initial[0][row]
+            for state in range(inner):
+                begin = (in_flight * inner + state) * lanes
+                for unit in range(units):
+                    value = initial[state + 1][row, unit]
+                    memory[unit // lanes, begin + unit % lanes] = value
+            in_flight += 1
+        if in_flight == 0:
+            return
+
+        for slot in range(in_flight):
+            row, step = slot_rows[slot], slot_steps[slot]
+            at = starts[row] + position(step, lengths[row], backwards)
+            copy(x[at], inputs[slot * stride : slot * stride + features])
+            if ids.size:
+                offset = ids[at] * step_sums
+                # ids may have changed since they were checked: any row of the table, but of it
+                is_inside = 0 <= offset <= first_sums.size - step_sums
+                offsets[slot] = offset if is_inside else 0
+                if step + 1 < lengths[row]:  # it may be masked: then nothing is gained
+                    at = starts[row] + position(step + 1, lengths[row], backwards)
+                    next_offsets[slot] = ids[at] * step_sums  # only ever prefetched
+        product = Product(inputs, stride, panels, first_sums, offsets, next_offsets, block_sums)
+        for block in range(blocks):
+            multiply(product, in_flight, features, units, block)
+            begin = features + block * lanes
+            before, after = inputs[begin:], next_inputs[begin:]
+            update(in_flight, block_sums, before, after, stride, memory[block])
+
+        for slot in range(in_flight - 1, -1, -1):
+            row = slot_rows[slot]
+            output = next_inputs[slot * stride + features : slot * stride + depth]
+            if path.out.size:
+                at = position(slot_steps[slot], lengths[row], backwards)
+                copy(output, path.out[path.out_starts[row] + at])
+            slot_steps[slot] = skip_masked(row, slot_steps[slot] + 1, path)
+            if slot_steps[slot] == lengths[row]:
+                last[0][row] = output
+                for state in range(inner):
+                    begin = (slot * inner + state) * lanes
+                    for unit in range(units):
+                        value = memory[unit // lanes, begin + unit % lanes]
+                        last[state + 1][row, unit] = value
+                in_flight -= 1
+                if slot < in_flight:  # the last slot, which has had its turn, moves here
+                    slot_rows[slot], slot_steps[slot] = (
+                        slot_rows[in_flight],
+                        slot_steps[in_flight],
+                    )
+                    begin = in_flight * stride + features
+                    output[:] = next_inputs[begin : begin + units]
+                    width = inner * lanes
+                    for block in range(blocks):
+                        moved = memory[block, in_flight * width : (in_flight + 1) * width]
+                        memory[block, slot * width : (slot + 1) * width] = moved
+        inputs, next_inputs = next_inputs, inputs
+
+
+@njit
+def position(step: int, length: int, backwards: bool) -> int:
+    """Which of its row's steps is read as number `step`."""
+    return length - 1 - step if backwards else step
+
+
+@njit
+def skip_masked(row: int, step: int, path: Any) -> int:
+    """The first kept step from `step` on. Those it passes repeat the output before, or get 0."""
+    if path.mask.size:
+        length, start, out_start = path.lengths[row], path.starts[row], path.out_starts[row]
+        while step < length and not path.mask[start + position(step, length, path.backwards)]:
+            if path.out.size:
+                at = out_start + position(step, length, path.backwards)
+                if step == 0 or path.zero_output_for_mask:
+                    path.out[at] = 0
+                else:
+                    path.out[at] = path.out[out_start + position(step - 1, length, path.backwards)]
+            step += 1
+    return step
+
+
+def _update_of(cell: Cell, step: Callable[..., Any]) -> Callable[..., None]:
+    """The update of one block's states, for all slots in flight."""
+    sums, inner = cell.sums, cell.states - 1
+    read_sums, read_inner, write_inner = _read(sums), _read(inner), _write(inner)
+
+    def update(
+        in_flight: Any, block_sums: Any, before: Any, after: Any, stride: Any, memory: Any
+    ) -> Any:
+        """The outputs before lie in `before`, those after go to `after`, `stride` apart."""
+
+    @overload(update, jit_options={"forceinline": True})
+    def typed(
+        in_flight: Any, block_sums: Any, before: Any, after: Any, stride: Any, memory: Any
+    ) -> Any:
+        lanes = PANEL_BYTES * 8 // block_sums.dtype.bitwidth  # LLVM vectorises over a constant (6×)
+
+        def compiled(
+            in_flight: Any, block_sums: Any, before: Any, after: Any, stride: Any, memory: Any
+        ) -> Any:
+            for slot in range(in_flight):
+                slot_sums = block_sums[slot * sums * lanes : (slot + 1) * sums * lanes]
+                slot_before = before[slot * stride : slot * stride + lanes]
+                slot_after = after[slot * stride : slot * stride + lanes]
+                slot_memory = memory[slot * inner * lanes : (slot + 1) * inner * lanes]
+                for lane in range(lanes):
+                    output = (slot_before[lane],)
+                    states = output + read_inner(slot_memory, lane, lanes)
+                    states = step(read_sums(slot_sums, lane, lanes), states)
+                    slot_after[lane] = states[0]
+                    write_inner(slot_memory, lane, lanes, states)
+
+        return compiled
+
+    return update
+
+
+def _read(count: int) -> Callable[..., Any]:
+    """`(numbers[lane], numbers[lane + lanes], …)`, whose length compiled code has to know."""
+    if count == 0:
+        return inline(lambda numbers, lane, lanes: ())
+    fewer = _read(count - 1)
+
+    @inline
+    def read(numbers: Any, lane: int, lanes: int) -> Any:
+        number = (numbers[lane + (count - 1) * lanes],)
+        return fewer(numbers, lane, lanes) + number
+
+    return read
+
+
+def _write(count: int) -> Callable[..., None]:
+    """Put the states after the first where `_read` finds them: no loop, which LLVM would keep."""
+    if count == 0:
+        return inline(lambda numbers, lane, lanes, states: None)
+    fewer = _write(count - 1)
+
+    @inline
+    def write(numbers: Any, lane: int, lanes: int, states: Any) -> None:
+        fewer(numbers, lane, lanes, states)
+        numbers[lane + (count - 1) * lanes] = states[count]
+
+    return write
+
+
+@inline
+def copy(source: Any, target: Any) -> None:
+    """A loop, for short arrays: Numba's assignment of slices takes longer to begin."""
+    for i in range(target.size):
+        target[i] = source[i]

@@ -1,0 +1,39 @@
+"""The states that a recurrent layer's rows begin with."""
+
+from typing import Any
+
+import numpy as np
+
+from ragmask.arrays.coerce import same_device, values_array
+from ragmask.arrays.protocol import AnyArray
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.ops.input import Input
+
+
+def initial_states(states: Any, names: str, given: Input, units: int) -> tuple[AnyArray, ...]:
+    """The states that rows begin with, checked, in the dtype that is computed in; by default 0.
+
+    states : None, or an array (rows, units) for each name.
+    """
+    arrays, shape = given.arrays, (len(given.rows), units)
+    dtype = np.result_type(given.rows.dtype, np.float32)
+    if states is None:
+        zeros = arrays.read_only(arrays.full(0, shape, dtype))
+        return (zeros,) * len(names)
+    if not isinstance(states, tuple | list) or len(states) != len(names):
+        raise InvalidInputError(
+            f"initial_state is a pair ({', '.join(names)}), each of shape {shape}; "
+            f"got {type(states).__name__}"
+        )
+    checked = []
+    for name, state in zip(names, states, strict=True):
+        array = values_array(state, f"initial_state's {name}")
+        same_device(x=given.rows.values, **{name: array})
+        if array.dtype.kind not in "biuf":
+            raise UnsupportedTypeError(f"initial_state's {name} holds no reals; got {array.dtype}")
+        if array.shape != shape:
+            raise InvalidInputError(
+                f"initial_state's {name} has shape {array.shape}; (rows, units) is {shape}"
+            )
+        checked.append(arrays.read_only(array.astype(dtype)))
+    return tuple(checked)
