@@ -232,7 +232,8 @@ def test_apply_says_in_which_rows_an_error_is(applied):
     pq.write_table(numbers, folder / "in.parquet")
     embedding = rm.layers.Embedding(5, 2, name="few")
     (folder / "out.parquet").write_text("of before")
-    with pytest.raises(
+    where = r"(?s)'few'.*in rows 5,000–5,999 of the data set"
+    with pytest.raises(rm.InvalidInputError, match=where):
         rm.InvalidInputError, match=r"(?s)'few'.*in rows 5,000–5,999 of the data set"
     ):
         apply(folder, single((None,), embedding, dtype="int32"), "--rows", "1000")
