@@ -234,8 +234,6 @@ def test_apply_says_in_which_rows_an_error_is(applied):
     (folder / "out.parquet").write_text("of before")
     where = r"(?s)'few'.*in rows 5,000–5,999 of the data set"
     with pytest.raises(rm.InvalidInputError, match=where):
-        rm.InvalidInputError, match=r"(?s)'few'.*in rows 5,000–5,999 of the data set"
-    ):
         apply(folder, single((None,), embedding, dtype="int32"), "--rows", "1000")
     assert (folder / "out.parquet").read_text() == "of before"
     assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
