@@ -13,7 +13,7 @@ from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.graph import BATCHES, first_of
-from ragmask.layers.spec import Spec
+from ragmask.layers.spec import Spec, shown_shape
 from ragmask.rows.rows import Rows
 
 
@@ -144,11 +144,14 @@ def side_by_side(parts: list[Any]) -> Any:
 def check_one_kind(classes: list[str]) -> None:
     if len(set(classes)) > 1:
         raise UnsupportedTypeError(
-            f"its inputs must be of one kind; got {', '.join(sorted(set(classes)))}"
+            f"its inputs must be of one kind; got {', '.join(sorted(set(classes)))}: make them "
+            "one, with to_padded() or Ragged.from_padded()"
         )
 
 
 def check_same_lead(shape: Any, other: Any) -> None:
     """Raise where arrays that are to lie side by side differ in more than their features."""
     if shape[:-1] != other[:-1]:
-        raise InvalidInputError(f"its inputs differ in rows or time: {shape} and {other}")
+        raise InvalidInputError(
+            f"its inputs differ in rows or time: {shown_shape(shape)} and {shown_shape(other)}"
+        )

@@ -1,5 +1,6 @@
 """Layers that look at one step at a time."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ class Dense(Layer):
         return activations.compute_output(self.activation, sums)
 
     def _product(self, values: Array) -> Array:
-        flat = values.reshape(-1, values.shape[-1])
+        flat = values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
         product = np.matmul(flat, self.kernel)
         if self.bias is not None:
             product += self.bias

@@ -20,7 +20,7 @@ from ragmask.layers.batch import (
 )
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
-from ragmask.layers.spec import Spec
+from ragmask.layers.spec import Spec, total
 from ragmask.layers.temporal import joined_in_time
 
 
@@ -49,14 +49,14 @@ class Add(Layer):
         with _fitting():
             if first.kind == "dense":
                 shape = np.broadcast_shapes(*((1, *part.shape[1:]) for part in parts))
-                total = first.of((None, *shape[1:]))
+                added = first.of((None, *shape[1:]))
             else:
                 widths = {part.shape[1] for part in parts}
                 if len(widths) > 1:
                     raise ValueError(f"their widths are {', '.join(map(str, widths))}")
-                total = first.of_items(*np.broadcast_shapes(*(part.item_shape for part in parts)))
+                added = first.of_items(*np.broadcast_shapes(*(part.item_shape for part in parts)))
         dtype = np.result_type(*(part.dtype for part in parts))
-        return total.of(total.shape, dtype).masked(all(part.is_masked for part in parts))
+        return added.of(added.shape, dtype).masked(all(part.is_masked for part in parts))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if not isinstance(mask, list | tuple) or any(one is None for one in mask):
@@ -98,7 +98,7 @@ class Concatenate(Layer):
         check_one_kind([part.class_name for part in parts])
         for part in parts[1:]:
             check_same_lead(first.shape, part.shape)
-        features = sum(part.shape[-1] or 0 for part in parts)
+        features = total(part.shape[-1] for part in parts)
         dtype = np.result_type(*(part.dtype for part in parts))
         joined = first.of((*first.shape[:-1], features), dtype)
         return joined.masked(any(part.is_masked for part in parts))

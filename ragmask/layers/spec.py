@@ -1,6 +1,7 @@
 """What is known of a batch before there is one."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -66,17 +67,24 @@ class Spec:
     def with_mask(self, mask: Any) -> "Spec":
         """The same with this mask, or what is known of one, in the place of its own."""
         if isinstance(mask, Spec):
-            if mask.dtype != np.bool_:
-                raise UnsupportedTypeError(f"mask must be bool; got {mask.dtype}")
-            if mask.kind == "ragged" and self.kind != "ragged":
-                raise InvalidInputError(f"the mask is a Ragged, and the batch a {self.class_name}")
-            if self.kind == "ragged" and mask.kind != "ragged" and len(mask.shape) > 1:
-                raise InvalidInputError(
-                    f"the batch is a Ragged, and the mask of shape {shown_shape(mask.shape)}"
-                )
-            if mask.item_shape:
-                raise InvalidInputError(f"mask has steps of shape {mask.item_shape}, not bools")
+            self._check_mask(mask)
         return self.masked(mask is not None)
+
+    def _check_mask(self, mask: "Spec") -> None:
+        if mask.dtype != np.bool_:
+            raise UnsupportedTypeError(
+                f"mask must be bool, True = keep; got {mask.dtype}: pass mask.astype(bool)"
+            )
+        if mask.kind == "ragged" and self.kind != "ragged":
+            raise InvalidInputError(
+                f"the mask is a Ragged, and the batch an array of shape {shown_shape(self.shape)}"
+            )
+        is_flat = self.kind == "ragged" and mask.shape == (None,)
+        if mask.shape != self.shape[:2] and not is_flat:
+            raise InvalidInputError(
+                f"mask has shape {shown_shape(mask.shape)}; its values need "
+                f"{shown_shape(self.shape[:2])}"
+            )
 
     def example(self, steps: int) -> Any:
         """A made-up row, on which a layer can be tried."""
@@ -92,6 +100,12 @@ class Spec:
 
 def shown_shape(shape: Any) -> str:
     return str(shape).replace("None", "·")
+
+
+def total(sizes: Iterable[int | None]) -> int | None:
+    """Their sum, where all are known."""
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)
 
 
 # -- what ops and layers take -------------------------------------------------------------

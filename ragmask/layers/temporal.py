@@ -11,7 +11,7 @@ from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.batch import mask_of
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
-from ragmask.layers.spec import Spec, check_floats, check_steps
+from ragmask.layers.spec import Spec, check_floats, check_steps, total
 from ragmask.ops.pool import How
 from ragmask.ops.split import MOST_SECTIONS
 from ragmask.rows.checks import check_count
@@ -48,14 +48,17 @@ class TemporalSplit(_Temporal):
     def compute_output(self, inputs: Spec) -> list[Spec]:
         check_steps(inputs)
         known = inputs.shape[1]
-        total = known if self.width is None else self.width
-        if known not in (None, total):
-            raise InvalidInputError(f"width {total} is not the array's width, {known}")
-        if total is not None and total % self.sections:
-            multiple = -(-total // self.sections) * self.sections
+        width = known if self.width is None else self.width
+        if known not in (None, width):
             raise InvalidInputError(
-                f"{total} steps cannot be cut into {self.sections} equal sections: "
-                f"pad to {multiple}"
+                f"width {width} is not the array's width, {known}: pad to it first"
+            )
+        if width is not None and width % self.sections:
+            multiple = -(-width // self.sections) * self.sections
+            what = "the array's width" if self.width is None else "width"
+            raise InvalidInputError(
+                f"{width} steps ({what}) cannot be cut into {self.sections} equal sections: "
+                f"pass width={multiple}, or pad to it"
             )
         span = None if known is None else known // self.sections
         return [inputs.of((None, span, *inputs.item_shape))] * self.sections
@@ -152,8 +155,7 @@ def joined_in_time(parts: Any) -> Spec:
                 f"part {number} has steps of shape {part.item_shape}, "
                 f"and part 0 of {first.item_shape}"
             )
-    widths = [part.shape[1] for part in parts]
-    width = None if None in widths else sum(size or 0 for size in widths)
+    width = total(part.shape[1] for part in parts)
     dtype = np.result_type(*(part.dtype for part in parts))
     joined = first.of((None, width, *first.item_shape), dtype)
     return joined.masked(any(part.is_masked for part in parts))
