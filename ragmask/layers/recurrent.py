@@ -11,6 +11,7 @@ from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
 from ragmask.layers.batch import mask_of, reverse, side_by_side
 from ragmask.layers.layer import Layer
+from ragmask.layers.limits import spend_call
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_floats, check_steps, features_of, shown_shape
 from ragmask.rows.checks import check_count
@@ -227,6 +228,7 @@ class Bidirectional(Layer):
         results = []
         for layer, state in self._layers_and_states(initial_state):
             layer._build_for(inputs)
+            spend_call(layer._own_weights.values())
             results.append(layer.run(inputs, state, ops.lstm))
         outputs = [
             result.outputs if self.forward_layer.return_sequences else result.h
