@@ -162,3 +162,16 @@ def test_out_must_not_be_the_table():
     table = table_of(5, (2,))
     with pytest.raises(rm.InvalidInputError, match="out overlaps"):
         rm.embedding(rm.Ragged.from_rows([[4, 3]]), table, out=table[:2])
+
+
+def test_a_mask_by_hand_takes_the_place_of_the_ids_own():
+    ids = rm.Ragged([1, 9, 2, 0], [0, 3], [3, 1], np.array([True, False, True, True]))
+    table = np.arange(6.0).reshape(3, 2)
+    kept = np.array([False, False, True, True])
+    found = rm.embedding(ids, table, mask_zero=True, mask=kept)
+    assert found.mask.tolist() == [False, False, True, False]
+    assert found.values.tolist() == [[0, 0], [0, 0], [4, 5], [0, 1]]
+    with pytest.raises(rm.InvalidInputError, match="row 0, step 1: id 9 is outside the table"):
+        rm.embedding(ids, table, mask=np.ones(4, bool))
+    padded = rm.embedding(np.array([[1, 9]]), table, mask=np.array([[True, False]]))
+    assert (padded.values.tolist(), padded.mask.tolist()) == ([[[2, 3], [0, 0]]], [[True, False]])

@@ -102,3 +102,18 @@ def test_long_doubles_are_refused():
 def test_an_array_needs_rows_and_steps():
     with pytest.raises(rm.InvalidInputError, match=r"\(rows, width, …\); .* shape \(3,\)"):
         rm.masking(np.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "bool"])
+def test_out_and_a_mask_by_hand(dtype):
+    values = np.array([[1, 0], [0, 0], [1, 1], [1, 0]], "int64").astype(dtype)
+    x = rm.Ragged(values, [0, 2], [2, 2])
+    out, mask = np.ones((4, 2), dtype), np.array([True, True, False, True])
+    found = rm.masking(x, mask=mask, out=out)
+    assert np.shares_memory(found.values, out)
+    assert found.mask.tolist() == [True, False, False, True]
+    expected = np.where(found.mask[:, None], values, np.zeros((), dtype))
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(rm.masking(x, mask=mask).values, expected)
+    with pytest.raises(rm.InvalidInputError, match="out overlaps"):
+        rm.masking(x, out=values)
