@@ -17,7 +17,7 @@ from numba import njit
 import ragmask as rm
 from ragmask.data import JAPANESE_VOWELS
 from ragmask.kernels import cpu
-from ragmask.kernels.cpu.pool import SUM
+from ragmask.kernels.constants import SUM
 
 
 @njit(nogil=True)

@@ -3,7 +3,9 @@
 from typing import Any
 
 from ragmask.kernels.compile import njit
-from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN
+from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN, SUM
+
+__all__ = ["FIRST", "LAST", "MAX", "MEAN", "SUM", "pool"]
 
 
 @njit

@@ -6,7 +6,7 @@ import numpy as np
 from numba import cuda
 
 from ragmask.kernels.compile import cuda_device, cuda_kernel
-from ragmask.kernels.constants import LAST, MAX, MEAN
+from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN, SUM
 from ragmask.kernels.cuda.teams import (
     THREADS,
     WARPS,
@@ -21,6 +21,8 @@ from ragmask.kernels.cuda.teams import (
     u8,
 )
 from ragmask.kernels.overloads import computed_in
+
+__all__ = ["FIRST", "LAST", "MAX", "MEAN", "SUM", "pool", "pool_row"]
 
 
 @cuda_kernel
