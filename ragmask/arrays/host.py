@@ -104,9 +104,11 @@ class HostArrays:
         if begin:  # fresh memory is what costs here
             skipped = np.minimum(lengths, begin)
             left = lengths - skipped
-            starts = np.add(starts, skipped, out=skipped)
+            starts = read_only(np.add(starts, skipped, out=skipped))
         kept = np.minimum(left, most)
-        return read_only(starts + (left - kept) if from_end else starts), read_only(kept)
+        if from_end:
+            starts = read_only(starts + (left - kept))
+        return starts, read_only(kept)
 
     def pick(self, starts: Ints, lengths: Ints, rows: slice | Array) -> tuple[Ints, Ints]:
         # contiguous: a kernel would be compiled once more for strided starts
