@@ -203,3 +203,16 @@ ONE_ROW, TWO_ROWS = rm.Ragged.from_rows([[1]]), rm.Ragged.from_rows([[1], [2]])
 def test_parts_that_disagree_are_refused(parts, message):
     with pytest.raises(rm.RagmaskError, match=message):
         rm.temporal_concat(parts)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_arrays_whose_rows_are_spaced_wider_are_joined_by_copy(parts):
+    values = np.arange(48.0).reshape(3, 8, 2)[:, 1:7]
+    mask = np.random.default_rng(0).random((3, 8))[:, 1:7] < 0.5
+    joined = rm.temporal_concat([values] * parts)
+    np.testing.assert_array_equal(joined, np.concatenate([values] * parts, axis=1))
+    padded = rm.temporal_concat([rm.Padded(values, mask)] * parts)
+    np.testing.assert_array_equal(padded.values, joined)
+    np.testing.assert_array_equal(padded.mask, np.concatenate([mask] * parts, axis=1))
+    assert joined.flags.writeable
+    assert not np.shares_memory(joined, values)

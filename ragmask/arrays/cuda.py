@@ -105,7 +105,7 @@ class CudaArrays:
 
     def offsets_of(self, lengths: CudaArray) -> CudaArray:
         out = self.like.empty((lengths.size + 1,), np.int64)
-        run_on_one_block("offsets", lengths, out)
+        launch_rows("offsets", 1, lengths, out)  # by one block
         return out
 
     def rows_between(self, n: int, offsets: CudaArray) -> tuple[CudaArray, CudaArray, bool]:
@@ -239,7 +239,7 @@ class CudaArrays:
         """Row numbers, the longest rows first, about."""
         out = self.like.empty(lengths.shape, np.int64)
         if len(out):
-            run_on_one_block("by_length", lengths, longest, out)
+            launch_rows("by_length", 1, lengths, longest, out)  # by one block
         return out
 
     def unpacked_bits(self, bits: CudaArray, first: int, n: int) -> CudaArray:
@@ -288,7 +288,3 @@ def launch_rows(name: str, rows: int, *arguments: Any) -> None:
     from ragmask.kernels import cuda
 
     run(cuda.launch, getattr(cuda, name), rows, *arguments)
-
-
-def run_on_one_block(name: str, *arguments: Any) -> None:
-    launch_rows(name, 1, *arguments)

@@ -53,8 +53,8 @@ class Form(NamedTuple):
     valid: Bools | None = None
 
     def pick(self, rows: Any) -> "Form":
-        assert self.valid is not None
-        return Form(self.type, read_only(self.valid[rows]))
+        """That of some of the rows."""
+        return self if self.valid is None else Form(self.type, read_only(self.valid[rows]))
 
 
 def joined_form(forms: list[Form | None], sizes: list[int]) -> Form | None:

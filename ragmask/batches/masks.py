@@ -20,7 +20,7 @@ def with_mask(x: Any, mask: Any) -> Any:
     of others bools (rows, width).
     """
     if isinstance(x, Ragged):
-        return x if mask is x.mask is None else Ragged._of(masked_rows(x._rows, mask))
+        return Ragged._of(masked_rows(x._rows, mask))
     values = x._values if isinstance(x, Padded) else x
     if mask is None:
         return Padded._of(values, None) if isinstance(x, Padded) else values

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ragmask import ops
 from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
 from ragmask.batches.padded import Padded
@@ -15,6 +14,8 @@ from ragmask.layers.batch import each, mask_of, shape_of
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_steps, features_of
+from ragmask.ops.embeddings import embedding
+from ragmask.ops.masks import masking
 from ragmask.rows.checks import check_count
 from ragmask.rows.padding import item_of
 
@@ -60,7 +61,7 @@ class Embedding(Layer):
         self.embeddings = self.add_weight("embeddings", shape, self.embeddings_initializer)
 
     def call(self, inputs: Any) -> Any:
-        vectors = ops.embedding(inputs, self.embeddings, mask_zero=self.mask_zero)
+        vectors = embedding(inputs, self.embeddings, mask_zero=self.mask_zero)
         return vectors if self.mask_zero else with_mask(vectors, None)  # as Keras drops it
 
     def compute_output(self, inputs: Spec) -> Spec:
@@ -101,7 +102,7 @@ class Masking(Layer):
         self.mask_value = mask_value
 
     def call(self, inputs: Any) -> Any:
-        return ops.masking(inputs, self.mask_value)
+        return masking(inputs, self.mask_value)
 
     def compute_output(self, inputs: Spec) -> Spec:
         check_steps(inputs)
@@ -113,7 +114,7 @@ class Masking(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is not None:
             inputs = with_mask(inputs, mask)
-        return mask_of(ops.masking(inputs, self.mask_value))
+        return mask_of(masking(inputs, self.mask_value))
 
 
 @register

@@ -224,15 +224,12 @@ class Layer:
     # -- calling ----------------------------------------------------------------------------
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
-        try:
+        with self._noted():
             if "training" in options and not takes(type(self).call, "training"):
                 del options["training"]  # any layer may be told, as in Keras
             if first_of(Symbol, (inputs, mask, args, options)) is not None:
                 return self._connect(Node(self, inputs, args, mask, options))
             return self._run(inputs, args, mask, options)
-        except Exception as error:
-            error.add_note(f"in layer {self.name!r}")
-            raise
 
     def _run(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
         """Call it on batches."""

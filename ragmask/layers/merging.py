@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ragmask import ops
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.layers.batch import (
@@ -22,6 +21,7 @@ from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, total
 from ragmask.layers.temporal import joined_in_time
+from ragmask.ops.split import temporal_concat
 
 
 @register
@@ -87,7 +87,7 @@ class Concatenate(Layer):
     def call(self, inputs: Any) -> Any:
         parts = _parts(self, inputs)
         if self._joins_time([is_sequence(part) for part in parts], len(shape_of(parts[0]))):
-            return ops.temporal_concat(parts)
+            return temporal_concat(parts)
         return with_mask(side_by_side(parts), self.compute_mask(inputs, mask_of(parts)))
 
     def compute_output(self, inputs: Any) -> Spec:
@@ -120,7 +120,7 @@ class Concatenate(Layer):
             return None
         if self.axis == 1:
             parts = [with_mask(part, one) for part, one in zip(inputs, mask, strict=True)]
-            return mask_of(ops.temporal_concat(parts))
+            return mask_of(temporal_concat(parts))
         if any(one is None for one in mask):  # such a batch keeps every step
             given = next(one for one in mask if one is not None)
             return np.logical_or(given, True)

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from ragmask import ops
 from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -14,6 +13,7 @@ from ragmask.layers.layer import Layer
 from ragmask.layers.limits import spend_call
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_floats, check_steps, features_of, shown_shape
+from ragmask.ops.recurrent import LSTMResult, lstm
 from ragmask.rows.checks import check_count
 from ragmask.weights import LSTMWeights
 
@@ -114,15 +114,15 @@ class LSTM(Layer):
         return self._packed[1]
 
     def call(self, inputs: Any, mask: Any = None, initial_state: Any = None) -> Any:
-        result = self.run(inputs, initial_state, ops.lstm)
+        result = self.run(inputs, initial_state, lstm)
         outputs = result.outputs
         if self.return_sequences and self.go_backwards:
             outputs = reverse(outputs)
         return self._returned(outputs, result.h, result.c)
 
-    def run(self, inputs: Any, initial_state: Any, lstm: Any) -> ops.LSTMResult:
+    def run(self, inputs: Any, initial_state: Any, lstm: Any) -> LSTMResult:
         """The op's result, sequences aligned with the input's steps."""
-        result: ops.LSTMResult = lstm(
+        result: LSTMResult = lstm(
             inputs,
             self.lstm_weights,
             initial_state=initial_state,
@@ -229,7 +229,7 @@ class Bidirectional(Layer):
         for layer, state in self._layers_and_states(initial_state):
             layer._build_for(inputs)
             spend_call(layer._own_weights.values())
-            results.append(layer.run(inputs, state, ops.lstm))
+            results.append(layer.run(inputs, state, lstm))
         outputs = [
             result.outputs if self.forward_layer.return_sequences else result.h
             for result in results

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from ragmask import ops
 from ragmask.arrays.protocol import LARGEST
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -12,8 +11,9 @@ from ragmask.layers.batch import mask_of
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_floats, check_steps, total
-from ragmask.ops.pool import How
-from ragmask.ops.split import MOST_SECTIONS
+from ragmask.ops.pool import How, temporal_pool
+from ragmask.ops.softmax import temporal_softmax
+from ragmask.ops.split import MOST_SECTIONS, temporal_concat, temporal_split
 from ragmask.rows.checks import check_count
 
 
@@ -43,7 +43,7 @@ class TemporalSplit(_Temporal):
         self.width = None if width is None else check_count("width", width, most=LARGEST)
 
     def call(self, inputs: Any) -> Any:
-        return list(ops.temporal_split(inputs, self.sections, width=self.width))
+        return list(temporal_split(inputs, self.sections, width=self.width))
 
     def compute_output(self, inputs: Spec) -> list[Spec]:
         check_steps(inputs)
@@ -66,7 +66,7 @@ class TemporalSplit(_Temporal):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None:
             return None
-        return mask_of(ops.temporal_split(with_mask(inputs, mask), self.sections, width=self.width))
+        return mask_of(temporal_split(with_mask(inputs, mask), self.sections, width=self.width))
 
 
 @register
@@ -80,7 +80,7 @@ class TemporalConcat(_Temporal):
     """
 
     def call(self, inputs: Any) -> Any:
-        return ops.temporal_concat(inputs)
+        return temporal_concat(inputs)
 
     def compute_output(self, inputs: Any) -> Spec:
         return joined_in_time(inputs)
@@ -89,7 +89,7 @@ class TemporalConcat(_Temporal):
         if mask is None:
             return None
         parts = [with_mask(part, one) for part, one in zip(inputs, mask, strict=True)]
-        return mask_of(ops.temporal_concat(parts))
+        return mask_of(temporal_concat(parts))
 
 
 @register
@@ -102,7 +102,7 @@ class TemporalSoftmax(_Temporal):
     """
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        return ops.temporal_softmax(inputs)
+        return temporal_softmax(inputs)
 
     def compute_output(self, inputs: Spec) -> Spec:
         check_steps(inputs)
@@ -124,12 +124,12 @@ class TemporalPool(_Temporal):
         self.how = how
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        return ops.temporal_pool(inputs, self.how)
+        return temporal_pool(inputs, self.how)
 
     def compute_output(self, inputs: Spec) -> Spec:
         check_steps(inputs)
         nothing = np.empty((0, 0), inputs.dtype)
-        return Spec((None, *inputs.item_shape), ops.temporal_pool(nothing, self.how).dtype)
+        return Spec((None, *inputs.item_shape), temporal_pool(nothing, self.how).dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None

@@ -31,7 +31,7 @@ def temporal_cumsum(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = No
     """
     given = Input.of(x, mask)
     rows, arrays = given.rows, given.arrays
-    computed, returned = summed_dtypes(rows.dtype, "temporal_cumsum")
+    computed, returned = summed_dtypes(rows, "temporal_cumsum")
     output = given.output(rows.item_shape, returned, out)
     if computed != rows.dtype:
         rows = as_dtype(rows, computed)

@@ -99,10 +99,11 @@ def as_dtype(rows: Rows, dtype: Any) -> Rows:
     return rows.over(rows.arrays.read_only(converted(rows.values, dtype)))
 
 
-def summed_dtypes(dtype: np.dtype[Any], op: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    """The dtype that sums of numbers are computed in, and the one they are given back in."""
+def summed_dtypes(rows: Rows, op: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """The dtype in which kernels take numbers that they add up, and that of the sums."""
+    dtype = rows.dtype
     if dtype.kind == "f" and dtype.itemsize <= 8:
-        return np.result_type(dtype, np.float32), dtype
+        return rows.arrays.computed(dtype), dtype
     if dtype.kind in "biu":
         widest = np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
         return widest, widest

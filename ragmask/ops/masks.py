@@ -66,6 +66,6 @@ def masking(
         flat_items(target),
         kept,
     )
-    if target.dtype != dtype and stand_in == "f4":
+    if stand_in == "f4" and target is not output:
         arrays.assign(target, output)
     return given.give(output, kept)

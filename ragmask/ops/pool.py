@@ -11,6 +11,7 @@ from ragmask.errors import InvalidInputError
 from ragmask.kernels.constants import POOL_CODES
 from ragmask.kernels.registry import POOL
 from ragmask.ops.input import Input, as_dtype, flat_items, summed_dtypes
+from ragmask.rows.rows import Rows
 
 How = Literal["mean", "sum", "max", "first", "last"]
 
@@ -37,7 +38,7 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
         words = ", ".join(map(repr, POOL_CODES))
         raise InvalidInputError(f"how must be one of {words}; got {how!r}")
     rows = Input.of(x, mask).rows
-    computed, returned = _dtypes(rows.dtype, how)
+    computed, returned = _dtypes(rows, how)
     if computed != rows.dtype:
         rows = as_dtype(rows, computed)
     arrays = rows.arrays
@@ -58,9 +59,10 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
     return arrays.native(arrays.as_dtype(pooled, returned))
 
 
-def _dtypes(dtype: np.dtype[Any], how: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
+def _dtypes(rows: Rows, how: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """What a dtype is computed in, and what is given back. Few, so that few kernels compile."""
-    computed, summed = summed_dtypes(dtype, "temporal_pool")
+    dtype = rows.dtype
+    computed, summed = summed_dtypes(rows, "temporal_pool")
     if how == "mean" and dtype.kind in "biu":
         return np.dtype(np.float64), np.dtype(np.float64)
     return computed, summed if how == "sum" else dtype

@@ -90,7 +90,7 @@ def lstm(
             f"x has steps of shape {given.rows.item_shape}; "
             f"the weights were made for ({weights.features},)"
         )
-    floats(given.rows, "x")  # for its look at the dtype
+    rows = floats(given.rows, "x")
     if weights.device != given.arrays.place:
         raise DeviceError(
             f"x lives on {given.arrays.place}, and the weights are for batches on "
@@ -100,7 +100,7 @@ def lstm(
     initial = initial_states(initial_state, "hc", given, weights.units)
     run: Any = given.arrays.twin(_run_on_host, run_on_cuda)
     options = bool(go_backwards), bool(zero_output_for_mask)
-    steps, (h, c) = run(given, weights, initial, options, outputs, out)
+    steps, (h, c) = run(given, rows, weights, initial, options, outputs, out)
     if outputs:
         steps = given.give(steps, given.rows.compact_mask())
     return LSTMResult(steps, h, c)
@@ -108,6 +108,7 @@ def lstm(
 
 def _run_on_host(
     given: Input,
+    rows: Rows,
     weights: LSTMWeights,
     initial: tuple[Array, ...],
     options: tuple[bool, bool],
@@ -115,8 +116,7 @@ def _run_on_host(
     out: Any,
 ) -> tuple[Array | None, tuple[Array, ...]]:
     """The outputs, end to end, and the last states, in x's dtype."""
-    rows, dtype = floats(given.rows, "x"), given.rows.dtype
-    output = None
+    dtype, output = given.rows.dtype, None
     target = HOST.empty((0, weights.units), rows.dtype)
     if outputs:
         target = output = given.output((weights.units,), dtype, out)

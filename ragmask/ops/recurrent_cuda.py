@@ -16,6 +16,7 @@ from ragmask.weights import LSTMWeights
 
 def run_on_cuda(
     given: Input,
+    rows: Rows,
     weights: LSTMWeights,
     initial: tuple[CudaArray, ...],
     options: tuple[bool, bool],
@@ -32,7 +33,7 @@ def run_on_cuda(
     arrays: Any = given.arrays
     dtype, number = given.rows.dtype, initial[0].dtype
     kernel, recurrent, bias = weights.on_device(number)
-    rows = given.rows.compact()
+    rows = rows.compact()
     last = tuple(arrays.empty(state.shape, number) for state in initial)
     output = None
     target = arrays.empty((0, weights.units), number)

@@ -1,6 +1,5 @@
 """Layout: where rows lie in their values, checked, and what is known of that."""
 
-from functools import partial
 from typing import Any
 
 from ragmask.arrays.protocol import LARGEST, AnyArray, Arrays, Fact, Facts
@@ -55,8 +54,9 @@ class Layout:
     def between(cls, arrays: Arrays, n: int, offsets: AnyArray) -> "Layout":
         """Of the rows between offsets, once these are checked to lie inside `n` steps."""
         starts, lengths, are_checked = arrays.rows_between(n, offsets)
-        make = cls if are_checked else partial(cls.checked, n=n)
-        return make(arrays, starts=starts, lengths=lengths)
+        if are_checked:
+            return cls(arrays, starts, lengths)
+        return cls.checked(arrays, n, starts, lengths)
 
     @classmethod
     def of_lengths(cls, arrays: Arrays, lengths: AnyArray) -> "Layout":

@@ -1,6 +1,6 @@
 """Rows: values, where each row lies in them, and which steps count. What ops and kernels see."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,18 +12,12 @@ from ragmask.rows.checks import Side
 from ragmask.rows.layout import Layout
 
 
-class Form(Protocol):
-    """How rows are written to where they came from, as Arrow's null lists: `arrow.Form`."""
-
-    def pick(self, rows: Any) -> "Form":
-        """That of some of the rows."""
-
-
 class Rows:
     """values (n, *item), where rows lie in them, and mask bool (n,) along them, or None.
 
     Immutable, known to lie inside the values, on the host or on a device: `arrays` says what can
-    be done there. A view is another Rows over the same values.
+    be done there. A view is another Rows over the same values. form, an `arrow.Form` or None, says
+    how they are written to Arrow again.
     """
 
     __slots__ = ("form", "layout", "mask", "values")
@@ -88,9 +82,7 @@ class Rows:
 
     def pick(self, rows: slice | AnyArray) -> "Rows":
         """Some rows, whose numbers are known to be right."""
-        form = self.form
-        if form is not None and form.valid is not None:
-            form = form.pick(rows)
+        form = None if self.form is None else self.form.pick(rows)
         return Rows(self.values, self.layout.pick(rows), self.mask, form)
 
     def truncate(self, maxlen: int, side: Side) -> "Rows":
@@ -103,10 +95,9 @@ class Rows:
         Itself where it is compact already; no copy where the rows lie end to end somewhere in the
         values; else one copy of the rows' own steps.
         """
-        begin, n = self.layout.begin, self.n_steps
-        if begin == 0 and n == len(self.values):
+        if self.is_compact:
             return self
-        mask = self.mask
+        begin, n, mask = self.layout.begin, self.n_steps, self.mask
         if begin is not None:
             values = self.values[begin : begin + n]
             mask = None if mask is None else mask[begin : begin + n]
