@@ -16,10 +16,14 @@ from ragmask.errors import StreamError as StreamError
 from ragmask.errors import UnsupportedTypeError as UnsupportedTypeError
 from ragmask.ops.cumsum import temporal_cumsum as temporal_cumsum
 from ragmask.ops.embeddings import embedding as embedding
+from ragmask.ops.gru import GRUResult as GRUResult
+from ragmask.ops.gru import gru as gru
+from ragmask.ops.lstm import LSTMResult as LSTMResult
+from ragmask.ops.lstm import lstm as lstm
 from ragmask.ops.masks import masking as masking
 from ragmask.ops.pool import temporal_pool as temporal_pool
-from ragmask.ops.recurrent import LSTMResult as LSTMResult
-from ragmask.ops.recurrent import lstm as lstm
+from ragmask.ops.rnn import RNNResult as RNNResult
+from ragmask.ops.rnn import rnn as rnn
 from ragmask.ops.softmax import temporal_softmax as temporal_softmax
 from ragmask.ops.split import temporal_concat as temporal_concat
 from ragmask.ops.split import temporal_split as temporal_split
@@ -29,6 +33,8 @@ from ragmask.streaming.stream import Stream as Stream
 from ragmask.threads import get_num_threads as get_num_threads
 from ragmask.threads import set_num_threads as set_num_threads
 from ragmask.vocabulary import Vocabulary as Vocabulary
+from ragmask.weights import GRUWeights as GRUWeights
 from ragmask.weights import LSTMWeights as LSTMWeights
+from ragmask.weights import RNNWeights as RNNWeights
 
 __version__: str

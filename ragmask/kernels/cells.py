@@ -13,33 +13,45 @@ class Cell:
     name : "LSTM"; the kernel is `lstm` in `kernels/cpu/recurrent/lstm.py`.
     gates : how many columns of the weights each unit has.
     states : how many numbers a unit carries from step to step. Its output is the first.
-    apart : whether a step takes each gate's sum over the input, and that over the outputs before,
-        as two sums with a bias each, and not as one.
+    apart : of how many gates, the last ones, a step takes the sum over the outputs before by
+        itself, and not added to the sum over the input. Such a cell has two biases a gate.
     """
 
     name: str
     gates: int
     states: int
-    apart: bool = False
+    apart: int = 0
 
     @property
-    def parts(self) -> int:
-        """How many sums a gate has."""
+    def biases(self) -> int:
+        """How many biases a gate has: those of its input and of the outputs before, or one."""
         return 2 if self.apart else 1
 
     @property
     def sums(self) -> int:
-        """How many sums a unit's step takes: of all gates over the input, then over the outputs."""
-        return self.gates * self.parts
+        """How many sums a unit's step takes: of all gates, then the others of those apart."""
+        return self.gates + self.apart
 
     @cached_property
     def cpu(self) -> Callable[..., None]:
         """The compiled kernel `(first_row, last_row, rows, weights, states, options, out)`."""
+        return self._kernel("cpu")
+
+    @cached_property
+    def cuda(self) -> Callable[..., None]:
+        """What launches it on a GPU; needs the extra `cuda` or `cuda12`."""
+        return self._kernel("cuda")
+
+    def _kernel(self, target: str) -> Callable[..., None]:
+        package = import_module(f"ragmask.kernels.{target}")  # which says what is not installed
         name = self.name.lower()
         kernel: Callable[..., None] = getattr(
-            import_module(f"ragmask.kernels.cpu.recurrent.{name}"), name
+            import_module(f"{package.__name__}.recurrent.{name}"), name
         )
         return kernel
 
 
 LSTM = Cell("LSTM", gates=4, states=2)
+GRU = Cell("GRU", gates=3, states=1, apart=1)
+RNN = Cell("RNN", gates=1, states=1)
+CELLS = (LSTM, GRU, RNN)

@@ -6,14 +6,16 @@ POOL_CODES = {"sum": SUM, "mean": MEAN, "max": MAX, "first": FIRST, "last": LAST
 
 LINE_BYTES = 64  # of a cache line
 
-# The tile of a recurrent layer's product on the CPU: up to so many rows by panels of so many bytes,
-# and up to so many of their products at once.
+# The tile of a recurrent layer's product on the CPU: up to so many rows by panels of so many bytes.
+# Six rows leave registers for a panel's weights in each family of processors.
 TILE_ROWS = 6
-TILE_PANELS = 6
 PANEL_BYTES = 64
 # Sums over so many numbers are added up: with one sum over the whole depth, the outputs of
 # float32 had 1.8 times the error.
 SPAN = 16
+CHUNK = 1 << 20
+
+CUDA_SUMS = 4  # that a unit has in CUDA's recurrences, side by side
 
 # More rows in flight than this brought nothing: the weights' panels are reused enough.
 MOST_SLOTS = 48

@@ -107,3 +107,14 @@ def lstm_state(i: Any, f: Any, g: Any, c: Any) -> Any:
 def lstm_output(o: Any, c: Any) -> Any:
     """An LSTM's output, from the sum of its output gate and the new cell state."""
     return sigmoid(o) * tanh(c)
+
+
+@inline
+def gru_output(z: Any, r: Any, h_of_input: Any, h_of_outputs: Any, h: Any) -> Any:
+    """A GRU's output, from the sums of its update and reset gates and of its candidate, and h.
+
+    K. Cho et al. (2014), in the form of Nvidia's cuDNN: the candidate's sum over the outputs before
+    is multiplied by the reset gate, bias included, and not the outputs (`reset_after`).
+    """
+    candidate = tanh(multiply_add(sigmoid(r), h_of_outputs, h_of_input))
+    return multiply_add(sigmoid(z), h - candidate, candidate)

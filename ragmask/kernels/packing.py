@@ -1,8 +1,8 @@
 """The weights of recurrent layers in the order in which kernels read them. Needs no Numba.
 
-On the CPU: for each block of `lanes` units (16 float32, 8 float64), each part of the cell and each
-gate, a panel of (depth, lanes), and `lanes` first sums. A part's depth is the number of features,
-or of units, or of both where the cell has one part. Units past the last are zeros.
+On the CPU: for each block of `lanes` units (16 float32, 8 float64) and each gate, a panel of
+(features + units, lanes); and for each block, `lanes` first sums of each sum of the cell. Units
+past the last are zeros.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragmask.kernels.cells import Cell
-from ragmask.kernels.constants import PANEL_BYTES
+from ragmask.kernels.constants import CUDA_SUMS, PANEL_BYTES
 
 Array = npt.NDArray[Any]
 
@@ -25,9 +25,8 @@ class Packed(NamedTuple):
 
 def pack(cell: Cell, kernel: Array, recurrent_kernel: Array, bias: Array, dtype: Any) -> Packed:
     """Panels of the kernels, and the biases."""
-    biases = bias.reshape(cell.parts, 1, -1)
-    first_sums = _side_by_side(cell, list(biases), dtype)
-    return _packed(_panels(cell, kernel, recurrent_kernel, dtype), first_sums)
+    both = np.concatenate([kernel, recurrent_kernel])
+    return _packed(_panels(both, cell.gates, dtype), _first_sums(cell, bias, dtype))
 
 
 def pack_for_ids(
@@ -39,42 +38,67 @@ def pack_for_ids(
     `vector @ kernel + bias`.
     """
     dtype, features = vectors.dtype, len(kernel)
-    inputs = np.zeros((cell.parts, features + 1, kernel.shape[1]), bias.dtype)
-    inputs[0, :-1], inputs[:, -1] = kernel, bias.reshape(cell.parts, -1)
+    of_input = np.zeros((features, cell.apart * kernel.shape[1] // cell.gates), kernel.dtype)
+    kernel = np.concatenate([kernel, of_input], axis=1)  # the sums apart have no input
+    rows = np.concatenate([_by_lanes(kernel, cell.sums, dtype), _first_sums(cell, bias, dtype)])
     steps = np.zeros((len(vectors) + 1, features + 1), dtype)
     steps[:-1, :-1], steps[:, -1] = vectors, 1  # the bias's factor
-    table = np.matmul(steps, _side_by_side(cell, list(inputs), dtype))
-    return _packed(_panels(cell, kernel[:0], recurrent_kernel, dtype), table)
+    return _packed(_panels(recurrent_kernel, cell.gates, dtype), np.matmul(steps, rows))
 
 
-def pack_for_cuda(cell: Cell, matrix: Array, dtype: Any) -> Array:
-    """A kernel or a bias with the gates of a unit side by side: column `gates · unit + gate`."""
-    by_gate = matrix.reshape(-1, cell.gates, matrix.shape[-1] // cell.gates)
-    return np.array(np.swapaxes(by_gate, 1, 2), dtype, order="C").reshape(matrix.shape)
+def pack_for_cuda(
+    cell: Cell, kernel: Array, recurrent_kernel: Array, bias: Array, dtype: Any
+) -> tuple[Array, Array, Array]:
+    """The kernels and the bias with 4 sums of a unit side by side: column `4 · unit + sum`.
+
+    Those that a cell does not have are zeros: its kernels read four numbers at once.
+    """
+    units = len(recurrent_kernel)
+    nothing = np.zeros((1, CUDA_SUMS * units), dtype)
+    first = np.split(kernel, cell.gates, axis=1)
+    last = np.split(recurrent_kernel, cell.gates, axis=1)
+    joint = cell.gates - cell.apart
+    last[joint:joint] = [np.zeros_like(last[0])] * cell.apart
+    biases = np.split(_summed_bias(cell, bias), cell.sums, axis=1)
+
+    def by_unit(parts: list[Array]) -> Array:
+        rows = np.zeros((len(parts[0]), units, CUDA_SUMS), dtype)
+        rows[:, :, : len(parts)] = np.stack(parts, axis=-1)
+        return rows.reshape(len(rows), nothing.size)
+
+    return by_unit(first), by_unit(last), by_unit(biases)[0]
 
 
-def _panels(cell: Cell, kernel: Array, recurrent_kernel: Array, dtype: Any) -> Array:
-    both = [kernel, recurrent_kernel]
-    parts = [
-        _blocks(cell, part, dtype) for part in (both if cell.apart else [np.concatenate(both)])
-    ]
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+def _summed_bias(cell: Cell, bias: Array) -> Array:
+    """What a unit's sums begin with, (1, sums · units)."""
+    if not cell.apart:
+        return bias.reshape(1, -1)
+    at = (cell.gates - cell.apart) * bias.shape[1] // cell.gates
+    of_input, of_outputs = bias
+    joint = of_input[:at] + of_outputs[:at]
+    return np.concatenate([joint, of_input[at:], of_outputs[at:]])[None]
 
 
-def _side_by_side(cell: Cell, parts: list[Array], dtype: Any) -> Array:
-    """Parts of one depth as rows of one matrix: (depth, blocks · parts · gates · lanes)."""
-    blocks = np.concatenate([_blocks(cell, part, dtype) for part in parts], axis=1)
-    return np.moveaxis(blocks, 2, 0).reshape(blocks.shape[2], -1)
+def _first_sums(cell: Cell, bias: Array, dtype: Any) -> Array:
+    return _by_lanes(_summed_bias(cell, bias), cell.sums, dtype)
 
 
-def _blocks(cell: Cell, matrix: Array, dtype: Any) -> Array:
+def _panels(matrix: Array, gates: int, dtype: Any) -> Array:
     """A matrix (depth, gates · units) as panels: (blocks, gates, depth, lanes)."""
-    depth, units = len(matrix), matrix.shape[1] // cell.gates
+    depth = len(matrix)
+    by_lanes = _by_lanes(matrix, gates, dtype)
+    lanes = PANEL_BYTES // by_lanes.itemsize
+    return np.moveaxis(by_lanes.reshape(depth, -1, gates, lanes), 0, 2)
+
+
+def _by_lanes(matrix: Array, parts: int, dtype: Any) -> Array:
+    """(depth, parts · units) as (depth, blocks · parts · lanes)."""
+    depth, units = len(matrix), matrix.shape[1] // parts
     lanes = PANEL_BYTES // np.dtype(dtype).itemsize
     blocks = -(-units // lanes)
-    gates = np.zeros((depth, cell.gates, blocks * lanes), dtype)
-    gates[:, :, :units] = matrix.reshape(depth, cell.gates, units)
-    return gates.reshape(depth, cell.gates, blocks, lanes).transpose(2, 1, 0, 3)
+    whole = np.zeros((depth, parts, blocks * lanes), dtype)
+    whole[:, :, :units] = matrix.reshape(depth, parts, units)
+    return whole.reshape(depth, parts, blocks, lanes).swapaxes(1, 2).reshape(depth, -1)
 
 
 def _packed(panels: Array, first_sums: Array) -> Packed:

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from ragmask.arrays.host import read_only
-from ragmask.arrays.protocol import Array
+from ragmask.kernels.packing import Packed
 from ragmask.layers.batch import reverse
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, Symbol, symbols_in
 from ragmask.layers.recurrent import LSTM
 from ragmask.ops.embeddings import checked_ids
 from ragmask.ops.input import Input
-from ragmask.ops.recurrent import LSTMResult, lstm_of_ids
+from ragmask.ops.lstm import LSTMResult
+from ragmask.ops.recurrent import recur_over_ids
 from ragmask.weights import LSTMWeights
 
 # Of a table, which a model keeps beside its weights: 131,071 words for 128 units.
@@ -31,7 +32,7 @@ class Fused:
     def __init__(self, embedding: Node, node: Node) -> None:
         self.embedding, self.node = embedding, node
         self.inputs = embedding.inputs
-        self._made: tuple[Any, tuple[Array, Array]] | None = None  # from what, and what
+        self._made: tuple[Any, Packed] | None = None  # from what, and what
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_made": None}  # a copy makes its own: it is large, and soon made
@@ -56,10 +57,10 @@ class Fused:
     def _lstm(
         self, ids: Input, weights: LSTMWeights, *, initial_state: None, **options: bool
     ) -> LSTMResult:
-        panels, table = self._tables(weights)
-        return lstm_of_ids(ids, panels, table, weights.units, **options)
+        outputs, (h, c) = recur_over_ids(ids, weights, self._tables(weights), **options)
+        return LSTMResult(outputs, h, c)
 
-    def _tables(self, weights: LSTMWeights) -> tuple[Array, Array]:
+    def _tables(self, weights: LSTMWeights) -> Packed:
         """The recurrent kernel and the table, as the kernel takes them."""
         embedding = self.embedding.layer
         assert isinstance(embedding, Embedding)

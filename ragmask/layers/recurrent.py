@@ -13,7 +13,7 @@ from ragmask.layers.layer import Layer
 from ragmask.layers.limits import spend_call
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_floats, check_steps, features_of, shown_shape
-from ragmask.ops.recurrent import LSTMResult, lstm
+from ragmask.ops.lstm import LSTMResult, lstm
 from ragmask.rows.checks import check_count
 from ragmask.weights import LSTMWeights
 

@@ -1,88 +1,45 @@
-"""Long short-term memory over ragged rows."""
+"""Recurrent layers over ragged rows: what the ops of all cells do."""
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ragmask import threads
 from ragmask.arrays.host import HOST, read_only
 from ragmask.arrays.protocol import Array, Ints
-from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
-from ragmask.kernels.cells import LSTM, Cell
+from ragmask.kernels.cells import Cell
 from ragmask.kernels.constants import MOST_SLOTS, MULTIPLY_NS, STATES_NS, TILE_ROWS
+from ragmask.kernels.packing import Packed
 from ragmask.kernels.registry import COUNT_KEPT
 from ragmask.ops.input import Input, floats
 from ragmask.ops.recurrent_cuda import run_on_cuda
 from ragmask.ops.states import initial_states
 from ragmask.rows.rows import Rows
 from ragmask.threads import run_chunks
-from ragmask.weights import LSTMWeights
+from ragmask.weights.recurrent import RecurrentWeights
 
 _NO_IDS, _NO_MASK = read_only(np.empty(0, np.int64)), read_only(np.empty(0, np.bool_))
 
 
-class LSTMResult(NamedTuple):
-    """What `lstm` gives: outputs a step (None with outputs=False), and the last states."""
-
-    outputs: Any
-    h: Array
-    c: Array
-
-
-def lstm(
-    x: Ragged | Padded | Any,
-    weights: LSTMWeights,
+def recur(
+    kind: type[RecurrentWeights],
+    x: Any,
+    weights: Any,
     *,
-    mask: Any = None,
-    initial_state: tuple[Any, Any] | None = None,
-    go_backwards: bool = False,
-    zero_output_for_mask: bool = False,
-    outputs: bool = True,
-    out: Any = None,
-) -> LSTMResult:
-    """Run an LSTM over the kept steps of each row.
-
-    >>> import numpy as np
-    >>> import ragmask as rm
-    >>> weights = rm.LSTMWeights(np.ones((2, 12)), np.ones((3, 12)), np.zeros(12))
-    >>> rows = rm.Ragged.from_rows([[[1.0, 0.5], [0.0, 1.0]], [[0.5, 0.5]]])
-    >>> result = rm.lstm(rows, weights)
-    >>> result.outputs
-    Ragged(2 rows, 3 steps, 3 float64, lengths 1–2)
-      [[0.5144 0.5144 0.5144] [0.8547 0.8547 0.8547]]
-      [[0.3696 0.3696 0.3696]]
-    >>> bool((result.h[0] == result.outputs[0][-1]).all())
-    True
-
-    Parameters
-    ----------
-    x : Ragged, Padded or array (rows, width, features), float16, float32 or float64. Its dtype is
-        the one computed in (float16 in float32), and the one given back.
-    weights : LSTMWeights of that many features.
-    mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
-        (rows, width) for Padded and arrays. True = keep.
-    initial_state : (h, c), each (rows, units); by default zeros.
-    go_backwards : read each row from its end. Outputs stay aligned with the input's steps.
-    zero_output_for_mask : outputs of masked steps are 0, not the output before them.
-    outputs : False computes the last states alone, and needs no memory for outputs.
-    out : an array to write outputs to: (n_steps, units), or (rows, width, units) for Padded and
-        arrays.
-
-    Returns LSTMResult(outputs, h, c): outputs in x's kind, with its mask; h and c (rows, units)
-    after each row's last kept step. A masked step leaves the states alone. A row with no kept
-    step returns its initial state, and 0 as every output. Each number is the same, bit for bit,
-    whatever the other rows, the layout and the number of threads.
-
-    Rows are dealt to threads by length, and each thread keeps a few in flight at once; see
-    `ragmask.kernels.cpu.lstm`. Raises InvalidInputError for features or states that do not fit.
-    """
-    if not isinstance(weights, LSTMWeights):
+    mask: Any,
+    initial_state: Any,
+    go_backwards: bool,
+    zero_output_for_mask: bool,
+    outputs: bool,
+    out: Any,
+) -> tuple[Any, tuple[Array, ...]]:
+    """The outputs in x's kind, or None, and the last states, of the cell that has such weights."""
+    if not isinstance(weights, kind):
         raise UnsupportedTypeError(
-            f"weights must be LSTMWeights; got {type(weights).__name__}: read arrays with "
-            "LSTMWeights(kernel, recurrent_kernel, bias), from_keras or from_torch"
+            f"weights must be {kind.__name__}; got {type(weights).__name__}: read arrays with "
+            f"{kind.__name__}(kernel, recurrent_kernel, bias), from_keras or from_torch"
         )
     given = Input.of(x, mask)
     if given.rows.item_shape != (weights.features,):
@@ -97,19 +54,19 @@ def lstm(
             f"{weights.device}: pass x.to_device() or .to_host(), or the weights that to_device() "
             "was called on"
         )
-    initial = initial_states(initial_state, "hc", given, weights.units)
+    initial = initial_states(initial_state, kind.cell, given, weights.units)
     run: Any = given.arrays.twin(_run_on_host, run_on_cuda)
     options = bool(go_backwards), bool(zero_output_for_mask)
-    steps, (h, c) = run(given, rows, weights, initial, options, outputs, out)
+    steps, states = run(given, rows, weights, initial, options, outputs, out)
     if outputs:
         steps = given.give(steps, given.rows.compact_mask())
-    return LSTMResult(steps, h, c)
+    return steps, states
 
 
 def _run_on_host(
     given: Input,
     rows: Rows,
-    weights: LSTMWeights,
+    weights: RecurrentWeights,
     initial: tuple[Array, ...],
     options: tuple[bool, bool],
     outputs: bool,
@@ -123,36 +80,33 @@ def _run_on_host(
         if dtype != rows.dtype:
             target = HOST.empty(output.shape, rows.dtype)
     packed = weights.packed(rows.dtype)
-    last = _compute(LSTM, given, rows, _NO_IDS, packed, initial, options, target)
+    last = _compute(weights.cell, given, rows, _NO_IDS, packed, initial, options, target)
     if output is not None and target is not output:
         output[...] = target
     return output, tuple(state.astype(dtype, copy=False) for state in last)
 
 
-def lstm_of_ids(
+def recur_over_ids(
     ids: Input,
-    panels: Array,
-    table: Array,
-    units: int,
+    weights: RecurrentWeights,
+    packed: Packed,
     *,
     go_backwards: bool,
     zero_output_for_mask: bool,
     outputs: bool,
-) -> LSTMResult:
-    """`lstm` over the vectors of ids, whose products with the kernel lie in a table already.
+) -> tuple[Any, tuple[Array, ...]]:
+    """`recur` over the vectors of ids, whose products with the kernel lie in a table already.
 
-    ids int64, checked; panels and table as `LSTMWeights.packed_for_ids` gives them. The results
-    are those of the vectors themselves, but for rounding.
+    ids int64, checked; packed is what `packed_for_ids` gave of the weights. The results are those
+    of the vectors themselves, but for rounding.
     """
-    rows = ids.rows
-    nothing = rows.over(read_only(HOST.empty((rows.n_steps, 0), table.dtype)))
-    zeros = read_only(HOST.full(0, (len(rows), units), table.dtype))
-    output = HOST.empty((rows.n_steps if outputs else 0, units), table.dtype)
-    options = go_backwards, zero_output_for_mask
-    h, c = _compute(
-        LSTM, ids, nothing, rows.values, (panels, table), (zeros, zeros), options, output
-    )
-    return LSTMResult(ids.give(output, rows.mask) if outputs else None, h, c)
+    rows, dtype, units = ids.rows, packed.first_sums.dtype, weights.units
+    nothing = rows.over(read_only(HOST.empty((rows.n_steps, 0), dtype)))
+    zeros = read_only(HOST.full(0, (len(rows), units), dtype))
+    output = HOST.empty((rows.n_steps if outputs else 0, units), dtype)
+    options, initial = (go_backwards, zero_output_for_mask), (zeros,) * weights.cell.states
+    last = _compute(weights.cell, ids, nothing, rows.values, packed, initial, options, output)
+    return ids.give(output, rows.mask) if outputs else None, last
 
 
 def _compute(

@@ -1,4 +1,4 @@
-"""The LSTM where the batch lives on a CUDA device."""
+"""Recurrent layers where the batch lives on a CUDA device."""
 
 import sys
 from typing import Any
@@ -11,13 +11,13 @@ from ragmask.arrays.cuda_array import CudaArray, run
 from ragmask.kernels.registry import COUNT_KEPT
 from ragmask.ops.input import Input
 from ragmask.rows.rows import Rows
-from ragmask.weights import LSTMWeights
+from ragmask.weights.recurrent import RecurrentWeights
 
 
 def run_on_cuda(
     given: Input,
     rows: Rows,
-    weights: LSTMWeights,
+    weights: RecurrentWeights,
     initial: tuple[CudaArray, ...],
     options: tuple[bool, bool],
     outputs: bool,
@@ -44,11 +44,11 @@ def run_on_cuda(
     if len(rows):
         order, out_starts = _order(arrays, rows), given.out_starts
         run(
-            cuda.lstm,
+            weights.cell.cuda,
             cuda.RowArrays(order, rows.starts, rows.lengths, rows.mask, out_starts),
             _project(rows.values, kernel, bias).reshape(-1),
             recurrent.reshape(-1),
-            cuda.States(*initial, *last),
+            cuda.States(initial[0], initial[-1], last[0], last[-1]),
             cuda.Options(*options),
             target,
             arrays.full(0, (1,), np.int64),

@@ -7,19 +7,23 @@ import numpy as np
 from ragmask.arrays.coerce import same_device, values_array
 from ragmask.arrays.protocol import AnyArray
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.kernels.cells import Cell
 from ragmask.ops.input import Input
 
 
-def initial_states(states: Any, names: str, given: Input, units: int) -> tuple[AnyArray, ...]:
+def initial_states(states: Any, cell: Cell, given: Input, units: int) -> tuple[AnyArray, ...]:
     """The states that rows begin with, checked, in the dtype that is computed in; by default 0.
 
-    states : None, or an array (rows, units) for each name.
+    states : None, or an array (rows, units) for each of the cell's, alone where it has one.
     """
+    names = "hc"[: cell.states]
     arrays, shape = given.arrays, (len(given.rows), units)
     dtype = np.result_type(given.rows.dtype, np.float32)
     if states is None:
         zeros = arrays.read_only(arrays.full(0, shape, dtype))
         return (zeros,) * len(names)
+    if len(names) == 1 and not (isinstance(states, tuple | list) and len(states) == 1):
+        states = (states,)
     if not isinstance(states, tuple | list) or len(states) != len(names):
         raise InvalidInputError(
             f"initial_state is a pair ({', '.join(names)}), each of shape {shape}; "

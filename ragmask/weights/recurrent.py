@@ -45,26 +45,27 @@ class RecurrentWeights:
         self._on_device: dict[np.dtype[Any], list[Any]] = {}
 
     def _check(self, arrays: dict[str, Array]) -> None:
-        gates, parts = self.cell.gates, self.cell.parts
+        gates, biases = self.cell.gates, self.cell.biases
         for name, array in arrays.items():
             if array.dtype.kind != "f":
                 raise UnsupportedTypeError(f"{name} must hold floats; got {array.dtype}")
-            if array.ndim != (parts if name == "bias" else 2):
-                a_bias = ("one", "two")[parts - 1]
+            if array.ndim != (biases if name == "bias" else 2):
+                a_bias = ("one", "two")[biases - 1]
                 raise InvalidInputError(
                     f"{name} has shape {array.shape}; kernels have two dimensions, a bias {a_bias}"
                 )
         units, columns = arrays["recurrent_kernel"].shape
         if units == 0 or columns != gates * units:
+            needed = "(units, units)" if gates == 1 else f"(units, {gates} · units)"
             raise InvalidInputError(
-                f"recurrent_kernel has shape {(units, columns)}; (units, {gates} · units) is needed"
+                f"recurrent_kernel has shape {(units, columns)}; {needed} is needed"
             )
         if arrays["kernel"].shape[1] != columns:
             raise InvalidInputError(
                 f"kernel has shape {arrays['kernel'].shape}; "
                 f"(features, {columns}) goes with {units} units"
             )
-        bias_shape = (columns,) if parts == 1 else (parts, columns)
+        bias_shape = (columns,) if biases == 1 else (biases, columns)
         if arrays["bias"].shape != bias_shape:
             raise InvalidInputError(
                 f"bias has shape {arrays['bias'].shape}; {bias_shape} goes with {units} units"
@@ -106,8 +107,8 @@ class RecurrentWeights:
             )
         if len(arrays) == 2:
             recurrent = to_numpy(arrays[1], "recurrent_kernel")
-            parts = () if cls.cell.parts == 1 else (cls.cell.parts,)
-            arrays.append(np.zeros(parts + recurrent.shape[-1:], recurrent.dtype))
+            lead = () if cls.cell.biases == 1 else (cls.cell.biases,)
+            arrays.append(np.zeros(lead + recurrent.shape[-1:], recurrent.dtype))
         return cls(*arrays)
 
     @classmethod
@@ -175,11 +176,8 @@ class RecurrentWeights:
         return pack_for_ids(self.cell, **self._arrays, vectors=vectors)
 
     def packed_for_cuda(self, dtype: npt.DTypeLike) -> tuple[Array, Array, Array]:
-        """Kernel, recurrent kernel and bias, the gates of a unit side by side; made anew."""
-        kernel, recurrent_kernel, bias = (
-            pack_for_cuda(self.cell, array, dtype) for array in self._arrays.values()
-        )
-        return kernel, recurrent_kernel, bias
+        """Kernel, recurrent kernel and bias, the sums of a unit side by side; made anew."""
+        return pack_for_cuda(self.cell, **self._arrays, dtype=dtype)
 
     def to_device(self, library: Library = "numba", device: int = 0) -> Self:
         """The same weights with a copy on a CUDA device, for batches that live there.

@@ -1,16 +1,19 @@
 """CPU kernels: plain serial loops over rows `[first_row, last_row)`, `out` last.
 
 Each can be called from your own `@njit` code. They release the GIL and never validate. Where
-there is no mask, pass None; to `lstm`, whose every variant takes seconds to compile, an empty one.
+there is no mask, pass None; to the recurrent ones, whose every variant takes seconds to compile, an
+empty one.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from ragmask.kernels.cpu.batches import begin_batches, best_fit, shuffle
+from ragmask.kernels.cpu.recurrent.gru import gru
 from ragmask.kernels.cpu.recurrent.lstm import lstm
+from ragmask.kernels.cpu.recurrent.rnn import rnn
 from ragmask.kernels.registry import KERNELS
 
-__all__ = ["begin_batches", "best_fit", "lstm", "shuffle"]
+__all__ = ["begin_batches", "best_fit", "gru", "lstm", "rnn", "shuffle"]
 
 if TYPE_CHECKING:
 

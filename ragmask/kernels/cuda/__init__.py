@@ -1,8 +1,8 @@
 """CUDA kernels, the twins of those in `ragmask.kernels.cpu`: same names, same meaning.
 
 They take and give device arrays, and never validate. `launch(kernel, rows, *arguments, stream=0)`
-runs one, as `kernel[blocks, THREADS, stream](*arguments)` does where a block has `WARPS` rows. An
-LSTM takes two: `project` and `lstm` are functions that launch one of several kernels. The
+runs one, as `kernel[blocks, THREADS, stream](*arguments)` does where a block has `WARPS` rows. A
+recurrent layer takes two: `project`, and `lstm`, `gru` or `rnn`, launch one of several kernels. The
 body of each, one row's work, is a device function `<name>_row` for kernels of your own. Needs the
 extra `cuda` (CUDA 13) or `cuda12`; importing it needs no driver, launching does.
 """
@@ -23,7 +23,9 @@ if find_spec("numba_cuda") is None:  # numba's own target of that name is the ol
 from ragmask.kernels.cuda.launch import Limits, launch, launch_blocks
 from ragmask.kernels.cuda.recurrent.arguments import Options, RowArrays, States
 from ragmask.kernels.cuda.recurrent.gemm import project
+from ragmask.kernels.cuda.recurrent.gru import gru, gru_row
 from ragmask.kernels.cuda.recurrent.lstm import lstm, lstm_row
+from ragmask.kernels.cuda.recurrent.rnn import rnn, rnn_row
 from ragmask.kernels.cuda.rows import (
     add,
     both,
@@ -87,8 +89,12 @@ __all__ = [
     "kept_span",
     "launch",
     "launch_blocks",
+    "gru",
+    "gru_row",
     "lstm",
     "lstm_row",
     "project",
+    "rnn",
+    "rnn_row",
     *_FUNCTIONS,
 ]

@@ -2,8 +2,8 @@
 
 A tile is a few slots by a few panels of 16 float32 (8 float64) columns. Its sums stay in vector
 registers while it walks the depth, which plain loops cannot express: written as those, the
-product had two thirds of this rate. With 6 slots by one panel it was measured at 1.1× OpenBLAS's
-sgemm.
+product had two thirds of this rate. How many panels a tile takes is chosen when a kernel is
+compiled, from the registers that the processor has.
 
 Each sum runs over the depth in order, span by span, one fused multiply-add at a time, whatever
 the tile's shape: how slots are grouped into tiles changes no bit of a result.
@@ -20,7 +20,7 @@ from numba.extending import intrinsic, overload
 
 from ragmask.kernels.cells import Cell
 from ragmask.kernels.compile import inline
-from ragmask.kernels.constants import PANEL_BYTES, SPAN, TILE_PANELS, TILE_ROWS
+from ragmask.kernels.constants import CHUNK, PANEL_BYTES, SPAN, TILE_ROWS
 from ragmask.kernels.intrinsics import prefetch
 
 
@@ -59,24 +59,30 @@ def _lanes_of(array: Any) -> Any:
 
 def product_of(cell: Cell) -> Callable[..., None]:
     """The product of one block of units, for all slots in flight."""
-    gates, parts = cell.gates, cell.parts
-    tile = _tile_of(shapes_of(gates), cell.sums)
+    gates, sums, apart, parts = cell.gates, cell.sums, cell.apart, cell.biases
+    tile = _tile_of(cell)
 
     @inline
     def multiply(product: Any, in_flight: int, features: int, units: int, block: int) -> None:
         lanes = lanes_of(product.x)
         depth = features + units
-        for part in range(parts):
-            # the part's numbers in a slot's step
-            begin = features if part else 0
-            end = depth if part == parts - 1 else features
-            for gate in range(gates):
-                panel = (block * depth + begin) * gates * lanes + gate * (end - begin) * lanes
-                column = ((block * parts + part) * gates + gate) * lanes
-                for slot in range(0, in_flight, TILE_ROWS):
-                    rows = min(TILE_ROWS, in_flight - slot)
-                    prefetch_sums(product, slot, rows, column)
-                    tile(product, rows, slot, gate, begin, end, panel, column)
+        for part in range(parts):  # over the inputs, then the outputs before; or over both
+            first = features if part else 0
+            last = depth if part == parts - 1 else features
+            begin = first
+            while begin == first or begin < last:
+                end = min(begin + CHUNK, last)
+                for gate in range(gates):
+                    which = gate + (apart if part and gate >= gates - apart else 0)
+                    column = (block * sums + which) * lanes
+                    for slot in range(0, in_flight, TILE_ROWS):
+                        rows = min(TILE_ROWS, in_flight - slot)
+                        if begin == first:
+                            prefetch_sums(product, slot, rows, column)
+                        tile(
+                            product, rows, slot, gate, part, begin > first, begin, end, depth, block
+                        )
+                begin += CHUNK
 
     return multiply
 
@@ -93,33 +99,55 @@ def prefetch_sums(product: Any, first_slot: int, count: int, column: int) -> Non
             prefetch(product.first_sums, product.next_offsets[slot] + column)
 
 
+class Registers(NamedTuple):
+    """The vector registers of a processor."""
+
+    count: int
+    bytes: int
+
+
+AVX2, AVX512, NEON = Registers(16, 32), Registers(32, 64), Registers(32, 16)
+
+
+def registers_of(triple: str, features: str) -> Registers:
+    """Those of a processor, in LLVM's words for it."""
+    if triple.startswith(("aarch64", "arm64")):
+        return NEON
+    known = features.split(",")
+    return AVX512 if "+avx512f" in known else AVX2 if "+avx" in known else Registers(16, 16)
+
+
 class Shape(NamedTuple):
-    """Of a tile: slots by gates, which are panels of so many bytes, and its sums' spans."""
+    """Of a tile: slots by panels, one of each of as many gates."""
 
     rows: int
     panels: int
-    panel_bytes: int = PANEL_BYTES
-    span: int = SPAN
 
 
-def shapes_of(gates: int) -> list[Shape]:
+def shapes_of(gates: int, registers: Registers) -> list[Shape]:
     """The tile for each number of slots, up to the most.
 
-    A lone row has too few sums in flight to hide the latency of an addition: it takes several
-    panels.
+    As many panels as there are registers for: all sums, one row of weights or one number of each
+    slot, and one more. With fewer sums in flight, each waits for the addition before it.
     """
-    divisors = [panels for panels in range(1, gates + 1) if gates % panels == 0]
+    vectors = PANEL_BYTES // registers.bytes
+
+    def fits(rows: int, panels: int) -> bool:
+        sums = rows * panels * vectors
+        return gates % panels == 0 and sums + min(rows, panels * vectors) < registers.count
+
     return [
-        Shape(rows, max(panels for panels in divisors if rows * panels <= TILE_PANELS))
+        Shape(rows, max(n for n in range(1, gates + 1) if n == 1 or fits(rows, n)))
         for rows in range(1, TILE_ROWS + 1)
     ]
 
 
-def _tile_of(shapes: list[Shape], sums: int) -> Callable[..., None]:
-    """A tile for a number of slots, of cells with `sums` sums a unit.
+def _tile_of(cell: Cell) -> Callable[..., None]:
+    """A tile for a number of slots.
 
-    sums[slot, gate] = first_sums[offsets[slot] + column] + x[slot, begin:end] @ panel, for the
-    `rows` slots and the gates of its shape. For other gates than its first it does nothing.
+    For the `rows` slots and the gates of its shape, adds x[slot, begin:end] @ panel to each sum,
+    or to first_sums[offsets[slot]] where the sum begins here. For other gates than a shape's first
+    it does nothing.
     """
 
     @intrinsic
@@ -129,10 +157,12 @@ def _tile_of(shapes: list[Shape], sums: int) -> Callable[..., None]:
         rows: Any,
         slot: Any,
         gate: Any,
+        part: Any,
+        resumes: Any,
         begin: Any,
         end: Any,
-        panel: Any,
-        column: Any,
+        depth: Any,
+        block: Any,
     ) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             types_ = signature.args[0]
@@ -144,19 +174,20 @@ def _tile_of(shapes: list[Shape], sums: int) -> Callable[..., None]:
                     types_.fields, types_, cgutils.unpack_tuple(builder, args[0]), strict=True
                 )
             }
-            names = "rows", "slot", "gate", "begin", "end", "panel", "column"
+            names = "rows", "slot", "gate", "part", "resumes", "begin", "end", "depth", "block"
             at = dict(zip(names, args[1:], strict=True))
             number = context.get_data_type(types_[0].dtype)
-            for shape in shapes:
-                code = _TileCode(builder, shape, number, types_[0].dtype.bitwidth // 8)
+            triple, _, features = context.codegen().magic_tuple()
+            for shape in shapes_of(cell.gates, registers_of(triple, features)):
+                code = _TileCode(builder, cell, shape, number, types_[0].dtype.bitwidth // 8)
                 is_shape = builder.icmp_signed("==", at["rows"], code.const(shape.rows))
-                column_in_tile = builder.urem(at["gate"], code.const(shape.panels))
-                begins = builder.icmp_signed("==", column_in_tile, code.const(0))
+                panel = builder.urem(at["gate"], code.const(shape.panels))
+                begins = builder.icmp_signed("==", panel, code.const(0))
                 with builder.if_then(builder.and_(is_shape, begins)):
-                    code.emit(fields, at, sums)
+                    code.emit(fields, at)
             return context.get_dummy_value()
 
-        return types.void(product, *[types.intp] * 7), codegen
+        return types.void(product, *[types.intp] * 9), codegen
 
     tile_: Callable[..., None] = tile
     return tile_
@@ -165,11 +196,13 @@ def _tile_of(shapes: list[Shape], sums: int) -> Callable[..., None]:
 class _TileCode:
     """Writes the instructions of one tile."""
 
-    def __init__(self, builder: Any, shape: Shape, number: Any, number_bytes: int) -> None:
-        self.builder, self.shape, self.bytes = builder, shape, number_bytes
-        self.lanes = shape.panel_bytes // number_bytes
+    def __init__(
+        self, builder: Any, cell: Cell, shape: Shape, number: Any, number_bytes: int
+    ) -> None:
+        self.builder, self.cell, self.shape, self.bytes = builder, cell, shape, number_bytes
+        self.lanes = PANEL_BYTES // number_bytes
         self.vector = ir.VectorType(number, self.lanes)
-        self.cells = [(row, panel) for row in range(shape.rows) for panel in range(shape.panels)]
+        self.tile = [(row, panel) for row in range(shape.rows) for panel in range(shape.panels)]
 
     def const(self, value: int) -> Any:
         return ir.Constant(ir.IntType(64), value)
@@ -203,47 +236,59 @@ class _TileCode:
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(function, terms)
 
-    def emit(self, arrays: dict[str, Any], at: dict[str, Any], sums: int) -> None:
+    def emit(self, arrays: dict[str, Any], at: dict[str, Any]) -> None:
         builder, rows, panels = self.builder, range(self.shape.rows), range(self.shape.panels)
         slots = [builder.add(at["slot"], self.const(row)) for row in rows]
-        offsets = [builder.load(builder.gep(arrays["offsets"], [slot])) for slot in slots]
-        gate = builder.urem(at["column"], self.const(sums * self.lanes))
-        totals = {}  # where they lie; and in registers, the sums of a span
-        partial = {cell: cgutils.alloca_once(builder, self.vector) for cell in self.cells}
-        for row, panel in self.cells:
-            lane = self.const(panel * self.lanes)
-            slot_sums = self.times(slots[row], sums * self.lanes)
-            total = self.pointer(arrays["sums"], self.sum_of(slot_sums, gate, lane))
-            first = self.sum_of(offsets[row], at["column"], lane)
-            self.store(self.load(self.pointer(arrays["first_sums"], first)), total)
-            totals[row, panel] = total
+        gates = [builder.add(at["gate"], self.const(panel)) for panel in panels]
+        totals = self.begin_sums(arrays, at, slots, gates)
 
-        depth = builder.sub(at["end"], at["begin"])
-        panel_size = self.times(depth, self.lanes)
-        x = [
-            builder.gep(arrays["x"], [self.sum_of(self.times(slot, arrays["stride"]), at["begin"])])
-            for slot in slots
-        ]
-        w = [
-            builder.gep(arrays["panels"], [self.sum_of(at["panel"], self.times(panel_size, panel))])
-            for panel in panels
-        ]
-        span = self.const(self.shape.span)
-        rounded_up = builder.add(depth, self.const(self.shape.span - 1))
-        with cgutils.for_range(builder, builder.sdiv(rounded_up, span)) as spans:
-            begin = builder.mul(spans.index, span)
+        x = [builder.gep(arrays["x"], [self.times(slot, arrays["stride"])]) for slot in slots]
+        first_panel = self.times(at["block"], self.cell.gates)
+        w = []
+        for gate in gates:
+            panel = self.times(builder.add(first_panel, gate), at["depth"])
+            w.append(builder.gep(arrays["panels"], [self.times(panel, self.lanes)]))
+        partial = {place: cgutils.alloca_once(builder, self.vector) for place in self.tile}
+        span = self.const(SPAN)
+        with cgutils.for_range_slice(builder, at["begin"], at["end"], span) as (begin, _):
             end = builder.add(begin, span)
-            end = builder.select(builder.icmp_signed("<", end, depth), end, depth)
-            for cell in self.cells:
-                builder.store(ir.Constant(self.vector, [0.0] * self.lanes), partial[cell])
+            end = builder.select(builder.icmp_signed("<", end, at["end"]), end, at["end"])
+            for place in self.tile:
+                builder.store(ir.Constant(self.vector, [0.0] * self.lanes), partial[place])
             with cgutils.for_range(builder, end, begin) as loop:
                 lane = self.times(loop.index, self.lanes)
                 weights = [self.load(self.pointer(base, lane)) for base in w]
                 factors = [self.spread(builder.load(builder.gep(base, [loop.index]))) for base in x]
-                for row, panel in self.cells:
+                for row, panel in self.tile:
                     before = builder.load(partial[row, panel])
                     after = self.multiply_add(factors[row], weights[panel], before)
                     builder.store(after, partial[row, panel])
-            for cell in self.cells:
-                total = builder.fadd(self.load(totals[cell]), builder.load(partial[cell]))
-                self.store(total, totals[cell])
+            for place in self.tile:
+                total = builder.fadd(self.load(totals[place]), builder.load(partial[place]))
+                self.store(total, totals[place])
+
+    def begin_sums(
+        self, arrays: dict[str, Any], at: dict[str, Any], slots: list[Any], gates: list[Any]
+    ) -> dict[tuple[int, int], Any]:
+        """Pointers to the tile's sums; those that begin here are the slots' first sums now."""
+        builder, cell = self.builder, self.cell
+        in_second = builder.icmp_signed("!=", at["part"], self.const(0))
+        resumes = builder.icmp_signed("!=", at["resumes"], self.const(0))
+        offsets = [builder.load(builder.gep(arrays["offsets"], [slot])) for slot in slots]
+        totals = {}
+        for panel, gate in enumerate(gates):
+            is_apart = builder.icmp_signed(">=", gate, self.const(cell.gates - cell.apart))
+            shift = builder.select(
+                builder.and_(is_apart, in_second), self.const(cell.apart), self.const(0)
+            )
+            which = builder.add(gate, shift)
+            of_block = builder.add(self.times(at["block"], cell.sums), which)
+            goes_on = builder.or_(resumes, builder.and_(in_second, builder.not_(is_apart)))
+            for row, slot in enumerate(slots):
+                of_slot = builder.add(self.times(slot, cell.sums), which)
+                total = self.pointer(arrays["sums"], self.times(of_slot, self.lanes))
+                column = builder.add(offsets[row], self.times(of_block, self.lanes))
+                first = self.pointer(arrays["first_sums"], column)
+                self.store(self.load(builder.select(goes_on, total, first)), total)
+                totals[row, panel] = total
+        return totals

@@ -1,9 +1,9 @@
 """What the kernels of a recurrence take, and what they all do with it.
 
-A unit has 4 numbers of its gates in a step, side by side, and 4 weights for the state of each unit:
-see `LSTMWeights.packed_for_cuda`. A cell is a device function `(sums, carry) -> (state, carry)`:
-from a unit's 4 sums, and the number that it carries from step to step, to its new state and number.
-An LSTM carries its cell state. A GRU would carry its state, and have the same arrays for h and c.
+A unit has 4 sums in a step, side by side, and 4 weights for the state of each unit: see
+`packed_for_cuda`. A cell is a device function `(sums, carry) -> (state, carry)`: from a unit's 4
+sums, and the number that it carries from step to step, to its new state and number. An LSTM carries
+its cell state; other cells carry their state, and have the same arrays for h and c.
 """
 
 from typing import Any, NamedTuple
