@@ -13,7 +13,6 @@ PANEL_BYTES = 64
 # Sums over so many numbers are added up: with one sum over the whole depth, the outputs of
 # float32 had 1.8 times the error.
 SPAN = 16
-CHUNK = 1 << 20
 
 CUDA_SUMS = 4  # that a unit has in CUDA's recurrences, side by side
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragmask.kernels.cells import Cell
-from ragmask.kernels.constants import CUDA_SUMS, PANEL_BYTES
+from ragmask.kernels.constants import CUDA_SUMS, LINE_BYTES, PANEL_BYTES
 
 Array = npt.NDArray[Any]
 
@@ -102,7 +102,14 @@ def _by_lanes(matrix: Array, parts: int, dtype: Any) -> Array:
 
 
 def _packed(panels: Array, first_sums: Array) -> Packed:
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in (panels, first_sums)]
-    for array in flat:
-        array.flags.writeable = False
-    return Packed(*flat)
+    return Packed(_aligned(panels), _aligned(first_sums))
+
+
+def _aligned(array: Array) -> Array:
+    """A flat copy that begins with a cache line, so that no vector of it lies in two."""
+    memory = np.empty(array.nbytes + LINE_BYTES, np.uint8)
+    begin = -memory.ctypes.data % LINE_BYTES
+    copy = memory[begin : begin + array.nbytes].view(array.dtype)
+    copy.reshape(array.shape)[...] = array
+    copy.flags.writeable = False
+    return copy

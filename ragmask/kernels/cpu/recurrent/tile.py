@@ -20,7 +20,7 @@ from numba.extending import intrinsic, overload
 
 from ragmask.kernels.cells import Cell
 from ragmask.kernels.compile import inline
-from ragmask.kernels.constants import CHUNK, PANEL_BYTES, SPAN, TILE_ROWS
+from ragmask.kernels.constants import PANEL_BYTES, SPAN, TILE_ROWS
 from ragmask.kernels.intrinsics import prefetch
 
 
@@ -67,22 +67,15 @@ def product_of(cell: Cell) -> Callable[..., None]:
         lanes = lanes_of(product.x)
         depth = features + units
         for part in range(parts):  # over the inputs, then the outputs before; or over both
-            first = features if part else 0
-            last = depth if part == parts - 1 else features
-            begin = first
-            while begin == first or begin < last:
-                end = min(begin + CHUNK, last)
-                for gate in range(gates):
-                    which = gate + (apart if part and gate >= gates - apart else 0)
-                    column = (block * sums + which) * lanes
-                    for slot in range(0, in_flight, TILE_ROWS):
-                        rows = min(TILE_ROWS, in_flight - slot)
-                        if begin == first:
-                            prefetch_sums(product, slot, rows, column)
-                        tile(
-                            product, rows, slot, gate, part, begin > first, begin, end, depth, block
-                        )
-                begin += CHUNK
+            begin = features if part else 0
+            end = depth if part == parts - 1 else features
+            for gate in range(gates):
+                which = gate + (apart if part and gate >= gates - apart else 0)
+                column = (block * sums + which) * lanes
+                for slot in range(0, in_flight, TILE_ROWS):
+                    rows = min(TILE_ROWS, in_flight - slot)
+                    prefetch_sums(product, slot, rows, column)
+                    tile(product, rows, slot, gate, part, begin, end, depth, block)
 
     return multiply
 
@@ -99,22 +92,29 @@ def prefetch_sums(product: Any, first_slot: int, count: int, column: int) -> Non
             prefetch(product.first_sums, product.next_offsets[slot] + column)
 
 
-class Registers(NamedTuple):
-    """The vector registers of a processor."""
+class Family(NamedTuple):
+    """What a tile has to know of a kind of processors."""
 
-    count: int
-    bytes: int
-
-
-AVX2, AVX512, NEON = Registers(16, 32), Registers(32, 64), Registers(32, 16)
+    registers: int  # of vectors
+    register_bytes: int
+    in_flight: int  # additions that hide each other's latency: their number a cycle, times that
 
 
-def registers_of(triple: str, features: str) -> Registers:
-    """Those of a processor, in LLVM's words for it."""
+SSE = Family(16, 16, 8)
+AVX2 = Family(16, 32, 8)
+AVX512 = Family(32, 64, 8)
+ZEN4 = Family(32, 64, 4)  # a 512-bit addition a cycle, in two halves
+NEON = Family(32, 16, 16)
+
+
+def family_of(triple: str, cpu: str, features: str) -> Family:
+    """That of a processor, from LLVM's words for it."""
     if triple.startswith(("aarch64", "arm64")):
         return NEON
     known = features.split(",")
-    return AVX512 if "+avx512f" in known else AVX2 if "+avx" in known else Registers(16, 16)
+    if "+avx512f" in known:
+        return ZEN4 if cpu == "znver4" else AVX512
+    return AVX2 if "+avx2" in known else SSE
 
 
 class Shape(NamedTuple):
@@ -124,22 +124,25 @@ class Shape(NamedTuple):
     panels: int
 
 
-def shapes_of(gates: int, registers: Registers) -> list[Shape]:
+def shapes_of(gates: int, family: Family) -> list[Shape]:
     """The tile for each number of slots, up to the most.
 
-    As many panels as there are registers for: all sums, one row of weights or one number of each
-    slot, and one more. With fewer sums in flight, each waits for the addition before it.
+    As few panels as keep enough sums in flight, for few stay in the cache from tile to tile; and
+    never more than there are registers for, beside the weights or the slots' numbers.
     """
-    vectors = PANEL_BYTES // registers.bytes
+    vectors = PANEL_BYTES // family.register_bytes
 
-    def fits(rows: int, panels: int) -> bool:
-        sums = rows * panels * vectors
-        return gates % panels == 0 and sums + min(rows, panels * vectors) < registers.count
+    def shape(rows: int) -> Shape:
+        fitting = [
+            panels
+            for panels in range(1, gates + 1)
+            if gates % panels == 0
+            and rows * panels * vectors + min(rows, panels * vectors) < family.registers
+        ]
+        enough = [panels for panels in fitting if rows * panels * vectors >= family.in_flight]
+        return Shape(rows, min(enough, default=max(fitting, default=1)))
 
-    return [
-        Shape(rows, max(n for n in range(1, gates + 1) if n == 1 or fits(rows, n)))
-        for rows in range(1, TILE_ROWS + 1)
-    ]
+    return [shape(rows) for rows in range(1, TILE_ROWS + 1)]
 
 
 def _tile_of(cell: Cell) -> Callable[..., None]:
@@ -158,7 +161,6 @@ def _tile_of(cell: Cell) -> Callable[..., None]:
         slot: Any,
         gate: Any,
         part: Any,
-        resumes: Any,
         begin: Any,
         end: Any,
         depth: Any,
@@ -174,11 +176,11 @@ def _tile_of(cell: Cell) -> Callable[..., None]:
                     types_.fields, types_, cgutils.unpack_tuple(builder, args[0]), strict=True
                 )
             }
-            names = "rows", "slot", "gate", "part", "resumes", "begin", "end", "depth", "block"
+            names = "rows", "slot", "gate", "part", "begin", "end", "depth", "block"
             at = dict(zip(names, args[1:], strict=True))
             number = context.get_data_type(types_[0].dtype)
-            triple, _, features = context.codegen().magic_tuple()
-            for shape in shapes_of(cell.gates, registers_of(triple, features)):
+            family = family_of(*context.codegen().magic_tuple())
+            for shape in shapes_of(cell.gates, family):
                 code = _TileCode(builder, cell, shape, number, types_[0].dtype.bitwidth // 8)
                 is_shape = builder.icmp_signed("==", at["rows"], code.const(shape.rows))
                 panel = builder.urem(at["gate"], code.const(shape.panels))
@@ -187,7 +189,7 @@ def _tile_of(cell: Cell) -> Callable[..., None]:
                     code.emit(fields, at)
             return context.get_dummy_value()
 
-        return types.void(product, *[types.intp] * 9), codegen
+        return types.void(product, *[types.intp] * 8), codegen
 
     tile_: Callable[..., None] = tile
     return tile_
@@ -240,55 +242,64 @@ class _TileCode:
         builder, rows, panels = self.builder, range(self.shape.rows), range(self.shape.panels)
         slots = [builder.add(at["slot"], self.const(row)) for row in rows]
         gates = [builder.add(at["gate"], self.const(panel)) for panel in panels]
-        totals = self.begin_sums(arrays, at, slots, gates)
-
         x = [builder.gep(arrays["x"], [self.times(slot, arrays["stride"])]) for slot in slots]
         first_panel = self.times(at["block"], self.cell.gates)
         w = []
         for gate in gates:
             panel = self.times(builder.add(first_panel, gate), at["depth"])
             w.append(builder.gep(arrays["panels"], [self.times(panel, self.lanes)]))
+        starts, ends = self.pointers(arrays, at, slots, gates)
+        totals = {place: cgutils.alloca_once(builder, self.vector) for place in self.tile}
         partial = {place: cgutils.alloca_once(builder, self.vector) for place in self.tile}
-        span = self.const(SPAN)
-        with cgutils.for_range_slice(builder, at["begin"], at["end"], span) as (begin, _):
-            end = builder.add(begin, span)
-            end = builder.select(builder.icmp_signed("<", end, at["end"]), end, at["end"])
+        for place in self.tile:
+            builder.store(self.load(starts[place]), totals[place])
+
+        def add_span(begin: Any, count: Any) -> None:
             for place in self.tile:
                 builder.store(ir.Constant(self.vector, [0.0] * self.lanes), partial[place])
-            with cgutils.for_range(builder, end, begin) as loop:
-                lane = self.times(loop.index, self.lanes)
+            with cgutils.for_range(builder, count) as loop:
+                index = builder.add(begin, loop.index)
+                lane = self.times(index, self.lanes)
                 weights = [self.load(self.pointer(base, lane)) for base in w]
-                factors = [self.spread(builder.load(builder.gep(base, [loop.index]))) for base in x]
+                factors = [self.spread(builder.load(builder.gep(base, [index]))) for base in x]
                 for row, panel in self.tile:
                     before = builder.load(partial[row, panel])
                     after = self.multiply_add(factors[row], weights[panel], before)
                     builder.store(after, partial[row, panel])
             for place in self.tile:
-                total = builder.fadd(self.load(totals[place]), builder.load(partial[place]))
-                self.store(total, totals[place])
+                total = builder.fadd(builder.load(totals[place]), builder.load(partial[place]))
+                builder.store(total, totals[place])
 
-    def begin_sums(
+        span = self.const(SPAN)  # a constant, so that LLVM unrolls it: 5 % on AVX-512
+        rest = builder.srem(builder.sub(at["end"], at["begin"]), span)
+        last = builder.sub(at["end"], rest)
+        with cgutils.for_range_slice(builder, at["begin"], last, span) as (begin, _):
+            add_span(begin, span)
+        with builder.if_then(builder.icmp_signed(">", rest, self.const(0))):
+            add_span(last, rest)
+        for place in self.tile:
+            self.store(builder.load(totals[place]), ends[place])
+
+    def pointers(
         self, arrays: dict[str, Any], at: dict[str, Any], slots: list[Any], gates: list[Any]
-    ) -> dict[tuple[int, int], Any]:
-        """Pointers to the tile's sums; those that begin here are the slots' first sums now."""
+    ) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, int], Any]]:
+        """Where the tile's sums come from, and where they go: of gates apart, to others."""
         builder, cell = self.builder, self.cell
         in_second = builder.icmp_signed("!=", at["part"], self.const(0))
-        resumes = builder.icmp_signed("!=", at["resumes"], self.const(0))
         offsets = [builder.load(builder.gep(arrays["offsets"], [slot])) for slot in slots]
-        totals = {}
+        starts, ends = {}, {}
         for panel, gate in enumerate(gates):
             is_apart = builder.icmp_signed(">=", gate, self.const(cell.gates - cell.apart))
-            shift = builder.select(
-                builder.and_(is_apart, in_second), self.const(cell.apart), self.const(0)
-            )
+            is_other = builder.and_(is_apart, in_second)
+            shift = builder.select(is_other, self.const(cell.apart), self.const(0))
             which = builder.add(gate, shift)
             of_block = builder.add(self.times(at["block"], cell.sums), which)
-            goes_on = builder.or_(resumes, builder.and_(in_second, builder.not_(is_apart)))
+            goes_on = builder.and_(in_second, builder.not_(is_apart))
             for row, slot in enumerate(slots):
                 of_slot = builder.add(self.times(slot, cell.sums), which)
-                total = self.pointer(arrays["sums"], self.times(of_slot, self.lanes))
+                end = self.pointer(arrays["sums"], self.times(of_slot, self.lanes))
                 column = builder.add(offsets[row], self.times(of_block, self.lanes))
                 first = self.pointer(arrays["first_sums"], column)
-                self.store(self.load(builder.select(goes_on, total, first)), total)
-                totals[row, panel] = total
-        return totals
+                starts[row, panel] = builder.select(goes_on, end, first)
+                ends[row, panel] = end
+        return starts, ends
