@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 
 
@@ -10,7 +9,7 @@ from importlib import import_module
 class Cell:
     """The shape of a cell, whose step and kernels are found by its name. Needs no Numba before.
 
-    name : "LSTM"; the kernel is `lstm` in `kernels/cpu/recurrent/lstm.py`.
+    name : "LSTM"; its kernels are `lstm` in `kernels/cpu` and `kernels/cuda`.
     gates : how many columns of the weights each unit has.
     states : how many numbers a unit carries from step to step. Its output is the first.
     apart : of how many gates, the last ones, a step takes the sum over the outputs before by
@@ -32,22 +31,19 @@ class Cell:
         """How many sums a unit's step takes: of all gates, then the others of those apart."""
         return self.gates + self.apart
 
-    @cached_property
+    @property
     def cpu(self) -> Callable[..., None]:
         """The compiled kernel `(first_row, last_row, rows, weights, states, options, out)`."""
         return self._kernel("cpu")
 
-    @cached_property
+    @property
     def cuda(self) -> Callable[..., None]:
         """What launches it on a GPU; needs the extra `cuda` or `cuda12`."""
         return self._kernel("cuda")
 
     def _kernel(self, target: str) -> Callable[..., None]:
         package = import_module(f"ragmask.kernels.{target}")  # which says what is not installed
-        name = self.name.lower()
-        kernel: Callable[..., None] = getattr(
-            import_module(f"{package.__name__}.recurrent.{name}"), name
-        )
+        kernel: Callable[..., None] = getattr(package, self.name.lower())
         return kernel
 
 

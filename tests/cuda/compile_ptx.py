@@ -13,6 +13,7 @@ import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +27,7 @@ MACHINES = {
     (10, 0): (65536, 233472, 64),
     (12, 0): (65536, 102400, 48),
 }
+CELLS = ("lstm", "gru", "rnn")
 RESERVED = 1024  # bytes of shared memory, of every block
 PAGE = Path(__file__).parents[2] / "ragmask/kernels/cuda/README.md"
 BEGIN, END = "<!-- registers -->", "<!-- /registers -->"  # where the table is on that page
@@ -47,14 +49,15 @@ def signatures():
         flat = dtype[::1]
         product = t.void(x[::1], flat, flat, t.int64, t.int64, flat)
         yield "project", str(x), product, dtype is t.float64
-    for dtype, most_units in (
-        (t.float32, (16, 32, 48, 64, 96, 128, 300, 4000)),
-        (t.float64, (300,)),
+    for cell, units, dtype in (
+        *(("lstm", units, t.float32) for units in (16, 32, 48, 64, 96, 128, 300, 4000)),
+        *(("gru", units, t.float32) for units in (16, 64, 128, 300, 4000)),
+        *(("rnn", units, t.float32) for units in (64, 300)),
+        *((cell, 300, t.float64) for cell in CELLS),
     ):
-        for units in most_units:
-            for masked in (False, True):
-                what = f"{dtype}, {units} units{', masked' if masked else ''}"
-                yield "lstm", what, (units, dtype, masked), dtype is t.float64
+        for masked in (False, True):
+            what = f"{dtype}, {units} units{', masked' if masked else ''}"
+            yield cell, what, (units, dtype, masked), dtype is t.float64
 
 
 def masks_of(record):
@@ -88,20 +91,21 @@ def launched(name, signature, capability):
 
     if name == "project":
         return project_tiles, signature, kernels.THREADS, 0
-    if name != "lstm":
+    if name not in CELLS:
         return getattr(kernels, name), signature, kernels.THREADS, 0
-    return launched_lstm(*signature, capability)
+    return launched_recurrence(name, *signature, capability)
 
 
-def launched_lstm(units, dtype, masked, capability):
+def launched_recurrence(cell, units, dtype, masked, capability):
     from numba import types as t
 
     from ragmask.kernels import cuda as kernels
-    from ragmask.kernels.cuda.recurrent.lstm import LSTM
     from ragmask.kernels.cuda.recurrent.plan import plan_of
 
     room = MACHINES[capability][1] - RESERVED
-    plan = plan_of(LSTM, 10**6, units, dtype is t.float32, kernels.Limits(1, room))
+    recurrent = import_module(f"ragmask.kernels.cuda.recurrent.{cell}")
+    kernels_of_cell = getattr(recurrent, cell.upper())
+    plan = plan_of(kernels_of_cell, 10**6, units, dtype is t.float32, kernels.Limits(1, room))
     ints, flat, states = t.int64[::1], dtype[::1], dtype[:, ::1]
     mask = t.boolean[::1] if masked else t.none
     rows = t.NamedTuple((ints, ints, ints, mask, ints), kernels.RowArrays)

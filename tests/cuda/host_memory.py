@@ -12,7 +12,7 @@ from ragmask.arrays.cuda_array import CudaArray
 from ragmask.kernels import cuda
 from ragmask.kernels.cuda import memory
 from ragmask.kernels.cuda.launch import Limits
-from ragmask.kernels.cuda.recurrent import lstm
+from ragmask.kernels.cuda.recurrent import launch as recurrent
 
 GARBAGE = 0xA5
 LIMITS = Limits(multiprocessors=2, shared_bytes=100_000)
@@ -67,10 +67,9 @@ def as_device(monkeypatch):
             return argument._make(map(on_host, argument))
         return over(argument) if isinstance(argument, CudaArray) else argument
 
-    monkeypatch.setattr(cuda, "launch", taking_arrays(cuda.launch))
-    monkeypatch.setattr(cuda, "lstm", taking_arrays(cuda.lstm))
-    monkeypatch.setattr(cuda, "project", taking_arrays(cuda.project))
-    monkeypatch.setattr(lstm, "device_limits", lambda: LIMITS)
+    for name in ("launch", "project", "lstm", "gru", "rnn"):
+        monkeypatch.setattr(cuda, name, taking_arrays(getattr(cuda, name)))
+    monkeypatch.setattr(recurrent, "device_limits", lambda: LIMITS)
     monkeypatch.setattr(memory, "on_device", lambda device: nullcontext())
     monkeypatch.setattr(memory, "stream_at", lambda pointer: pointer)
     monkeypatch.setattr(memory, "wait_for", lambda pointer: moved.append(("waited", pointer)))

@@ -200,31 +200,40 @@ def test_splitting_then_pooling_reads_the_halves_where_they_lie():
         assert_same(rm.temporal_pool(part, "sum"), rm.temporal_pool(other, "sum"))
 
 
+@pytest.mark.parametrize(
+    ("op", "kind"),
+    [(rm.lstm, rm.LSTMWeights), (rm.gru, rm.GRUWeights), (rm.rnn, rm.RNNWeights)],
+)
 @settings(running.few_examples, max_examples=3)
 @given(VECTORS, st.sampled_from(FLOATS), st.booleans(), st.booleans(), st.booleans())
-def test_the_lstm_is_the_hosts(ragged, dtype, backwards, zero_output, with_states):
+def test_recurrent_layers_are_the_hosts(
+    op, kind, ragged, dtype, backwards, zero_output, with_states
+):
     random = np.random.default_rng(0)
-    arrays = random.standard_normal((3, 8)), random.standard_normal((2, 8)), np.ones(8)
-    weights = rm.LSTMWeights(*(array.astype("float32") for array in arrays))
+    columns = 2 * kind.cell.gates
+    bias = np.ones((2, columns) if kind.cell.apart else columns)
+    arrays = random.standard_normal((3, columns)), random.standard_normal((2, columns)), bias
+    weights = kind(*(array.astype("float32") for array in arrays))
     batch = with_normals(ragged, dtype, (3,))
     states = None
     if with_states:
-        states = [random.standard_normal((len(batch), 2)).astype(dtype) for _ in range(2)]
+        shape = (kind.cell.states, len(batch), 2)
+        states = list(random.standard_normal(shape).astype(dtype))
     options = {"go_backwards": backwards, "zero_output_for_mask": zero_output}
-    expected = rm.lstm(batch, weights, **options, initial_state=states)
+    expected = op(batch, weights, **options, initial_state=states)
     states = None if states is None else tuple(map(OnDevice, states))
     there, weights = on_device(batch), weights.to_device()
-    found = rm.lstm(there, weights, **options, initial_state=states)
+    found = op(there, weights, **options, initial_state=states)
     tolerance = {"float16": 2e-3, "float32": 4e-6, "float64": 1e-12}[dtype]
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other, tolerance)
-    only_states = rm.lstm(there, weights, outputs=False)
+    only_states = op(there, weights, outputs=False)
     assert only_states.outputs is None
-    assert_same(only_states.h, rm.lstm(batch, weights_on_host(weights)).h, tolerance)
+    assert_same(only_states.h, op(batch, weights_on_host(weights)).h, tolerance)
 
 
 def weights_on_host(weights):
-    return rm.LSTMWeights(weights.kernel, weights.recurrent_kernel, weights.bias)
+    return type(weights)(weights.kernel, weights.recurrent_kernel, weights.bias)
 
 
 BATCH = rm.Ragged.from_rows([[1.0, 2.0], [], [3.0]])

@@ -1,4 +1,6 @@
-"""The LSTM on CUDA: the input projection, and the recurrence in each of its kernels.
+"""Recurrent layers on CUDA: the input projection, and the recurrence in each of its kernels.
+
+What the kernels do is tested on the LSTM; of other cells, that they are the CPU's in each of them.
 
 In the simulator a unit's four threads are four of Python's, so that few units have to do there.
 """
@@ -38,12 +40,13 @@ if not IS_SIMULATED:
     LARGE += [("rows", 300)]
 
 
-def weights_of(features, units, seed=0):
-    random = np.random.default_rng(seed)
-    return rm.LSTMWeights(
-        random.normal(0, 0.5, (features, 4 * units)),
-        random.normal(0, 1 / np.sqrt(units), (units, 4 * units)),
-        random.normal(0, 0.5, 4 * units),
+def weights_of(features, units, kind=rm.LSTMWeights):
+    random = np.random.default_rng(0)
+    columns = kind.cell.gates * units
+    return kind(
+        random.normal(0, 0.5, (features, columns)),
+        random.normal(0, 1 / np.sqrt(units), (units, columns)),
+        random.normal(0, 0.5, (2, columns) if kind.cell.apart else columns),
     )
 
 
@@ -64,20 +67,23 @@ def in_blocks(planner, blocks):
     return lambda *arguments: planner(*arguments)._replace(blocks=blocks)
 
 
-def lstm(batch, weights, state=None, planner=plans.plan_of, outputs=True, **how):
+def run(batch, weights, state=None, planner=plans.plan_of, outputs=True, **how):
     """(outputs, h, c) of a Ragged, as the kernels give them: outputs end to end."""
     dtype = np.dtype("float64" if batch.dtype == "float64" else "float32")
     kernel, recurrent_kernel, bias = weights.packed_for_cuda(dtype)
-    gates = (batch.values.astype("float64") @ kernel + bias).astype(dtype)
+    with np.errstate(invalid="ignore"):  # some of numpy's products say so of NaN and infinity
+        sums = (batch.values.astype("float64") @ kernel + bias).astype(dtype)
     shape = len(batch), weights.units
     h0, c0 = np.zeros((2, *shape), dtype) if state is None else np.array(state, dtype)
     h, c = np.full((2, *shape), GARBAGE, dtype)
     out = np.full((batch.n_steps + 1 if outputs else 0, weights.units), GARBAGE, dtype)
     order = np.argsort(-batch.lengths, kind="stable")
     segments = map(running.writable, (batch.starts, batch.lengths, batch.mask))
-    cuda.lstm(
+    if weights.cell.states == 1:
+        c0, c = h0, h
+    weights.cell.cuda(
         cuda.RowArrays(order, *segments, offsets_of(batch.lengths)[:-1]),
-        gates.reshape(-1),
+        sums.reshape(-1),
         recurrent_kernel.reshape(-1),
         cuda.States(h0, c0, h, c),
         cuda.Options(how.get("go_backwards", False), how.get("zero_output_for_mask", False)),
@@ -114,7 +120,7 @@ def test_it_is_the_reference(ragged, regime, units, options, with_state, blocks)
 
 def check(batch, weights, state, planner, **options):
     """Against the reference in Python's doubles."""
-    outputs, h, c = lstm(batch, weights, state, planner, **options)
+    outputs, h, c = run(batch, weights, state, planner, **options)
     lists = [one.tolist() for one in (weights.kernel, weights.recurrent_kernel, weights.bias)]
     initial = None if state is None else [one.tolist() for one in state]
     expected, *states = reference.lstm(*lists_of(batch), *lists, initial, **options)
@@ -145,14 +151,32 @@ def test_it_is_the_cpu_op(regime, units, masked):
     batch, weights = batch_of(lengths, masked=masked), weights_of(5, units)
     state, how = states_of(len(batch), units), {"go_backwards": masked}
     planner = in_blocks(PLANNERS[regime], 1)
-    outputs, h, c = lstm(batch, weights, state, planner, **how)
+    outputs, h, c = run(batch, weights, state, planner, **how)
     expected = rm.lstm(batch, weights, initial_state=state, **how)
     np.testing.assert_allclose(outputs, expected.outputs.values, 0, 2e-6)
     np.testing.assert_allclose(h, expected.h, 0, 2e-6)
     np.testing.assert_allclose(c, expected.c, 0, 2e-6)
-    alone = lstm(batch, weights, state, planner, outputs=False, **how)
+    alone = run(batch, weights, state, planner, outputs=False, **how)
     assert alone[1].tobytes() == h.tobytes()
     assert alone[2].tobytes() == c.tobytes()
+
+
+@pytest.mark.parametrize("kind", [rm.GRUWeights, rm.RNNWeights])
+@pytest.mark.parametrize(("regime", "dtype"), REGIMES)
+def test_other_cells_are_the_cpu_ops(kind, regime, dtype):
+    lengths, units = [3, 0, 2, 1], 3
+    batch = batch_of(lengths, dtype=dtype, masked=True)
+    weights = weights_of(5, units, kind)
+    (h0, _), how = states_of(len(batch), units), {"go_backwards": True}
+    op = {rm.GRUWeights: rm.gru, rm.RNNWeights: rm.rnn}[kind]
+    expected = op(batch, weights, initial_state=h0, **how)
+    planner = in_blocks(PLANNERS[regime], 1)
+    outputs, h, _ = run(batch, weights, (h0, h0), planner, **how)
+    tolerance = TOLERANCES[dtype]
+    np.testing.assert_allclose(outputs, expected.outputs.values, tolerance, tolerance)
+    np.testing.assert_allclose(h, expected.h, tolerance, tolerance)
+    alone = run(batch[[2]], weights, (h0[[2]], h0[[2]]), planner, **how)[1]
+    assert alone.tobytes() == h[2].tobytes()
 
 
 @pytest.mark.parametrize("regime", PLANNERS)
@@ -160,10 +184,10 @@ def test_slots_blocks_and_other_rows_change_no_bit(regime):
     lengths = [2, 1, 0, 3, 1, 2] if IS_SIMULATED else [9, 3, 0, 7, 12, 4, 4, 5, 1, 8, 30, 2] * 3
     units = 3 if IS_SIMULATED else 40
     batch, weights = batch_of(lengths, masked=True), weights_of(5, units)
-    h = lstm(batch, weights, planner=in_blocks(PLANNERS[regime], 1))[1]
-    assert lstm(batch, weights, planner=in_blocks(PLANNERS[regime], 3))[1].tobytes() == h.tobytes()
+    h = run(batch, weights, planner=in_blocks(PLANNERS[regime], 1))[1]
+    assert run(batch, weights, planner=in_blocks(PLANNERS[regime], 3))[1].tobytes() == h.tobytes()
     for row in range(0, len(batch), 3):
-        alone = lstm(batch[[row]], weights, planner=PLANNERS[regime])[1]
+        alone = run(batch[[row]], weights, planner=PLANNERS[regime])[1]
         assert alone.tobytes() == h[row].tobytes()
 
 
@@ -174,14 +198,14 @@ def test_a_row_that_overflows_harms_no_other():
     values[2:4] = [[np.nan], [np.inf]]
     for regime in PLANNERS:
         planner = in_blocks(PLANNERS[regime], 1)
-        h = lstm(over(batch, values), weights, planner=planner)[1]
-        expected = lstm(batch, weights, planner=planner)[1]
+        h = run(over(batch, values), weights, planner=planner)[1]
+        expected = run(batch, weights, planner=planner)[1]
         assert h[[0, 2]].tobytes() == expected[[0, 2]].tobytes()
         assert np.isnan(h[1]).all()
 
 
 def test_no_rows():
-    outputs, h, c = lstm(batch_of([]), weights_of(5, 3))
+    outputs, h, c = run(batch_of([]), weights_of(5, 3))
     assert outputs.shape == h.shape == c.shape == (0, 3)
 
 
@@ -292,16 +316,29 @@ def test_the_projection_is_a_product(steps, features, units, dtype, is_aligned):
         assert project(x[-1:], kernel, bias).tobytes() == out[-1].tobytes()
 
 
-def test_the_weights_of_a_unit_lie_side_by_side():
-    weights = weights_of(2, 3)
-    kernel, recurrent_kernel, bias = weights.packed_for_cuda("float64")
-    for packed, plain in (
-        (kernel, weights.kernel),
-        (recurrent_kernel, weights.recurrent_kernel),
-        (bias, weights.bias),
+@pytest.mark.parametrize("kind", [rm.LSTMWeights, rm.GRUWeights, rm.RNNWeights])
+def test_the_sums_of_a_unit_lie_side_by_side(kind):
+    """Of a gate whose sums stay apart, that of the input comes first; what is not there is 0."""
+    weights = weights_of(2, 3, kind)
+    gates, apart = kind.cell.gates, kind.cell.apart
+    nothing = np.zeros(3)
+    for packed, plain, first in zip(
+        weights.packed_for_cuda("float64"),
+        (weights.kernel, weights.recurrent_kernel, weights.bias),
+        (True, False, None),
+        strict=True,
     ):
-        for unit in range(3):
-            for gate in range(4):
-                column = plain[..., gate * 3 + unit]
-                np.testing.assert_array_equal(packed[..., unit * 4 + gate], column)
+        of_input, of_outputs = plain if first is None and apart else (plain, plain)
+        expected = [of_input[..., gate * 3 : gate * 3 + 3] for gate in range(gates)]
+        last = [of_outputs[..., gate * 3 : gate * 3 + 3] for gate in range(gates)]
+        if first is None and apart:
+            for gate in range(gates - apart):
+                expected[gate] = expected[gate] + last[gate]
+        if first is False:
+            expected[gates - apart :] = [nothing] * apart
+        if apart:
+            expected += [nothing] if first else last[gates - apart :]
+        expected += [nothing] * (4 - len(expected))
+        for number, columns in enumerate(expected):
+            assert (packed[..., number::4] == columns).all()
     assert weights.packed_for_cuda("float32")[0].dtype == np.float32
