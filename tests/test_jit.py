@@ -76,6 +76,15 @@ def test_a_warm_cache_is_loaded_and_not_compiled(warm_package):
 
 
 @pytest.mark.slow
+def test_another_processor_gets_code_of_its_own(warm_package):
+    """A folder of compiled kernels may be shared by machines of several kinds."""
+    other = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    assert run(warm_package, **other) == "1 compiled"
+    assert run(warm_package, **other) == "1 loaded"
+    assert run(warm_package) == "1 loaded"
+
+
+@pytest.mark.slow
 def test_the_edit_of_a_helper_in_another_file_is_noticed(warm_package):
     (warm_package / "kernels/helper.py").write_text(HELPER.format(answer=2))
     assert run(warm_package) == "2 compiled"
