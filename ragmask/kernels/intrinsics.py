@@ -11,13 +11,16 @@ from numba.extending import intrinsic
 from ragmask.kernels.compile import SIMULATED
 
 
-def _bits_to_float32(typing_context: Any, bits: Any) -> Any:
-    """The float32 whose bit pattern is an int32."""
+def _reinterpreted(source: Any, target: Any) -> Any:
+    """A function that reads the bits of a number as one of another type."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], context.get_value_type(types.float32))
+    def reinterpret(typing_context: Any, number: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(target))
 
-    return types.float32(types.int32), codegen
+        return target(source), codegen
+
+    return intrinsic(reinterpret)
 
 
 def _multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
@@ -109,7 +112,9 @@ def _wide(count: int, number: Any = None) -> tuple[Any, Any]:
     return intrinsic(load), intrinsic(store)
 
 
-bits_to_float32: Any = intrinsic(_bits_to_float32)
+bits_to_float32: Any = _reinterpreted(types.int32, types.float32)
+bits_to_float64: Any = _reinterpreted(types.int64, types.float64)
+float64_to_bits: Any = _reinterpreted(types.float64, types.int64)
 multiply_add: Any = intrinsic(_multiply_add)
 # a hint, which code that runs uncompiled does without
 prefetch: Any = (

@@ -1,8 +1,9 @@
 """The mathematics that CPU and CUDA kernels share: functions of one number.
 
 Each has a float32 and a float64 form; a kernel calls `exp`, `tanh` or `sigmoid` and gets the
-form of its argument. The float32 forms have no call and no branch, so that LLVM vectorises the
-loop around them: tanh was measured at 0.4 ns an element, and libm's in float64 at 2.6 ns.
+form of its argument. They have no call and no branch, so that LLVM vectorises the loop around
+them, but for exp of float64, which is libm's: float32's tanh was measured at 0.4 ns an element,
+libm's in float64 at 2.6 ns.
 """
 
 import math
@@ -11,11 +12,17 @@ from typing import Any
 import numpy as np
 
 from ragmask.kernels.compile import inline
-from ragmask.kernels.intrinsics import bits_to_float32, multiply_add
+from ragmask.kernels.intrinsics import (
+    bits_to_float32,
+    bits_to_float64,
+    float64_to_bits,
+    multiply_add,
+)
 from ragmask.kernels.overloads import by_precision
 
 f4 = np.float32
-_ROUND = f4(1.5 * 2**23)  # what is added to it loses its fraction, on CPUs and GPUs alike
+# what is added to these loses its fraction, on CPUs and GPUs alike
+_ROUND, _ROUND64 = f4(1.5 * 2**23), 1.5 * 2**52
 
 
 @inline
@@ -81,12 +88,50 @@ def _exp64(x: Any) -> Any:
 
 @inline
 def _tanh64(x: Any) -> Any:
-    return math.tanh(x)
+    """Cephes' tanh: a rational function near 0, 1 - 2 / (e^2x + 1) beyond. Error < 2 ulp."""
+    size = abs(x)
+    square = x * x
+    p = multiply_add(square, -9.64399179425052238628e-1, -9.92877231001918586564e1)
+    p = multiply_add(p, square, -1.61468768441708447952e3)
+    q = square + 1.12811678491632931402e2
+    q = multiply_add(q, square, 2.23548839060100448583e3)
+    q = multiply_add(q, square, 4.84406305325125486048e3)
+    is_small = size < 0.625
+    over = size * square * p if is_small else -2.0
+    under = q if is_small else _exp_below_64(2.0 * size) + 1.0
+    y = (size if is_small else 1.0) + over / under
+    sign = float64_to_bits(x) & np.int64(-(2**63))
+    return bits_to_float64(float64_to_bits(y) | sign)
+
+
+@inline
+def _exp_below_64(x: Any) -> Any:
+    """e^x of 0 to 64, and e^64 beyond: 2^n · e^r, |r| <= ln 2 / 2, by Taylor's polynomial."""
+    x = 64.0 if x > 64.0 else x
+    shifted = multiply_add(x, 1.4426950408889634, _ROUND64)
+    n = shifted - _ROUND64
+    r = multiply_add(n, -6.93145751953125e-1, x)
+    r = multiply_add(n, -1.42860682030941723212e-6, r)
+    y = 1 / 6227020800.0
+    y = multiply_add(y, r, 1 / 479001600.0)
+    y = multiply_add(y, r, 1 / 39916800.0)
+    y = multiply_add(y, r, 1 / 3628800.0)
+    y = multiply_add(y, r, 1 / 362880.0)
+    y = multiply_add(y, r, 1 / 40320.0)
+    y = multiply_add(y, r, 1 / 5040.0)
+    y = multiply_add(y, r, 1 / 720.0)
+    y = multiply_add(y, r, 1 / 120.0)
+    y = multiply_add(y, r, 1 / 24.0)
+    y = multiply_add(y, r, 1 / 6.0)
+    y = multiply_add(y, r, 0.5)
+    y = multiply_add(y * r, r, r) + 1.0
+    # n lies in the last bits of what was shifted: AVX2 turns no float64 into an int64
+    return y * bits_to_float64((float64_to_bits(shifted) + np.int64(1023)) << np.int64(52))
 
 
 @inline
 def _sigmoid64(x: Any) -> Any:
-    return 0.5 + 0.5 * math.tanh(0.5 * x)
+    return multiply_add(0.5, _tanh64(0.5 * x), 0.5)
 
 
 exp = by_precision(_exp32, _exp64)
