@@ -1,6 +1,6 @@
 """ragmask beside what people use today, as Markdown tables.
 
-    python asv_benchmarks/compare.py [padding] [stream] [startup] [ops] [layers]
+    python asv_benchmarks/compare.py [padding] [stream] [startup] [recurrent] [ops] [layers]
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
 documented path, with its own defaults for threads; the ops run on two threads each.
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import compare_layers
 import compare_ops
+import compare_recurrent
 import numpy as np
 import pyarrow.parquet as pq
 from benchmarks.common import (
@@ -40,12 +41,15 @@ from benchmarks.common import (
     read_shuffled,
     read_stream,
     resume_and_decode,
+    sgemms,
     state_in_the_middle,
     streaming_peak_bytes,
 )
+from numba.core.registry import cpu_target
 from tables import Row, against, installed, show_memory, show_rate
 
 import ragmask as rm
+from ragmask.kernels.cpu.recurrent.tile import family_of
 
 PACKAGES = (
     "ragmask",
@@ -265,13 +269,14 @@ TOPICS = {
     "padding": [padding],
     "stream": [stream],
     "startup": [startup],
+    "recurrent": compare_recurrent.TABLES,
     "ops": compare_ops.TABLES,
     "layers": compare_layers.TABLES,
 }
 
 
 def machine():
-    """The CPU, and the versions of everything that is compared."""
+    """The CPU, its family and rate, and the versions of everything that is compared."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -283,8 +288,13 @@ def machine():
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             versions.append(f"{package} –")
+    family = family_of(*cpu_target.target_context.codegen().magic_tuple())
+    products = [*sgemms()]
+    times = fastest(*(run for _, run in products))
+    rate = max(flops / time for (flops, _), time in zip(products, times, strict=True))
     return (
-        f"{cpu}, {rm.get_num_threads()} cores, {platform.system()}, "
+        f"{cpu} ({family.name}; NumPy's sgemm reaches {rate / 1e9:.0f} Gflop/s), "
+        f"{rm.get_num_threads()} cores, {platform.system()}, "
         f"Python {platform.python_version()}; {', '.join(versions)}"
     )
 

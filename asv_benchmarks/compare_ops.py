@@ -7,206 +7,18 @@ import numpy as np
 from benchmarks.common import (
     embedding_table,
     fastest,
-    log_normal_lengths,
     log_normal_to,
-    lstm_flops,
     lstm_weights,
     op_memory,
     ragged_of,
-    sgemms,
     skewed_lengths,
-    with_sgemm,
 )
-from tables import Row, against, installed, show_amount
+from tables import Row, against, installed
 
 import ragmask as rm
 
 THREADS = 2
 STEPS = 240_000
-
-
-# -- LSTM ---------------------------------------------------------------------------------
-
-
-def lstm():
-    """Batch × input × units. Peers get padded arrays, and torch packs and unpacks them itself
-    (`enforce_sorted=False`); "packed beforehand" spares it both. The fastest peer counts."""
-    torch = on_two_threads()
-    shapes = [
-        (256, 64, 128, 3),
-        (512, 128, 256, 3),
-        (32, 300, 300, 2.5),
-        (64, 16, 32, 2),
-        (8, 64, 128, 1.2),
-    ]
-    for rows, features, units, target in shapes:
-        lengths = log_normal_lengths(rows, rng())
-        yield from lstm_rows(torch, "log-normal", lengths, features, units, target, packed=1.5)
-    uniform = rng().integers(1, 257, 256)
-    yield from lstm_rows(torch, "1 to 256", uniform, 64, 128, target=1.5)
-    for rows, features, units in ((256, 64, 128), (512, 128, 256)):
-        equal = np.full(rows, 128)
-        yield from lstm_rows(torch, "all of 128", equal, features, units, target=1.05)
-
-
-def lstm_rows(torch, name, lengths, features, units, target, packed=None):
-    what = f"{len(lengths)} × {features} × {units}, {name}"
-    batch, weights = ragged_of(lengths, (features,)), lstm_weights(features, units)
-    run = partial(rm.lstm, batch, weights)
-    peers = {**lstm_in_torch(torch, batch, weights), **lstm_in_onnxruntime(batch, weights)}
-    if not peers:
-        yield against(what, run, "torch, ONNX Runtime", None, target=target)
-        return
-    for peer, (call, result) in peers.items():
-        check(run().outputs.values, result(call()), f"{what}, {peer}")
-    # the last call of two: torch's and ONNX Runtime's threads spin on for a while
-    with inference(torch):
-        ours, *seconds = fastest(run, *(call for call, _ in peers.values()), rounds=5, calls=2)
-    times = dict(zip(peers, seconds, strict=True))
-    already = times.pop(PACKED, None)
-    if times:
-        (best, theirs), *others = sorted(times.items(), key=lambda item: item[1])
-        others = [f"{peer} takes {time / theirs:.2g}×" for peer, time in others]
-        yield Row(what, ours, "; ".join([best, *others]), theirs, target=target)
-    if already is not None:
-        yield Row(what, ours, PACKED, already, target=packed)
-
-
-PACKED = "torch, packed beforehand"
-
-
-def lstm_in_torch(torch, batch, weights):
-    """{name: (call, what its result's values are, row after row)}."""
-    if not torch:
-        return {}
-    rnn = torch.nn.utils.rnn
-    peer = torch.nn.LSTM(weights.features, weights.units, batch_first=True)
-    arrays = (weights.kernel.T, weights.recurrent_kernel.T, weights.bias, 0 * weights.bias)
-    with torch.no_grad():
-        for parameter, array in zip(peer.parameters(), arrays, strict=True):
-            parameter.copy_(torch.tensor(array))
-    padded, mask = padded_tensors(torch, batch)
-    lengths = torch.tensor(batch.lengths)
-    pack = partial(rnn.pack_padded_sequence, batch_first=True, enforce_sorted=False)
-    unpack = partial(rnn.pad_packed_sequence, batch_first=True)
-    packed = pack(padded, lengths)
-    return {
-        "torch with packing": (
-            lambda: unpack(peer(pack(padded, lengths))[0])[0],
-            lambda result: result[mask].numpy(force=True),
-        ),
-        "padded torch": (
-            lambda: peer(padded)[0],
-            lambda result: result[mask].numpy(force=True),
-        ),
-        PACKED: (
-            lambda: peer(packed)[0],
-            lambda result: unpack(result)[0][mask].numpy(force=True),
-        ),
-    }
-
-
-def lstm_in_onnxruntime(batch, weights):
-    if not installed("onnx") or not (ort := installed("onnxruntime")):
-        return {}
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    session = ort.InferenceSession(onnx_lstm(weights), options, providers=["CPUExecutionProvider"])
-    padded = batch.to_padded()
-    inputs = {
-        "x": np.ascontiguousarray(padded.values.swapaxes(0, 1)),  # its layout is time first
-        "lengths": batch.lengths.astype(np.int32),
-    }
-    return {
-        "ONNX Runtime": (
-            lambda: session.run(None, inputs)[0],
-            lambda result: result[:, 0].swapaxes(0, 1)[padded.mask],
-        )
-    }
-
-
-def onnx_lstm(weights):
-    """A model of one LSTM with sequence_lens. ONNX's gates are i, o, f, c."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    def gates(matrix):
-        i, f, c, o = np.split(matrix, 4)
-        return np.concatenate([i, o, f, c])[None]
-
-    bias = gates(weights.bias)
-    arrays = {
-        "w": gates(weights.kernel.T),
-        "r": gates(weights.recurrent_kernel.T),
-        "b": np.concatenate([bias, np.zeros_like(bias)], axis=1),
-    }
-    value, units = helper.make_tensor_value_info, weights.units
-    node = helper.make_node(
-        "LSTM", ["x", *arrays, "lengths"], ["outputs", "h", "c"], hidden_size=units
-    )
-    graph = helper.make_graph(
-        [node],
-        "lstm",
-        [
-            value("x", TensorProto.FLOAT, ["time", "rows", weights.features]),
-            value("lengths", TensorProto.INT32, ["rows"]),
-        ],
-        [
-            value("outputs", TensorProto.FLOAT, ["time", 1, "rows", units]),
-            value("h", TensorProto.FLOAT, [1, "rows", units]),
-            value("c", TensorProto.FLOAT, [1, "rows", units]),
-        ],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-    return model.SerializeToString()
-
-
-def lstm_by_itself():
-    """The LSTM against the machine's best rate of sgemm (NumPy's or torch's) in the same minute,
-    against one thread, and against the same batch without its one long row."""
-    torch = on_two_threads()
-    small, large = lstm_weights(64, 128), lstm_weights(128, 256)
-    mixed = ragged_of(log_normal_lengths(512, rng()), (128,)), large
-    equal = ragged_of(np.full(512, 128), (128,)), large
-    narrow = ragged_of(np.full(256, 128), (64,)), small
-    products = list(sgemms())
-    if torch:
-        products += sgemms(torch.mm, torch.from_numpy)
-    for what, (batch, weights) in (
-        ("512 × 128 × 256, log-normal", mixed),
-        ("512 × 128 × 256, all of 128", equal),
-        ("256 × 64 × 128, all of 128", narrow),
-    ):
-        flops = lstm_flops(batch, weights)
-        seconds, rate = with_sgemm(partial(rm.lstm, batch, weights), products)
-        show = partial(show_amount, flops / 1e9, "Gflop/s")
-        yield Row(what, seconds, "best sgemm", flops / rate, target=0.75, show=show)
-
-    yield Row("512 × 128 × 256, log-normal", *one_thread(*mixed), target=1.6)
-    few = ragged_of(log_normal_lengths(256, rng()), (64,))
-    yield Row("256 × 64 × 128, log-normal", *one_thread(few, small), target=1.6)
-
-    lengths = log_normal_lengths(512, rng())
-    plain = ragged_of(lengths, (64,))
-    lengths[0] = round(50 * lengths.mean())
-    yield against(
-        "512 × 64 × 128, a row of 50× the mean",
-        partial(rm.lstm, ragged_of(lengths, (64,)), small),
-        "ragmask, without it",
-        partial(rm.lstm, plain, small),
-        of="time",
-        target=1.5,
-    )
-
-
-def one_thread(batch, weights):
-    def run(threads):
-        rm.set_num_threads(threads)
-        rm.lstm(batch, weights)
-
-    ours, theirs = fastest(partial(run, THREADS), partial(run, 1), calls=2)
-    rm.set_num_threads(THREADS)
-    return ours, "ragmask, one thread", theirs
 
 
 # -- softmax ------------------------------------------------------------------------------
@@ -398,7 +210,7 @@ def growth():
         )
 
 
-TABLES = [lstm, lstm_by_itself, softmax, embedding, pooling, splitting, growth]
+TABLES = [softmax, embedding, pooling, splitting, growth]
 
 
 # -- helpers ------------------------------------------------------------------------------

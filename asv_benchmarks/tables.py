@@ -22,6 +22,18 @@ class Row:
     target: float | None = None
     show: Callable[[float], str] | None = None  # by default as a time
 
+    @property
+    def is_reached(self):
+        """Whether what was measured is within its target, where there is one and a peer."""
+        if self.target is None:
+            return True
+        if self.of == "seconds":
+            return self.ours <= self.target
+        if self.theirs is None:
+            return True
+        more = self.theirs / self.ours
+        return more >= self.target if self.of == "speed" else 1 / more <= self.target
+
     def __str__(self):
         show = self.show or show_seconds
         theirs = ratio = "–"
@@ -33,6 +45,8 @@ class Row:
         if self.target is not None:
             limit = f"{self.target:g} s" if self.of == "seconds" else f"{self.target:g}×"
             target = f"{'≥' if self.of == 'speed' else '≤'} {limit}"
+            if not self.is_reached:
+                target = f"**missed** {target}"
         cells = (self.what, show(self.ours), self.peer, theirs, ratio, target)
         return f"| {' | '.join(cells)} |"
 

@@ -206,25 +206,33 @@ def copying(nbytes, device):
 # -- ops ----------------------------------------------------------------------------------
 
 
-def lstm_weights(features, units):
+def recurrent_weights(cell, features, units):
+    """Of an "LSTM", a "GRU" or an "RNN"."""
+    kind = getattr(rm, f"{cell}Weights")
     bound = units**-0.5  # as torch begins
-    rng = np.random.default_rng(2)
-    shapes = (features, 4 * units), (units, 4 * units), (4 * units,)
-    return rm.LSTMWeights(*(rng.uniform(-bound, bound, size).astype("f4") for size in shapes))
+    rng, columns = np.random.default_rng(2), kind.cell.gates * units
+    bias = (2, columns) if kind.cell.apart else (columns,)
+    shapes = (features, columns), (units, columns), bias
+    return kind(*(rng.uniform(-bound, bound, size).astype("f4") for size in shapes))
 
 
-def lstm_flops(batch, weights):
+def lstm_weights(features, units):
+    return recurrent_weights("LSTM", features, units)
+
+
+def recurrent_flops(batch, weights):
     """Of its matrix products, all that a peak rate of sgemm could bound."""
-    return 8 * weights.units * (weights.features + weights.units) * batch.n_steps
+    depth, columns = weights.features + weights.units, weights.cell.gates * weights.units
+    return 2 * depth * columns * batch.n_steps
 
 
 SGEMM_SIZES = ((512, 512, 512), (1024, 1024, 1024), (4096, 192, 512), (2048, 384, 1024))
 
 
-def sgemms(multiply=np.matmul, convert=lambda array: array):
-    """(flops, a product of two float32 matrices) for a few sizes."""
+def sgemms(multiply=np.matmul, convert=lambda array: array, dtype=np.float32):
+    """(flops, a product of two matrices, of float32 or float64) for a few sizes."""
     for rows, depth, columns in SGEMM_SIZES:
-        left, right = np.ones((rows, depth), np.float32), np.ones((depth, columns), np.float32)
+        left, right = np.ones((rows, depth), dtype), np.ones((depth, columns), dtype)
         left, right = convert(left), convert(right)
         yield 2 * rows * depth * columns, lambda a=left, b=right: multiply(a, b)
 

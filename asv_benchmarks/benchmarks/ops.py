@@ -14,13 +14,14 @@ from .common import (
     finished,
     log_normal_lengths,
     log_normal_to,
-    lstm_flops,
     lstm_weights,
     moved,
     op_memory,
     ragged,
     ragged_of,
     ratio,
+    recurrent_flops,
+    recurrent_weights,
     require,
     sgemms_on,
     with_sgemm,
@@ -211,7 +212,7 @@ class LSTM:
         require(device)
         self.batch = lstm_batch(shape, lengths, device)
         self.mask = moved(np.arange(self.batch.n_steps) % 7 > 0, device)
-        self.weights = lstm_weights(*shape[1:])
+        self.weights = moved(lstm_weights(*shape[1:]), device)
         out = rm.lstm(self.batch, self.weights).outputs.values
         self.out = buffer(out.shape, out.dtype, device)
         rm.lstm(self.batch, self.weights, mask=self.mask, outputs=False)
@@ -236,6 +237,21 @@ class LSTM:
         rm.lstm(self.batch, self.weights)
 
 
+class GRU:
+    params = LSTMS
+    param_names = LSTM.param_names
+
+    def setup(self, shape, lengths, device):
+        require(device)
+        self.batch = lstm_batch(shape, lengths, device)
+        self.weights = moved(recurrent_weights("GRU", *shape[1:]), device)
+        rm.gru(self.batch, self.weights)
+
+    def time_outputs(self, shape, lengths, device):
+        rm.gru(self.batch, self.weights)
+        finish(device)
+
+
 class LSTMRate:
     """Beside NumPy's products of matrices, or on a GPU torch's."""
 
@@ -246,14 +262,14 @@ class LSTMRate:
         require(device)
         self.products = list(sgemms_on(device))
         self.batch = lstm_batch(shape, lengths, device)
-        self.weights = lstm_weights(*shape[1:])
+        self.weights = moved(lstm_weights(*shape[1:]), device)
         out = rm.lstm(self.batch, self.weights).outputs.values
         self.out = buffer(out.shape, out.dtype, device)
 
     def track_sgemm(self, shape, lengths, device):
         run = finished(lambda: rm.lstm(self.batch, self.weights, out=self.out), device)
         seconds, rate = with_sgemm(run, self.products)
-        return seconds * rate / lstm_flops(self.batch, self.weights)
+        return seconds * rate / recurrent_flops(self.batch, self.weights)
 
     track_sgemm.unit = "× the time of its products at the best rate of sgemm"
 

@@ -95,16 +95,17 @@ def prefetch_sums(product: Any, first_slot: int, count: int, column: int) -> Non
 class Family(NamedTuple):
     """What a tile has to know of a kind of processors."""
 
+    name: str
     registers: int  # of vectors
     register_bytes: int
     in_flight: int  # additions that hide each other's latency: their number a cycle, times that
 
 
-SSE = Family(16, 16, 8)
-AVX2 = Family(16, 32, 8)
-AVX512 = Family(32, 64, 8)
-ZEN4 = Family(32, 64, 4)  # a 512-bit addition a cycle, in two halves
-NEON = Family(32, 16, 16)
+SSE = Family("SSE", 16, 16, 8)
+AVX2 = Family("AVX2", 16, 32, 8)
+AVX512 = Family("AVX-512", 32, 64, 8)
+ZEN4 = Family("AVX-512 in halves", 32, 64, 4)  # a 512-bit addition a cycle
+NEON = Family("NEON", 32, 16, 16)
 
 
 def family_of(triple: str, cpu: str, features: str) -> Family:
