@@ -9,7 +9,8 @@ import numpy.typing as npt
 from ragmask.arrays.cuda import CudaArrays
 from ragmask.arrays.cuda_array import CudaArray
 from ragmask.arrays.host import HOST
-from ragmask.arrays.protocol import LARGEST, AnyArray, Array, Arrays, Bools, Ints, Shape, check_size
+from ragmask.arrays.memory import contiguous
+from ragmask.arrays.protocol import LARGEST, AnyArray, Array, Arrays, Bools, Ints, Shape
 from ragmask.arrays.read_cuda import is_on_device, read_cuda_array
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 
@@ -71,7 +72,7 @@ def values_array(array: Any, what: str = "values") -> AnyArray:
     if values.ndim == 0:
         raise InvalidInputError(f"{what} is the single value {values}; it must have a step axis")
     if isinstance(values, np.ndarray):
-        values = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
+        values = contiguous(values.astype(values.dtype.newbyteorder("="), copy=False))
     return arrays_of(values).read_only(values)
 
 
@@ -121,7 +122,7 @@ def mask_array(array: Any, shape: Shape, what: str = "mask") -> Bools:
     """A C-contiguous, read-only bool array of exactly `shape`; True = keep."""
     mask = check_mask(array, shape, what)
     if isinstance(mask, np.ndarray):
-        mask = np.ascontiguousarray(mask)
+        mask = contiguous(mask)
     return arrays_of(mask).read_only(mask)
 
 
@@ -163,12 +164,6 @@ def word_of(item_bytes: int, *arrays: Array) -> np.dtype[Any]:
 
 def as_words(array: Array, word: np.dtype[Any]) -> Array:
     return array.reshape(-1).view(word)
-
-
-def converted(values: Array, dtype: npt.DTypeLike) -> Array:
-    """A copy in another dtype."""
-    check_size(values.shape, np.dtype(dtype).itemsize)
-    return values.astype(dtype)
 
 
 def same_device(**arrays: Any) -> None:

@@ -43,6 +43,7 @@ class CudaArrays:
         return self._contiguous(array).to_host()
 
     def as_dtype(self, array: CudaArray, dtype: npt.DTypeLike) -> CudaArray:
+        check_size(array.shape, np.dtype(dtype).itemsize)
         return array.astype(dtype, copy=False)
 
     def assign(self, source: CudaArray, target: CudaArray) -> None:

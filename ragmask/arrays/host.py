@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragmask.arrays.protocol import Array, Bools, Fact, Facts, Ints, Shape, T, check_size
+from ragmask.arrays import memory
+from ragmask.arrays.protocol import Array, Bools, Fact, Facts, Ints, Shape, T
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.kernels.kernel import Kernel
 from ragmask.threads import run_rows
@@ -21,11 +22,12 @@ class HostArrays:
     # -- memory
 
     def empty(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
-        check_size(shape, np.dtype(dtype).itemsize)
-        return np.empty(shape, dtype)
+        return memory.empty(shape, dtype)
 
     def full(self, value: Any, shape: Shape, dtype: npt.DTypeLike) -> Array:
-        return np.full(shape, value, dtype)
+        out = memory.empty(shape, dtype)
+        out[...] = value
+        return out
 
     def from_host(self, array: Array) -> Array:
         return array
@@ -34,7 +36,7 @@ class HostArrays:
         return array
 
     def as_dtype(self, array: Array, dtype: npt.DTypeLike) -> Array:
-        return array.astype(dtype, copy=False)
+        return array if array.dtype == dtype else memory.copied(array, dtype)
 
     def assign(self, source: Array, target: Array) -> None:
         target[...] = source
@@ -140,8 +142,11 @@ class HostArrays:
         return read_only(total)
 
     def kept_nonzero(self, mask: Bools | None, numbers: Array) -> Bools:
-        kept: Bools = numbers != 0
-        return kept if mask is None else mask & kept
+        kept = memory.empty(numbers.shape, np.bool_)
+        np.not_equal(numbers, 0, out=kept)
+        if mask is not None:
+            kept &= mask
+        return kept
 
     def joined_in_time(self, parts: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints] | None:
         starts, lengths = parts[0]
@@ -180,8 +185,8 @@ class HostArrays:
                 mask = as_strided(mask, (n,), (1,), writeable=False)
         else:
             spacing = width
-            line = np.ascontiguousarray(dense).reshape(rows * width, *item_shape)
-            mask = None if mask is None else np.ascontiguousarray(mask).reshape(-1)
+            line = memory.contiguous(dense).reshape(rows * width, *item_shape)
+            mask = None if mask is None else memory.contiguous(mask).reshape(-1)
         starts = np.arange(rows, dtype=np.int64) * spacing
         return read_only(line), read_only(starts), None if mask is None else read_only(mask)
 
@@ -233,7 +238,8 @@ def total_steps(lengths: Ints) -> int:
 def offsets_of(lengths: Ints) -> Ints:
     """Where rows begin and end once they are laid end to end, (rows + 1,)."""
     total_steps(lengths)
-    offsets = np.zeros(lengths.size + 1, np.int64)
+    offsets = memory.empty((lengths.size + 1,), np.int64)
+    offsets[0] = 0
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ragmask.arrays.coerce import check_no_overlap, converted, out_array, same_device, to_array
+from ragmask.arrays.coerce import check_no_overlap, out_array, same_device, to_array
 from ragmask.arrays.protocol import AnyArray, Arrays
 from ragmask.batches.masks import kept_steps, masked_rows
 from ragmask.batches.padded import Padded
@@ -95,8 +95,8 @@ def floats(rows: Rows, what: str) -> Rows:
 
 def as_dtype(rows: Rows, dtype: Any) -> Rows:
     """The rows' own steps in another dtype."""
-    rows = rows.compact()
-    return rows.over(rows.arrays.read_only(converted(rows.values, dtype)))
+    rows, arrays = rows.compact(), rows.arrays
+    return rows.over(arrays.read_only(arrays.as_dtype(rows.values, dtype)))
 
 
 def summed_dtypes(rows: Rows, op: str) -> tuple[np.dtype[Any], np.dtype[Any]]:

@@ -11,7 +11,6 @@ from ragmask.arrays.coerce import (
     as_words,
     check_mask,
     check_no_overlap,
-    converted,
     index_array,
     number_dtype,
     out_array,
@@ -57,7 +56,7 @@ def to_padded(
                 f"first, with r.with_values(r.values.astype({target.name!r}))"
             )
         rows = rows.compact()
-        rows = rows.over(converted(rows.values, target))
+        rows = rows.over(rows.arrays.as_dtype(rows.values, target))
 
     item = item_of(value, rows.dtype, rows.item_shape)
     out_values, out_mask = _output((len(rows), width, *rows.item_shape), rows, out)
