@@ -1,7 +1,8 @@
 """New memory on the host: large arrays lie in Arrow's pool, which keeps pages for the next one.
 
 A fresh 60 MB array is filled in a quarter of the time that numpy's takes, most of which are page
-faults. The memory goes back as the last view of it dies.
+faults. The memory goes back to the pool as the last view of it dies, and from there to the system
+after a while, or on `pyarrow.default_memory_pool().release_unused()`.
 """
 
 import math
