@@ -1,6 +1,6 @@
 """ragmask beside what people use today, as Markdown tables.
 
-    python asv_benchmarks/compare.py [padding] [stream] [startup] [ops] [layers]
+    python asv_benchmarks/compare.py [padding] [stream] [startup] [ops] [layers] [overhead]
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
 documented path, with its own defaults for threads; the ops run on two threads each.
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import compare_layers
 import compare_ops
+import compare_overhead
 import numpy as np
 import pyarrow.parquet as pq
 from benchmarks.common import (
@@ -267,6 +268,7 @@ TOPICS = {
     "startup": [startup],
     "ops": compare_ops.TABLES,
     "layers": compare_layers.TABLES,
+    "overhead": compare_overhead.TABLES,
 }
 
 
