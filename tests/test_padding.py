@@ -296,7 +296,7 @@ def test_unaligned_values_and_buffers(dtype, shift, padding):
 @pytest.mark.parametrize("shift", range(9))
 def test_words_divide_steps_and_addresses(item_bytes, shift):
     """Not every CPU reads a word from an address that is no multiple of it."""
-    memory = np.zeros(64, np.uint8)[shift:]
+    memory = np.zeros(64, np.uint8)[shift : shift + 48]
     word = word_of(item_bytes, memory).itemsize
     assert item_bytes % word == 0
     assert memory.ctypes.data % word == 0

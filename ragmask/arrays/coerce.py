@@ -16,6 +16,7 @@ from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 
 # bool, integers, floats, complex, durations and times of numpy
 _NUMBER_KINDS = "biufcmM"
+_WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 
 def arrays_of(array: AnyArray) -> Arrays:
@@ -52,6 +53,8 @@ def to_numpy(array: Any, what: str) -> Array:
 
 def to_array(array: Any, what: str, spaced: bool = False) -> AnyArray:
     """A numpy view, or a CudaArray of what lives on a device (`spaced`: rows may have gaps)."""
+    if type(array) is np.ndarray:
+        return array
     if is_on_device(array):
         return read_cuda_array(array, what, spaced)
     return to_numpy(array, what)
@@ -72,7 +75,9 @@ def values_array(array: Any, what: str = "values") -> AnyArray:
     if values.ndim == 0:
         raise InvalidInputError(f"{what} is the single value {values}; it must have a step axis")
     if isinstance(values, np.ndarray):
-        values = contiguous(values.astype(values.dtype.newbyteorder("="), copy=False))
+        if not values.dtype.isnative:
+            values = values.astype(values.dtype.newbyteorder("="))
+        values = contiguous(values)
     return arrays_of(values).read_only(values)
 
 
@@ -156,10 +161,11 @@ def out_array(name: str, array: Any, shape: Shape, dtype: np.dtype[Any]) -> Arra
 
 def word_of(item_bytes: int, *arrays: Array) -> np.dtype[Any]:
     """The widest unsigned word that steps and addresses are a multiple of."""
-    odd = item_bytes
+    size = min(item_bytes & -item_bytes, 8)
     for array in arrays:
-        odd |= arrays_of(array).address(array)
-    return np.dtype(f"u{min(odd & -odd, 8)}")
+        while not arrays_of(array).is_aligned(array, _WORDS[size]):
+            size //= 2
+    return _WORDS[size]
 
 
 def as_words(array: Array, word: np.dtype[Any]) -> Array:
@@ -171,7 +177,10 @@ def same_device(**arrays: Any) -> None:
 
     Plain numbers, lists and tuples count as the host's.
     """
-    if not any(isinstance(array, CudaArray) for array in arrays.values()):
+    for array in arrays.values():
+        if isinstance(array, CudaArray):
+            break
+    else:
         return
     places = {
         name: array.place if isinstance(array, CudaArray) else "the host"

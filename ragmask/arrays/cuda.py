@@ -55,8 +55,8 @@ class CudaArrays:
     def frozen(self, array: CudaArray) -> CudaArray:
         return array
 
-    def address(self, array: CudaArray) -> int:
-        return array.pointer
+    def is_aligned(self, array: CudaArray, word: np.dtype[Any]) -> bool:
+        return array.pointer % word.itemsize == 0
 
     def may_overlap(self, array: CudaArray, other: Any) -> bool:
         if not isinstance(other, CudaArray):
@@ -231,7 +231,14 @@ class CudaArrays:
     def computed(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype  # kernels read float16 as it is, and compute in float32
 
-    def run(self, kernel: Kernel, lengths: CudaArray, size: int, *arguments: Any) -> None:
+    def run(
+        self,
+        kernel: Kernel,
+        lengths: CudaArray,
+        size: int,
+        *arguments: Any,
+        n_steps: int | None = None,
+    ) -> None:
         from ragmask.kernels import cuda
 
         run(cuda.launch, kernel.cuda, lengths.size, *arguments)

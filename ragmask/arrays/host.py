@@ -10,7 +10,7 @@ from ragmask.arrays import memory
 from ragmask.arrays.protocol import Array, Bools, Fact, Facts, Ints, Shape, T
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.kernels.kernel import Kernel
-from ragmask.threads import run_rows
+from ragmask.threads import run_rows, worth_threads
 
 
 class HostArrays:
@@ -47,9 +47,8 @@ class HostArrays:
     def frozen(self, array: Array) -> Array:
         return read_only(array) if array.flags.writeable else array
 
-    def address(self, array: Array) -> int:
-        pointer: int = array.__array_interface__["data"][0]
-        return pointer
+    def is_aligned(self, array: Array, word: np.dtype[Any]) -> bool:
+        return array.reshape(-1).view(word).flags.aligned
 
     def may_overlap(self, array: Any, other: Any) -> bool:
         return isinstance(other, np.ndarray) and np.may_share_memory(array, other)
@@ -79,14 +78,13 @@ class HostArrays:
         if wanted == "n_steps":
             return {wanted: total_steps(lengths)}
         if wanted == "longest":
-            return {wanted: int(lengths.max(initial=0))}
+            return {wanted: largest(lengths)}
         begin = int(starts[0]) if starts.size else 0
         return {wanted: begin if is_end_to_end(starts, lengths) else None}
 
     def first_bad_row(self, n: int, starts: Ints, lengths: Ints) -> tuple[int, Facts]:
         # n - starts cannot overflow where starts >= 0, and starts + lengths could
-        bad = (starts < 0) | (lengths < 0) | (lengths > n - starts)
-        return (int(bad.argmax()) if bad.any() else -1), {}
+        return first_true(((starts | lengths) < 0) | (lengths > n - starts)), {}
 
     def has_no_gaps(self, starts: Ints, lengths: Ints) -> bool:
         some = lengths > 0
@@ -97,7 +95,7 @@ class HostArrays:
 
     def rows_between(self, n: int, offsets: Ints) -> tuple[Ints, Ints, bool]:
         check_offsets(n, offsets)
-        return offsets[:-1], read_only(np.diff(offsets)), True
+        return offsets[:-1], read_only(offsets[1:] - offsets[:-1]), True
 
     def cut(
         self, starts: Ints, lengths: Ints, begin: int, most: int, from_end: bool = False
@@ -126,16 +124,17 @@ class HostArrays:
         return int(array[index])
 
     def first_outside(self, ids: Ints, mask: Bools | None, least: int, limit: int) -> int:
-        if ids.size == 0 or (ids.min() >= least and ids.max() < limit):
+        # as unsigned numbers, those below the least are larger than any
+        places = (ids - least if least else ids).view(np.uint64)
+        if largest(places) < limit - least:
             return -1
         bad = (ids < least) | (ids >= limit)
         if mask is not None:
             bad &= mask
-        return int(bad.argmax()) if bad.any() else -1
+        return first_true(bad)
 
     def first_difference(self, one: Array, other: Array) -> int:
-        differs = one != other
-        return int(differs.argmax()) if differs.any() else -1
+        return first_true(one != other)
 
     def add(self, one: Array, other: Array) -> Array:
         total: Array = one + other
@@ -210,8 +209,14 @@ class HostArrays:
     def computed(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(np.float32) if dtype == np.float16 else dtype
 
-    def run(self, kernel: Kernel, lengths: Ints, size: int, *arguments: Any) -> None:
-        run_rows(kernel.cpu, lengths.size, kernel.cost_ns(lengths, size), *arguments)
+    def run(
+        self, kernel: Kernel, lengths: Ints, size: int, *arguments: Any, n_steps: int | None = None
+    ) -> None:
+        rows = lengths.size
+        if n_steps is not None and not worth_threads(kernel.total_ns(rows, n_steps, size)):
+            kernel.cpu(0, rows, *arguments)
+        else:
+            run_rows(kernel.cpu, rows, kernel.cost_ns(lengths, size), *arguments)
 
 
 HOST = HostArrays()
@@ -224,13 +229,27 @@ def read_only(array: Array) -> Array:
     writable and once for read-only arrays.
     """
     view = array.view()  # even of a read-only one: its owner could change its shape in place
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
+
+
+def largest(numbers: Array) -> int:
+    """The largest of numbers that are 0 or more; 0 where there are none.
+
+    Of a few, this takes a quarter of numpy's own max(), as `first_true` does of its any().
+    """
+    return int(numbers[numbers.argmax()]) if numbers.size else 0
+
+
+def first_true(bools: Bools) -> int:
+    """Where the first True is, or -1."""
+    index = int(bools.argmax()) if bools.size else 0
+    return index if bools.size and bools[index] else -1
 
 
 def total_steps(lengths: Ints) -> int:
     """The sum of all lengths, or an error where rows overlap so much that int64 cannot count."""
-    if int(lengths.max(initial=0)) * lengths.size >= 2**63 and lengths.sum(dtype=float) >= 2**63:
+    if largest(lengths) * lengths.size >= 2**63 and lengths.sum(dtype=float) >= 2**63:
         raise InvalidInputError("these rows have more than 2**63 steps between them")
     return int(lengths.sum())
 
@@ -246,7 +265,7 @@ def offsets_of(lengths: Ints) -> Ints:
 
 def is_end_to_end(starts: Ints, lengths: Ints) -> bool:
     """Whether each row begins where the one before it ended."""
-    return bool(np.array_equal(starts[1:], starts[:-1] + lengths[:-1]))
+    return first_true(starts[1:] != starts[:-1] + lengths[:-1]) < 0
 
 
 def check_offsets(n: int, offsets: Ints) -> None:
@@ -255,9 +274,8 @@ def check_offsets(n: int, offsets: Ints) -> None:
         raise InvalidInputError("offsets need one more entry than there are rows; got none at all")
     if offsets[0] < 0:
         raise InvalidInputError(f"offsets start at {offsets[0]}; they must be 0 or more")
-    falls = offsets[1:] < offsets[:-1]
-    if falls.any():
-        row = int(falls.argmax())
+    row = first_true(offsets[1:] < offsets[:-1])
+    if row >= 0:
         raise InvalidInputError(
             f"offsets decrease at row {row}, from {offsets[row]} to {offsets[row + 1]}"
         )

@@ -20,8 +20,9 @@ _HUGE = 1 << 30
 def empty(shape: Shape, dtype: npt.DTypeLike) -> Array:
     """An array with anything in it. Raises MemoryError where there is not so much memory."""
     dtype = np.dtype(dtype)
-    check_size(shape, dtype.itemsize)
     nbytes = math.prod(shape) * dtype.itemsize
+    if not 0 < nbytes <= _SMALL:
+        check_size(shape, dtype.itemsize)
     if nbytes <= _SMALL:
         return np.empty(shape, dtype)
     if nbytes > _HUGE:

@@ -58,9 +58,8 @@ def embedding(
     item_bytes = math.prod(item_shape) * table.itemsize
     if item_bytes and rows.n_steps:
         word = word_of(item_bytes, table, output)
-        arrays.run(
+        rows.layout.run(
             EMBEDDING,
-            rows.lengths,
             item_bytes,
             numbers,
             rows.starts,

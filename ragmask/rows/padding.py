@@ -83,12 +83,11 @@ def pad_rows(
         values = arrays.empty((len(values),), np.uint8)
     word = word_of(item.nbytes, values, out_values)
     words = as_words(item, word)
-    uniform = bool((words == words[0]).all())
+    uniform = words.size == 1 or bool((words == words[0]).all())
     pattern = words[:1] if uniform else words
-    pattern.flags.writeable = False
-    arrays.run(
+    pattern.setflags(write=False)
+    rows.layout.run(
         PAD,
-        rows.lengths,
         width * (item.nbytes + 1),
         as_words(arrays.read_only(values), word),
         rows.starts,
@@ -107,9 +106,8 @@ def pack_rows(rows: Rows, step_starts: AnyArray, out: AnyArray) -> None:
         return
     item_bytes = out.nbytes // len(out)
     word = word_of(item_bytes, rows.values, out)
-    rows.arrays.run(
+    rows.layout.run(
         PACK,
-        rows.lengths,
         item_bytes,
         as_words(rows.values, word),
         rows.starts,

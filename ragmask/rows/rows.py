@@ -132,9 +132,8 @@ def copy_rows(values: AnyArray, layout: Layout, out_starts: AnyArray, out: AnyAr
         return
     item_bytes = out.nbytes // len(out)
     word = word_of(item_bytes, values, out)
-    layout.arrays.run(
+    layout.run(
         COMPACT,
-        layout.lengths,
         item_bytes,
         as_words(values, word),
         layout.starts,
