@@ -71,12 +71,7 @@ def run_rows(
 
     `cost_ns` is a guess of a row's nanoseconds: a number for all rows alike, or one a row.
     """
-    run_chunks(kernel, _chunks(rows, cost_ns), *args)
-
-
-def worth_threads(cost_ns: float) -> bool:
-    """Whether work of so many nanoseconds takes less time on several threads."""
-    return cost_ns >= WORTH_A_THREAD_NS and get_num_threads() > 1
+    run_chunks(kernel, _chunks(rows, cost_ns, get_num_threads()), *args)
 
 
 def run_chunks(kernel: Callable[..., Any], chunks: list[tuple[int, int]], *args: Any) -> None:
@@ -104,14 +99,16 @@ def run_chunks(kernel: Callable[..., Any], chunks: list[tuple[int, int]], *args:
         _wait_for([helper for helper in helpers if not helper.cancel()])
 
 
-def _chunks(rows: int, cost_ns: float | npt.NDArray[Any]) -> list[tuple[int, int]]:
+def _chunks(
+    rows: int, cost_ns: float | npt.NDArray[Any], num_threads: int
+) -> list[tuple[int, int]]:
     """Ranges of rows of about equal cost; one range where threads would not pay."""
     if rows == 0:
         return []
     total = float(cost_ns.sum()) if isinstance(cost_ns, np.ndarray) else cost_ns * rows
-    if not worth_threads(total):
+    if num_threads == 1 or total < WORTH_A_THREAD_NS:
         return [(0, rows)]
-    wanted = min(rows, get_num_threads() * _CHUNKS_PER_THREAD)
+    wanted = min(rows, num_threads * _CHUNKS_PER_THREAD)
     if isinstance(cost_ns, np.ndarray):
         shares = np.arange(1, wanted) * (total / wanted)
         cuts = np.searchsorted(np.cumsum(cost_ns), shares, side="left") + 1

@@ -159,17 +159,14 @@ def out_array(name: str, array: Any, shape: Shape, dtype: np.dtype[Any]) -> Arra
     return target
 
 
-def word_of(item_bytes: int, *arrays: Array) -> np.dtype[Any]:
-    """The widest unsigned word that steps and addresses are a multiple of."""
+def as_words(item_bytes: int, *arrays: AnyArray) -> list[AnyArray]:
+    """Flat, as unsigned words: the widest that steps and all addresses are a multiple of."""
     size = min(item_bytes & -item_bytes, 8)
-    for array in arrays:
-        while not arrays_of(array).is_aligned(array, _WORDS[size]):
-            size //= 2
-    return _WORDS[size]
-
-
-def as_words(array: Array, word: np.dtype[Any]) -> Array:
-    return array.reshape(-1).view(word)
+    words = [array.reshape(-1).view(_WORDS[size]) for array in arrays]
+    while not all(arrays_of(array).is_aligned(array) for array in words):
+        size //= 2
+        words = [array.view(_WORDS[size]) for array in words]
+    return words
 
 
 def same_device(**arrays: Any) -> None:

@@ -55,8 +55,8 @@ class CudaArrays:
     def frozen(self, array: CudaArray) -> CudaArray:
         return array
 
-    def is_aligned(self, array: CudaArray, word: np.dtype[Any]) -> bool:
-        return array.pointer % word.itemsize == 0
+    def is_aligned(self, array: CudaArray) -> bool:
+        return array.pointer % array.itemsize == 0
 
     def may_overlap(self, array: CudaArray, other: Any) -> bool:
         if not isinstance(other, CudaArray):

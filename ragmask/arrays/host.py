@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ragmask import threads
 from ragmask.arrays import memory
 from ragmask.arrays.protocol import Array, Bools, Fact, Facts, Ints, Shape, T
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.kernels.kernel import Kernel
-from ragmask.threads import run_rows, worth_threads
 
 
 class HostArrays:
@@ -47,8 +47,8 @@ class HostArrays:
     def frozen(self, array: Array) -> Array:
         return read_only(array) if array.flags.writeable else array
 
-    def is_aligned(self, array: Array, word: np.dtype[Any]) -> bool:
-        return array.reshape(-1).view(word).flags.aligned
+    def is_aligned(self, array: Array) -> bool:
+        return array.flags.aligned
 
     def may_overlap(self, array: Any, other: Any) -> bool:
         return isinstance(other, np.ndarray) and np.may_share_memory(array, other)
@@ -151,7 +151,7 @@ class HostArrays:
         starts, lengths = parts[0]
         end = starts + lengths
         for start, length in parts[1:]:
-            if not ((start == end) | (length == 0)).all():
+            if first_true((start != end) & (length > 0)) >= 0:
                 return None
             starts = np.where(lengths > 0, starts, start)
             end, lengths = end + length, lengths + length
@@ -213,10 +213,11 @@ class HostArrays:
         self, kernel: Kernel, lengths: Ints, size: int, *arguments: Any, n_steps: int | None = None
     ) -> None:
         rows = lengths.size
-        if n_steps is not None and not worth_threads(kernel.total_ns(rows, n_steps, size)):
-            kernel.cpu(0, rows, *arguments)
+        worth_it = threads.WORTH_A_THREAD_NS
+        if n_steps is not None and kernel.total_ns(rows, n_steps, size) < worth_it:
+            kernel.cpu(0, rows, *arguments)  # without a cost for each row
         else:
-            run_rows(kernel.cpu, rows, kernel.cost_ns(lengths, size), *arguments)
+            threads.run_rows(kernel.cpu, rows, kernel.cost_ns(lengths, size), *arguments)
 
 
 HOST = HostArrays()
@@ -249,17 +250,21 @@ def first_true(bools: Bools) -> int:
 
 def total_steps(lengths: Ints) -> int:
     """The sum of all lengths, or an error where rows overlap so much that int64 cannot count."""
+    check_countable(lengths)
+    return int(lengths.sum())
+
+
+def check_countable(lengths: Ints) -> None:
     if largest(lengths) * lengths.size >= 2**63 and lengths.sum(dtype=float) >= 2**63:
         raise InvalidInputError("these rows have more than 2**63 steps between them")
-    return int(lengths.sum())
 
 
 def offsets_of(lengths: Ints) -> Ints:
     """Where rows begin and end once they are laid end to end, (rows + 1,)."""
-    total_steps(lengths)
+    check_countable(lengths)
     offsets = memory.empty((lengths.size + 1,), np.int64)
     offsets[0] = 0
-    np.cumsum(lengths, out=offsets[1:])
+    lengths.cumsum(out=offsets[1:])
     return offsets
 
 

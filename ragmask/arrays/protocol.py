@@ -71,8 +71,8 @@ class Arrays(Protocol):
     def frozen(self, array: AnyArray) -> AnyArray:
         """Itself where it cannot be written through; else such a view."""
 
-    def is_aligned(self, array: AnyArray, word: np.dtype[Any]) -> bool:
-        """Whether its bytes can be read as such words."""
+    def is_aligned(self, array: AnyArray) -> bool:
+        """Whether it begins at a multiple of its item's size."""
 
     def may_overlap(self, array: AnyArray, other: AnyArray) -> bool:
         """Whether two arrays may share memory."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.arrays.coerce import as_words, same_device, values_array, word_of
+from ragmask.arrays.coerce import as_words, same_device, values_array
 from ragmask.arrays.protocol import AnyArray
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
@@ -57,7 +57,7 @@ def embedding(
     output = given.output(item_shape, table.dtype, out, table)
     item_bytes = math.prod(item_shape) * table.itemsize
     if item_bytes and rows.n_steps:
-        word = word_of(item_bytes, table, output)
+        table_words, out_words = as_words(item_bytes, table, output)
         rows.layout.run(
             EMBEDDING,
             item_bytes,
@@ -65,10 +65,10 @@ def embedding(
             rows.starts,
             rows.lengths,
             rows.mask,
-            as_words(table, word),
-            item_bytes // word.itemsize,
+            table_words,
+            item_bytes // out_words.itemsize,
             rows.starts,
-            as_words(output, word),
+            out_words,
         )
     kept = arrays.kept_nonzero(rows.mask, numbers) if mask_zero else rows.mask
     return given.give(output, kept)
