@@ -63,15 +63,7 @@ def to_array(array: Any, what: str, spaced: bool = False) -> AnyArray:
 def values_array(array: Any, what: str = "values") -> AnyArray:
     """Numbers in native byte order, C-contiguous, as a read-only view where no copy is needed."""
     values = to_array(array, what)
-    if values.dtype.kind not in _NUMBER_KINDS:
-        remedy = {
-            "O": "it holds Python objects: convert it to numbers first (were its rows unequal?)",
-            "U": "strings become ids first, through a vocabulary",
-            "S": "strings become ids first, through a vocabulary",
-            "T": "strings become ids first, through a vocabulary",
-            "V": "take one field of the structure at a time",
-        }.get(values.dtype.kind, "use numbers, bools, times or durations")
-        raise UnsupportedTypeError(f"{what} has dtype {values.dtype}; {remedy}")
+    check_numbers(values.dtype, what)
     if values.ndim == 0:
         raise InvalidInputError(f"{what} is the single value {values}; it must have a step axis")
     if isinstance(values, np.ndarray):
@@ -79,6 +71,20 @@ def values_array(array: Any, what: str = "values") -> AnyArray:
             values = values.astype(values.dtype.newbyteorder("="))
         values = contiguous(values)
     return arrays_of(values).read_only(values)
+
+
+def check_numbers(dtype: np.dtype[Any], what: str) -> None:
+    """Raise, with what to do, for a dtype that `values` may not have."""
+    if dtype.kind in _NUMBER_KINDS:
+        return
+    remedy = {
+        "O": "it holds Python objects: convert it to numbers first (were its rows unequal?)",
+        "U": "strings become ids first, through a vocabulary",
+        "S": "strings become ids first, through a vocabulary",
+        "T": "strings become ids first, through a vocabulary",
+        "V": "take one field of the structure at a time",
+    }.get(dtype.kind, "use numbers, bools, times or durations")
+    raise UnsupportedTypeError(f"{what} has dtype {dtype}; {remedy}")
 
 
 def number_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
@@ -162,10 +168,12 @@ def out_array(name: str, array: Any, shape: Shape, dtype: np.dtype[Any]) -> Arra
 def as_words(item_bytes: int, *arrays: AnyArray) -> list[AnyArray]:
     """Flat, as unsigned words: the widest that steps and all addresses are a multiple of."""
     size = min(item_bytes & -item_bytes, 8)
-    words = [array.reshape(-1).view(_WORDS[size]) for array in arrays]
-    while not all(arrays_of(array).is_aligned(array) for array in words):
-        size //= 2
-        words = [array.view(_WORDS[size]) for array in words]
+    words = []
+    for array in arrays:
+        array = array.reshape(-1).view(_WORDS[size])
+        if not arrays_of(array).is_aligned(array):
+            return as_words(size // 2, *arrays)
+        words.append(array)
     return words
 
 

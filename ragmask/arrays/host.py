@@ -193,7 +193,7 @@ class HostArrays:
         self, dense: Array, present: Bools, want_mask: bool = True
     ) -> tuple[Array, Ints, Ints, Bools | None]:
         first, kept = _spans(present)
-        has_holes = want_mask and int(present.sum()) < int(kept.sum())
+        has_holes = want_mask and np.count_nonzero(present) < int(kept.sum())
         line, starts, mask = self.line_of(dense, present if has_holes else None)
         return line, read_only(starts + first), read_only(kept), mask
 
@@ -213,9 +213,8 @@ class HostArrays:
         self, kernel: Kernel, lengths: Ints, size: int, *arguments: Any, n_steps: int | None = None
     ) -> None:
         rows = lengths.size
-        worth_it = threads.WORTH_A_THREAD_NS
-        if n_steps is not None and kernel.total_ns(rows, n_steps, size) < worth_it:
-            kernel.cpu(0, rows, *arguments)  # without a cost for each row
+        if kernel.total_ns(lengths, size, n_steps) < threads.WORTH_A_THREAD_NS:
+            kernel.cpu(0, rows, *arguments)  # no row's own cost has to be known
         else:
             threads.run_rows(kernel.cpu, rows, kernel.cost_ns(lengths, size), *arguments)
 
@@ -302,4 +301,4 @@ def _spans(present: Bools) -> tuple[Ints, Ints]:
     last = width - present[:, ::-1].argmax(axis=1)
     # another thread may write to the mask between these looks at it: then the span is another one,
     # but lies inside the row
-    return np.where(some, first, 0), np.where(some, np.maximum(last - first, 0), 0)
+    return first, np.maximum(last - first, 0) * some

@@ -60,11 +60,15 @@ class Kernel:
         pairs = (argument.split(": ") for argument in self.arguments.split(", "))
         return [(name, kind) for name, kind in pairs]
 
-    def total_ns(self, rows: int, n_steps: int, size: int) -> float:
-        """What one thread takes for all rows."""
+    def total_ns(
+        self, lengths: npt.NDArray[np.int64], size: int, n_steps: int | None = None
+    ) -> float:
+        """What one thread takes for all rows; n_steps is the sum of lengths, where it is known."""
         if self.size_of == "row":
-            return (self.row_ns + self.size_ns * size) * rows
-        return self.row_ns * rows + (self.step_ns + self.size_ns * size) * n_steps
+            return (self.row_ns + self.size_ns * size) * lengths.size
+        if n_steps is None:
+            n_steps = int(lengths.sum())
+        return self.row_ns * lengths.size + (self.step_ns + self.size_ns * size) * n_steps
 
     def cost_ns(self, lengths: npt.NDArray[np.int64], size: int) -> Any:
         """What a thread takes for each row: one number for all, or one a row."""

@@ -82,7 +82,7 @@ def checked_ids(rows: Rows, vocabulary: int) -> Rows:
             f"ids must be integers, one a step; got {rows.dtype} of shape {rows.item_shape}"
         )
     arrays = rows.arrays
-    numbers: AnyArray = arrays.read_only(arrays.as_dtype(rows.values, np.int64))
+    numbers: AnyArray = arrays.frozen(arrays.as_dtype(rows.values, np.int64))
     index = arrays.first_outside(numbers, rows.mask, 0, vocabulary)
     if index >= 0:
         row, step = rows.layout.row_and_step(index)

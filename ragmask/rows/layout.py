@@ -64,6 +64,8 @@ class Layout:
         """Of rows that lie end to end."""
         offsets = arrays.offsets_of(lengths)
         layout = cls(arrays, offsets[:-1], lengths, {"begin": 0})
+        if arrays.is_host:
+            layout._facts["n_steps"] = int(offsets[-1])
         layout._offsets = offsets
         return layout
 

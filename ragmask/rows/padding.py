@@ -12,6 +12,7 @@ from ragmask.arrays.coerce import (
     as_words,
     check_mask,
     check_no_overlap,
+    check_numbers,
     index_array,
     number_dtype,
     out_array,
@@ -171,7 +172,7 @@ def dense_array(values: Any) -> AnyArray:
         raise InvalidInputError(
             f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
         )
-    values_array(dense[:0])  # for its look at the dtype
+    check_numbers(dense.dtype, "values")
     if isinstance(dense, np.ndarray):
         plain = dense.dtype.isnative and dense.flags.aligned
         if len(dense) and not (plain and dense[0].flags.c_contiguous):
