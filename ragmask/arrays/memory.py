@@ -7,6 +7,8 @@ after a while, or on `pyarrow.default_memory_pool().release_unused()`.
 
 import math
 from collections.abc import Sequence
+from pickle import PickleBuffer
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,26 +29,12 @@ def empty(shape: Shape, dtype: npt.DTypeLike) -> Array:
         return np.empty(shape, dtype)
     if nbytes > _HUGE:
         np.empty(shape, dtype)  # asks the system for it: Arrow's pool reserves more than there is
-    return np.asarray(_Lent(nbytes)).view(dtype).reshape(shape)
+    from pyarrow import allocate_buffer  # only now: not all who import this file need it
 
-
-class _Lent:
-    """Memory of Arrow's pool, for one array to lie over.
-
-    That array's base, in place of the buffer: who finds a buffer there takes it for one of Arrow's
-    own, which nobody may write to.
-    """
-
-    def __init__(self, nbytes: int) -> None:
-        from pyarrow import allocate_buffer  # only now: not all who import this file need it
-
-        self._buffer = allocate_buffer(nbytes)
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": (nbytes,),
-            "typestr": "|u1",
-            "data": (self._buffer.address, False),  # to be written to
-        }
+    # wrapped, since who finds one of Arrow's buffers beneath an array takes it for Arrow's own,
+    # which nobody may write to
+    buffer: Any = PickleBuffer(allocate_buffer(nbytes))
+    return np.ndarray(shape, dtype, buffer)
 
 
 def copied(array: Array, dtype: npt.DTypeLike | None = None) -> Array:

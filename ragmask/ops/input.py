@@ -84,13 +84,14 @@ class Input(NamedTuple):
 
 def floats(rows: Rows, what: str) -> Rows:
     """The rows in the dtype that kernels take: on the host float16 becomes float32."""
-    if rows.dtype.kind != "f" or rows.dtype.itemsize > 8:
+    dtype = rows.dtype
+    if dtype.kind != "f" or dtype.itemsize > 8:
         raise UnsupportedTypeError(
-            f"{what} must be float16, float32 or float64; got {rows.dtype}: convert it first, "
+            f"{what} must be float16, float32 or float64; got {dtype}: convert it first, "
             "with with_values(values.astype('float32'))"
         )
-    computed = rows.arrays.computed(rows.dtype)
-    return rows if computed == rows.dtype else as_dtype(rows, computed)
+    computed = rows.arrays.computed(dtype)
+    return rows if computed == dtype else as_dtype(rows, computed)
 
 
 def as_dtype(rows: Rows, dtype: Any) -> Rows:
