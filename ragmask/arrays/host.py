@@ -213,7 +213,7 @@ class HostArrays:
         self, kernel: Kernel, lengths: Ints, size: int, *arguments: Any, n_steps: int | None = None
     ) -> None:
         rows = lengths.size
-        if kernel.total_ns(lengths, size, n_steps) < threads.WORTH_A_THREAD_NS:
+        if rows and kernel.total_ns(lengths, size, n_steps) < threads.WORTH_A_THREAD_NS:
             kernel.cpu(0, rows, *arguments)  # no row's own cost has to be known
         else:
             threads.run_rows(kernel.cpu, rows, kernel.cost_ns(lengths, size), *arguments)
