@@ -1,6 +1,8 @@
 """ragmask beside what people use today, as Markdown tables.
 
-    python asv_benchmarks/compare.py [padding] [stream] [startup] [recurrent] [ops] [layers]
+    python asv_benchmarks/compare.py [TOPIC …]
+
+Topics: padding, stream, startup, recurrent, ops, layers, overhead.
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
 documented path, with its own defaults for threads; the ops run on two threads each.
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import compare_layers
 import compare_ops
+import compare_overhead
 import compare_recurrent
 import numpy as np
 import pyarrow.parquet as pq
@@ -272,6 +275,7 @@ TOPICS = {
     "recurrent": compare_recurrent.TABLES,
     "ops": compare_ops.TABLES,
     "layers": compare_layers.TABLES,
+    "overhead": compare_overhead.TABLES,
 }
 
 

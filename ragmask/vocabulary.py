@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from ragmask import arrow
 from ragmask.arrays.host import read_only
+from ragmask.arrays.memory import empty
 from ragmask.arrays.protocol import LARGEST, Array, Bools
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -232,8 +233,8 @@ class Vocabulary:
 
 def _taken(values: Array, places: Any) -> Array:
     """The values at these places, which another thread may write to after they were checked."""
-    taken: Array = values.take(places.to_numpy(zero_copy_only=False), mode="clip")
-    return taken
+    places = places.to_numpy(zero_copy_only=False)
+    return values.take(places, mode="clip", out=empty(places.shape, values.dtype))
 
 
 def _as_arrow(words: Any) -> Any:

@@ -75,14 +75,26 @@ def test_benchmark_runs(owner, function, params, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def roofline(monkeypatch):
-    """The script, importing as if it was run in its folder."""
+def script(monkeypatch):
+    """Imports a script as if it was run in its folder."""
     monkeypatch.syspath_prepend(SCRIPTS)
     before = set(sys.modules)
-    yield import_module("roofline")
+    yield import_module
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("benchmarks", "roofline", "tables"):
+        if name.partition(".")[0] in ("benchmarks", "compare_overhead", "roofline", "tables"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def roofline(script):
+    return script("roofline")
+
+
+def test_the_calls_whose_overhead_is_measured_run(script):
+    overhead = script("compare_overhead")
+    for call in overhead.calls():
+        assert call.run() is not None
+        assert call.kernel is None or call.kernel() is None
 
 
 def run_script(name, **environment):

@@ -108,6 +108,14 @@ def test_empty_rows_are_ordinary(operation, lengths):
         assert outcome(operation, batch) == outcome(operation, kind)
 
 
+def test_a_dense_array_of_no_rows_may_have_any_byte_order(operation):
+    values = operation.draw(np.random.default_rng(0), 0)[None].repeat(0, axis=0)
+    foreign = values.astype(values.dtype.newbyteorder())
+    steps, arrays = operation.run(foreign)
+    assert all(len(array) == 0 for array in arrays)
+    assert steps is None or len(steps) == 0
+
+
 def test_a_batch_of_masked_steps_keeps_nothing(operation):
     values = np.full_like(operation.draw(np.random.default_rng(0), 6), operation.garbage)
     batch = rm.Ragged(values, [0, 2, 2], [2, 0, 4], np.zeros(6, bool))

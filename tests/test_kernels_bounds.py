@@ -1,12 +1,11 @@
 """No kernel reads or writes past its arrays, and none needs memory by rows times width."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 
 import ragmask as rm
 from tests.interpreters import run_python
+from tests.memory import traced_peak
 
 SMALL_BATCHES = """
 import numpy as np
@@ -92,12 +91,5 @@ def test_a_skewed_batch_needs_no_memory_for_padding(op, masked):
     values = np.ones((int(lengths.sum()), 8), np.float32)
     mask = np.arange(len(values)) % 5 > 0 if masked else None
     batch = rm.Ragged(values, np.cumsum(lengths) - lengths, lengths, mask)
-    op(batch[:2])  # compile
-    tracemalloc.start()
-    try:
-        result = op(batch)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert result is not None
+    _, peak = traced_peak(lambda: op(batch))
     assert peak < 2 * values.nbytes  # on top of the input, so less than 3 times in and outputs

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask import threads
-from ragmask.arrays.coerce import word_of
+from ragmask.arrays.coerce import as_words
 from ragmask.arrays.host import offsets_of, read_only
 from ragmask.rows.padding import pack_rows
 from tests import reference
@@ -296,11 +296,13 @@ def test_unaligned_values_and_buffers(dtype, shift, padding):
 @pytest.mark.parametrize("shift", range(9))
 def test_words_divide_steps_and_addresses(item_bytes, shift):
     """Not every CPU reads a word from an address that is no multiple of it."""
-    memory = np.zeros(64, np.uint8)[shift:]
-    word = word_of(item_bytes, memory).itemsize
+    memory = np.zeros(64, np.uint8)[shift : shift + 48]
+    (words,) = as_words(item_bytes, memory)
+    word, address = words.itemsize, memory.ctypes.data
     assert item_bytes % word == 0
-    assert memory.ctypes.data % word == 0
-    assert word == 8 or item_bytes % (2 * word) or memory.ctypes.data % (2 * word)
+    assert words.ctypes.data == address
+    assert address % word == 0
+    assert word == 8 or item_bytes % (2 * word) or address % (2 * word)
 
 
 @pytest.mark.parametrize(

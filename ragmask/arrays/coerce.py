@@ -9,12 +9,14 @@ import numpy.typing as npt
 from ragmask.arrays.cuda import CudaArrays
 from ragmask.arrays.cuda_array import CudaArray
 from ragmask.arrays.host import HOST
-from ragmask.arrays.protocol import LARGEST, AnyArray, Array, Arrays, Bools, Ints, Shape, check_size
+from ragmask.arrays.memory import contiguous
+from ragmask.arrays.protocol import LARGEST, AnyArray, Array, Arrays, Bools, Ints, Shape
 from ragmask.arrays.read_cuda import is_on_device, read_cuda_array
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 
 # bool, integers, floats, complex, durations and times of numpy
 _NUMBER_KINDS = "biufcmM"
+_WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 
 def arrays_of(array: AnyArray) -> Arrays:
@@ -51,6 +53,8 @@ def to_numpy(array: Any, what: str) -> Array:
 
 def to_array(array: Any, what: str, spaced: bool = False) -> AnyArray:
     """A numpy view, or a CudaArray of what lives on a device (`spaced`: rows may have gaps)."""
+    if type(array) is np.ndarray:
+        return array
     if is_on_device(array):
         return read_cuda_array(array, what, spaced)
     return to_numpy(array, what)
@@ -59,20 +63,28 @@ def to_array(array: Any, what: str, spaced: bool = False) -> AnyArray:
 def values_array(array: Any, what: str = "values") -> AnyArray:
     """Numbers in native byte order, C-contiguous, as a read-only view where no copy is needed."""
     values = to_array(array, what)
-    if values.dtype.kind not in _NUMBER_KINDS:
-        remedy = {
-            "O": "it holds Python objects: convert it to numbers first (were its rows unequal?)",
-            "U": "strings become ids first, through a vocabulary",
-            "S": "strings become ids first, through a vocabulary",
-            "T": "strings become ids first, through a vocabulary",
-            "V": "take one field of the structure at a time",
-        }.get(values.dtype.kind, "use numbers, bools, times or durations")
-        raise UnsupportedTypeError(f"{what} has dtype {values.dtype}; {remedy}")
+    check_numbers(values.dtype, what)
     if values.ndim == 0:
         raise InvalidInputError(f"{what} is the single value {values}; it must have a step axis")
     if isinstance(values, np.ndarray):
-        values = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
+        if not values.dtype.isnative:
+            values = values.astype(values.dtype.newbyteorder("="))
+        values = contiguous(values)
     return arrays_of(values).read_only(values)
+
+
+def check_numbers(dtype: np.dtype[Any], what: str) -> None:
+    """Raise, with what to do, for a dtype that `values` may not have."""
+    if dtype.kind in _NUMBER_KINDS:
+        return
+    remedy = {
+        "O": "it holds Python objects: convert it to numbers first (were its rows unequal?)",
+        "U": "strings become ids first, through a vocabulary",
+        "S": "strings become ids first, through a vocabulary",
+        "T": "strings become ids first, through a vocabulary",
+        "V": "take one field of the structure at a time",
+    }.get(dtype.kind, "use numbers, bools, times or durations")
+    raise UnsupportedTypeError(f"{what} has dtype {dtype}; {remedy}")
 
 
 def number_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
@@ -121,7 +133,7 @@ def mask_array(array: Any, shape: Shape, what: str = "mask") -> Bools:
     """A C-contiguous, read-only bool array of exactly `shape`; True = keep."""
     mask = check_mask(array, shape, what)
     if isinstance(mask, np.ndarray):
-        mask = np.ascontiguousarray(mask)
+        mask = contiguous(mask)
     return arrays_of(mask).read_only(mask)
 
 
@@ -153,22 +165,16 @@ def out_array(name: str, array: Any, shape: Shape, dtype: np.dtype[Any]) -> Arra
     return target
 
 
-def word_of(item_bytes: int, *arrays: Array) -> np.dtype[Any]:
-    """The widest unsigned word that steps and addresses are a multiple of."""
-    odd = item_bytes
+def as_words(item_bytes: int, *arrays: AnyArray) -> list[AnyArray]:
+    """Flat, as unsigned words: the widest that steps and all addresses are a multiple of."""
+    size = min(item_bytes & -item_bytes, 8)
+    words = []
     for array in arrays:
-        odd |= arrays_of(array).address(array)
-    return np.dtype(f"u{min(odd & -odd, 8)}")
-
-
-def as_words(array: Array, word: np.dtype[Any]) -> Array:
-    return array.reshape(-1).view(word)
-
-
-def converted(values: Array, dtype: npt.DTypeLike) -> Array:
-    """A copy in another dtype."""
-    check_size(values.shape, np.dtype(dtype).itemsize)
-    return values.astype(dtype)
+        array = array.reshape(-1).view(_WORDS[size])
+        if not arrays_of(array).is_aligned(array):
+            return as_words(size // 2, *arrays)
+        words.append(array)
+    return words
 
 
 def same_device(**arrays: Any) -> None:
@@ -176,7 +182,10 @@ def same_device(**arrays: Any) -> None:
 
     Plain numbers, lists and tuples count as the host's.
     """
-    if not any(isinstance(array, CudaArray) for array in arrays.values()):
+    for array in arrays.values():
+        if isinstance(array, CudaArray):
+            break
+    else:
         return
     places = {
         name: array.place if isinstance(array, CudaArray) else "the host"

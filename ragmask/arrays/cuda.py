@@ -43,6 +43,7 @@ class CudaArrays:
         return self._contiguous(array).to_host()
 
     def as_dtype(self, array: CudaArray, dtype: npt.DTypeLike) -> CudaArray:
+        check_size(array.shape, np.dtype(dtype).itemsize)
         return array.astype(dtype, copy=False)
 
     def assign(self, source: CudaArray, target: CudaArray) -> None:
@@ -54,8 +55,8 @@ class CudaArrays:
     def frozen(self, array: CudaArray) -> CudaArray:
         return array
 
-    def address(self, array: CudaArray) -> int:
-        return array.pointer
+    def is_aligned(self, array: CudaArray) -> bool:
+        return array.pointer % array.itemsize == 0
 
     def may_overlap(self, array: CudaArray, other: Any) -> bool:
         if not isinstance(other, CudaArray):
@@ -230,7 +231,14 @@ class CudaArrays:
     def computed(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype  # kernels read float16 as it is, and compute in float32
 
-    def run(self, kernel: Kernel, lengths: CudaArray, size: int, *arguments: Any) -> None:
+    def run(
+        self,
+        kernel: Kernel,
+        lengths: CudaArray,
+        size: int,
+        *arguments: Any,
+        n_steps: int | None = None,
+    ) -> None:
         from ragmask.kernels import cuda
 
         run(cuda.launch, kernel.cuda, lengths.size, *arguments)

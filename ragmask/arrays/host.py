@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragmask.arrays.protocol import Array, Bools, Fact, Facts, Ints, Shape, T, check_size
+from ragmask import threads
+from ragmask.arrays import memory
+from ragmask.arrays.protocol import Array, Bools, Fact, Facts, Ints, Shape, T
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.kernels.kernel import Kernel
-from ragmask.threads import run_rows
 
 
 class HostArrays:
@@ -21,11 +22,12 @@ class HostArrays:
     # -- memory
 
     def empty(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
-        check_size(shape, np.dtype(dtype).itemsize)
-        return np.empty(shape, dtype)
+        return memory.empty(shape, dtype)
 
     def full(self, value: Any, shape: Shape, dtype: npt.DTypeLike) -> Array:
-        return np.full(shape, value, dtype)
+        out = memory.empty(shape, dtype)
+        out[...] = value
+        return out
 
     def from_host(self, array: Array) -> Array:
         return array
@@ -34,7 +36,7 @@ class HostArrays:
         return array
 
     def as_dtype(self, array: Array, dtype: npt.DTypeLike) -> Array:
-        return array.astype(dtype, copy=False)
+        return array if array.dtype == dtype else memory.copied(array, dtype)
 
     def assign(self, source: Array, target: Array) -> None:
         target[...] = source
@@ -45,9 +47,8 @@ class HostArrays:
     def frozen(self, array: Array) -> Array:
         return read_only(array) if array.flags.writeable else array
 
-    def address(self, array: Array) -> int:
-        pointer: int = array.__array_interface__["data"][0]
-        return pointer
+    def is_aligned(self, array: Array) -> bool:
+        return array.flags.aligned
 
     def may_overlap(self, array: Any, other: Any) -> bool:
         return isinstance(other, np.ndarray) and np.may_share_memory(array, other)
@@ -77,14 +78,13 @@ class HostArrays:
         if wanted == "n_steps":
             return {wanted: total_steps(lengths)}
         if wanted == "longest":
-            return {wanted: int(lengths.max(initial=0))}
+            return {wanted: largest(lengths)}
         begin = int(starts[0]) if starts.size else 0
         return {wanted: begin if is_end_to_end(starts, lengths) else None}
 
     def first_bad_row(self, n: int, starts: Ints, lengths: Ints) -> tuple[int, Facts]:
         # n - starts cannot overflow where starts >= 0, and starts + lengths could
-        bad = (starts < 0) | (lengths < 0) | (lengths > n - starts)
-        return (int(bad.argmax()) if bad.any() else -1), {}
+        return first_true(((starts | lengths) < 0) | (lengths > n - starts)), {}
 
     def has_no_gaps(self, starts: Ints, lengths: Ints) -> bool:
         some = lengths > 0
@@ -95,7 +95,7 @@ class HostArrays:
 
     def rows_between(self, n: int, offsets: Ints) -> tuple[Ints, Ints, bool]:
         check_offsets(n, offsets)
-        return offsets[:-1], read_only(np.diff(offsets)), True
+        return offsets[:-1], read_only(offsets[1:] - offsets[:-1]), True
 
     def cut(
         self, starts: Ints, lengths: Ints, begin: int, most: int, from_end: bool = False
@@ -124,30 +124,34 @@ class HostArrays:
         return int(array[index])
 
     def first_outside(self, ids: Ints, mask: Bools | None, least: int, limit: int) -> int:
-        if ids.size == 0 or (ids.min() >= least and ids.max() < limit):
+        # as unsigned numbers, those below the least are larger than any
+        places = (ids - least if least else ids).view(np.uint64)
+        if largest(places) < limit - least:
             return -1
         bad = (ids < least) | (ids >= limit)
         if mask is not None:
             bad &= mask
-        return int(bad.argmax()) if bad.any() else -1
+        return first_true(bad)
 
     def first_difference(self, one: Array, other: Array) -> int:
-        differs = one != other
-        return int(differs.argmax()) if differs.any() else -1
+        return first_true(one != other)
 
     def add(self, one: Array, other: Array) -> Array:
         total: Array = one + other
         return read_only(total)
 
     def kept_nonzero(self, mask: Bools | None, numbers: Array) -> Bools:
-        kept: Bools = numbers != 0
-        return kept if mask is None else mask & kept
+        kept = memory.empty(numbers.shape, np.bool_)
+        np.not_equal(numbers, 0, out=kept)
+        if mask is not None:
+            kept &= mask
+        return kept
 
     def joined_in_time(self, parts: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints] | None:
         starts, lengths = parts[0]
         end = starts + lengths
         for start, length in parts[1:]:
-            if not ((start == end) | (length == 0)).all():
+            if first_true((start != end) & (length > 0)) >= 0:
                 return None
             starts = np.where(lengths > 0, starts, start)
             end, lengths = end + length, lengths + length
@@ -180,8 +184,8 @@ class HostArrays:
                 mask = as_strided(mask, (n,), (1,), writeable=False)
         else:
             spacing = width
-            line = np.ascontiguousarray(dense).reshape(rows * width, *item_shape)
-            mask = None if mask is None else np.ascontiguousarray(mask).reshape(-1)
+            line = memory.contiguous(dense).reshape(rows * width, *item_shape)
+            mask = None if mask is None else memory.contiguous(mask).reshape(-1)
         starts = np.arange(rows, dtype=np.int64) * spacing
         return read_only(line), read_only(starts), None if mask is None else read_only(mask)
 
@@ -189,7 +193,7 @@ class HostArrays:
         self, dense: Array, present: Bools, want_mask: bool = True
     ) -> tuple[Array, Ints, Ints, Bools | None]:
         first, kept = _spans(present)
-        has_holes = want_mask and int(present.sum()) < int(kept.sum())
+        has_holes = want_mask and np.count_nonzero(present) < int(kept.sum())
         line, starts, mask = self.line_of(dense, present if has_holes else None)
         return line, read_only(starts + first), read_only(kept), mask
 
@@ -205,8 +209,14 @@ class HostArrays:
     def computed(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(np.float32) if dtype == np.float16 else dtype
 
-    def run(self, kernel: Kernel, lengths: Ints, size: int, *arguments: Any) -> None:
-        run_rows(kernel.cpu, lengths.size, kernel.cost_ns(lengths, size), *arguments)
+    def run(
+        self, kernel: Kernel, lengths: Ints, size: int, *arguments: Any, n_steps: int | None = None
+    ) -> None:
+        rows = lengths.size
+        if rows and kernel.total_ns(lengths, size, n_steps) < threads.WORTH_A_THREAD_NS:
+            kernel.cpu(0, rows, *arguments)  # no row's own cost has to be known
+        else:
+            threads.run_rows(kernel.cpu, rows, kernel.cost_ns(lengths, size), *arguments)
 
 
 HOST = HostArrays()
@@ -219,28 +229,47 @@ def read_only(array: Array) -> Array:
     writable and once for read-only arrays.
     """
     view = array.view()  # even of a read-only one: its owner could change its shape in place
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
+
+
+def largest(numbers: Array) -> int:
+    """The largest of numbers that are 0 or more; 0 where there are none.
+
+    Of a few, this takes a quarter of numpy's own max(), as `first_true` does of its any().
+    """
+    return int(numbers[numbers.argmax()]) if numbers.size else 0
+
+
+def first_true(bools: Bools) -> int:
+    """Where the first True is, or -1."""
+    index = int(bools.argmax()) if bools.size else 0
+    return index if bools.size and bools[index] else -1
 
 
 def total_steps(lengths: Ints) -> int:
     """The sum of all lengths, or an error where rows overlap so much that int64 cannot count."""
-    if int(lengths.max(initial=0)) * lengths.size >= 2**63 and lengths.sum(dtype=float) >= 2**63:
-        raise InvalidInputError("these rows have more than 2**63 steps between them")
+    check_countable(lengths)
     return int(lengths.sum())
+
+
+def check_countable(lengths: Ints) -> None:
+    if largest(lengths) * lengths.size >= 2**63 and lengths.sum(dtype=float) >= 2**63:
+        raise InvalidInputError("these rows have more than 2**63 steps between them")
 
 
 def offsets_of(lengths: Ints) -> Ints:
     """Where rows begin and end once they are laid end to end, (rows + 1,)."""
-    total_steps(lengths)
-    offsets = np.zeros(lengths.size + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
+    check_countable(lengths)
+    offsets = memory.empty((lengths.size + 1,), np.int64)
+    offsets[0] = 0
+    lengths.cumsum(out=offsets[1:])
     return offsets
 
 
 def is_end_to_end(starts: Ints, lengths: Ints) -> bool:
     """Whether each row begins where the one before it ended."""
-    return bool(np.array_equal(starts[1:], starts[:-1] + lengths[:-1]))
+    return first_true(starts[1:] != starts[:-1] + lengths[:-1]) < 0
 
 
 def check_offsets(n: int, offsets: Ints) -> None:
@@ -249,9 +278,8 @@ def check_offsets(n: int, offsets: Ints) -> None:
         raise InvalidInputError("offsets need one more entry than there are rows; got none at all")
     if offsets[0] < 0:
         raise InvalidInputError(f"offsets start at {offsets[0]}; they must be 0 or more")
-    falls = offsets[1:] < offsets[:-1]
-    if falls.any():
-        row = int(falls.argmax())
+    row = first_true(offsets[1:] < offsets[:-1])
+    if row >= 0:
         raise InvalidInputError(
             f"offsets decrease at row {row}, from {offsets[row]} to {offsets[row + 1]}"
         )
@@ -273,4 +301,4 @@ def _spans(present: Bools) -> tuple[Ints, Ints]:
     last = width - present[:, ::-1].argmax(axis=1)
     # another thread may write to the mask between these looks at it: then the span is another one,
     # but lies inside the row
-    return np.where(some, first, 0), np.where(some, np.maximum(last - first, 0), 0)
+    return first, np.maximum(last - first, 0) * some

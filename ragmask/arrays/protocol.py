@@ -71,8 +71,8 @@ class Arrays(Protocol):
     def frozen(self, array: AnyArray) -> AnyArray:
         """Itself where it cannot be written through; else such a view."""
 
-    def address(self, array: AnyArray) -> int:
-        """Where its memory begins."""
+    def is_aligned(self, array: AnyArray) -> bool:
+        """Whether it begins at a multiple of its item's size."""
 
     def may_overlap(self, array: AnyArray, other: AnyArray) -> bool:
         """Whether two arrays may share memory."""
@@ -184,8 +184,15 @@ class Arrays(Protocol):
     def computed(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype in which kernels take floats of a dtype."""
 
-    def run(self, kernel: Kernel, lengths: AnyArray, size: int, *arguments: Any) -> None:
+    def run(
+        self,
+        kernel: Kernel,
+        lengths: AnyArray,
+        size: int,
+        *arguments: Any,
+        n_steps: int | None = None,
+    ) -> None:
         """Run a kernel over rows of these lengths; `size` is that of a step, or row, to its record.
 
-        All arrays are this object's.
+        All arrays are this object's. n_steps is the sum of the lengths, where that is known.
         """

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ragmask.arrays.memory import contiguous, copied
 from ragmask.arrays.protocol import Array, Bools
 from ragmask.arrow.convert import to_type
 from ragmask.arrow.lists import bits_of, primitive, seen_through, validity
@@ -19,7 +20,7 @@ def read_items(items: Any) -> tuple[Array, Bools | None]:
         values, mask = read_items(items.storage)
         values = values.reshape(len(items), *type_.shape)
         axes = (axis + 1 for axis in type_.permutation or range(len(type_.shape)))
-        return np.ascontiguousarray(values.transpose(0, *axes)), mask
+        return contiguous(values.transpose(0, *axes)), mask
     if isinstance(type_, pa.BaseExtensionType):
         values, mask = read_items(items.storage)
         return (values != 0 if isinstance(type_, pa.Bool8Type) else values), mask
@@ -45,7 +46,7 @@ def read_items(items: Any) -> tuple[Array, Bools | None]:
     else:
         values = primitive(items)
     if mask is not None:
-        values = values.copy()
+        values = copied(values)
         values[~mask] = np.zeros((), values.dtype)
     return values, mask
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask.arrays.host import HOST, offsets_of, read_only
+from ragmask.arrays.memory import copied
 from ragmask.arrays.protocol import Array, Bools, Ints
 from ragmask.arrow.types import is_list_view
 from ragmask.rows.layout import Layout
@@ -95,8 +96,8 @@ def primitive(array: Any) -> Array:
         return _unpack(buffer, array.offset, len(array))
     values = np.frombuffer(buffer, stored, len(array), array.offset * stored.itemsize)
     if not values.flags.aligned:
-        values = values.copy()
-    return values.view(shown) if stored.itemsize == shown.itemsize else values.astype(shown)
+        values = copied(values)
+    return values.view(shown) if stored.itemsize == shown.itemsize else copied(values, shown)
 
 
 def numpy_dtypes(type_: Any) -> tuple[np.dtype[Any], np.dtype[Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask.arrays.host import offsets_of, read_only
+from ragmask.arrays.memory import joined
 from ragmask.arrays.protocol import Array, Bools, Ints
 from ragmask.arrow.convert import (
     build_list,
@@ -314,7 +315,7 @@ def _joined(parts: list[tuple[Array, Bools | None]], type_: Any) -> tuple[Array,
         parts = [read_items(pa.nulls(0, type_))]
     if len(parts) == 1:
         return parts[0]
-    values = np.concatenate([values for values, _ in parts])
+    values = joined([values for values, _ in parts])
     axes = next((mask.ndim for _, mask in parts if mask is not None), 1)
     return values, _joined_masks([mask for _, mask in parts], [p[0].shape[:axes] for p in parts])
 
@@ -328,7 +329,7 @@ def _joined_masks(
         np.ones(size, np.bool_) if mask is None else mask
         for mask, size in zip(masks, sizes, strict=True)
     ]
-    return read_only(np.concatenate(filled) if filled else np.empty(0, np.bool_))
+    return read_only(joined(filled) if filled else np.empty(0, np.bool_))
 
 
 def remedy(type_: Any, kind: Kind) -> str:

@@ -17,6 +17,7 @@ from ragmask.arrays.coerce import (
     values_array,
 )
 from ragmask.arrays.host import HOST, read_only
+from ragmask.arrays.memory import joined
 from ragmask.arrays.protocol import Array
 from ragmask.batches.arrow_cuda import read_rows_on_device
 from ragmask.batches.padded import Padded
@@ -81,7 +82,7 @@ class Constructors:
                     f"and the rows before it {full[0].shape[1:]}"
                 )
         try:
-            values = np.concatenate(full) if full else np.empty(0, dtype)
+            values = joined(full) if full else np.empty(0, dtype)
         except TypeError as error:
             kinds = ", ".join(sorted({str(part.dtype) for part in full}))
             raise UnsupportedTypeError(f"the rows have no dtype in common: {kinds}") from error

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ragmask.arrays.coerce import values_array
+from ragmask.arrays.coerce import check_numbers
 from ragmask.arrays.protocol import Array, Bools
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 
@@ -89,7 +89,7 @@ def apply(kind: type[Elementwise], ufunc: np.ufunc, method: str, inputs: Any, op
         mask = one if mask is None else mask & one
     results = ufunc(*operands, **options)
     for result in results if isinstance(results, tuple) else (results,):
-        values_array(result[:0], f"the result of {name}")  # for its look at the dtype
+        check_numbers(result.dtype, f"the result of {name}")
     if isinstance(results, tuple):
         return tuple(first._like(result, mask) for result in results)
     return first._like(results, mask)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ragmask import arrow
 from ragmask.arrays.host import HOST, read_only
+from ragmask.arrays.memory import joined
 from ragmask.batches.ragged import Ragged
 from ragmask.rows.layout import Layout
 from ragmask.rows.rows import Rows
@@ -20,9 +21,8 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
     compact = [part._rows.compact() for part in parts]
     mask = None
     if any(rows.mask is not None for rows in compact):
-        masks = (np.ones(r.n_steps, np.bool_) if r.mask is None else r.mask for r in compact)
-        mask = np.concatenate(list(masks))
-    lengths = read_only(np.concatenate([rows.lengths for rows in compact]))
+        mask = joined([np.ones(r.n_steps, np.bool_) if r.mask is None else r.mask for r in compact])
+    lengths = read_only(joined([rows.lengths for rows in compact]))
     form = arrow.joined_form([rows.form for rows in compact], [len(rows) for rows in compact])
-    values = read_only(np.concatenate([rows.values for rows in compact]))
+    values = read_only(joined([rows.values for rows in compact]))
     return Ragged._of(Rows(values, Layout.of_lengths(HOST, lengths), mask, form))

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask.arrays.host import HOST, offsets_of, read_only
+from ragmask.arrays.memory import joined
 from ragmask.arrays.protocol import Array, Ints, check_size
 from ragmask.arrow import arrow_array, kind_of, read_rows
 from ragmask.errors import InvalidInputError
@@ -86,8 +87,7 @@ def pad_sequences(
 def _pad(steps: Array, starts: Ints, lengths: Ints, width: Any, value: Any, padding: str) -> Array:
     """Rows that are no longer than `width`, by the kernel."""
     item_shape = steps.shape[1:]
-    check_size((len(lengths), width, *item_shape), steps.dtype.itemsize)
-    out = np.empty((len(lengths), width, *item_shape), steps.dtype)
+    out = HOST.empty((len(lengths), width, *item_shape), steps.dtype)
     rows = Rows(read_only(steps), Layout(HOST, read_only(starts), read_only(lengths)))
     pad_rows(rows, np.full(item_shape, value, steps.dtype), padding == "pre", out, None)
     return out
@@ -138,7 +138,7 @@ def _pad_arrow(
         limits = np.iinfo(target)
         if not (limits.min <= values.min().item() and values.max().item() <= limits.max):
             return None
-    steps = values.astype(target, copy=False)
+    steps = HOST.as_dtype(values, target)
     return _pad(steps, rows.starts, rows.lengths, width, value, padding)
 
 
@@ -169,7 +169,7 @@ def _end_to_end(
         if not rows:
             return np.empty((0, *item_shape), dtype)
         if all(type(row) is np.ndarray and row.dtype.kind in "biufc" for row in rows):
-            steps = np.concatenate(rows, dtype=dtype, casting="unsafe")
+            steps = joined(rows, dtype)
         elif all(type(row) is list or type(row) is tuple for row in rows):
             steps = np.array(list(chain.from_iterable(rows)), dtype)
         else:

@@ -60,6 +60,16 @@ class Kernel:
         pairs = (argument.split(": ") for argument in self.arguments.split(", "))
         return [(name, kind) for name, kind in pairs]
 
+    def total_ns(
+        self, lengths: npt.NDArray[np.int64], size: int, n_steps: int | None = None
+    ) -> float:
+        """What one thread takes for all rows; n_steps is the sum of lengths, where it is known."""
+        if self.size_of == "row":
+            return (self.row_ns + self.size_ns * size) * lengths.size
+        if n_steps is None:
+            n_steps = int(lengths.sum())
+        return self.row_ns * lengths.size + (self.step_ns + self.size_ns * size) * n_steps
+
     def cost_ns(self, lengths: npt.NDArray[np.int64], size: int) -> Any:
         """What a thread takes for each row: one number for all, or one a row."""
         if self.size_of == "row":

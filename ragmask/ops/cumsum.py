@@ -37,9 +37,8 @@ def temporal_cumsum(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = No
         rows = as_dtype(rows, computed)
     target = output if computed == returned else arrays.empty(output.shape, computed)
     flat = flat_items(rows.values)
-    arrays.run(
+    rows.layout.run(
         CUMSUM,
-        rows.lengths,
         flat.shape[1],
         flat,
         rows.starts,

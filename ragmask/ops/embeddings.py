@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.arrays.coerce import as_words, same_device, values_array, word_of
+from ragmask.arrays.coerce import as_words, same_device, values_array
 from ragmask.arrays.protocol import AnyArray
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
@@ -57,19 +57,18 @@ def embedding(
     output = given.output(item_shape, table.dtype, out, table)
     item_bytes = math.prod(item_shape) * table.itemsize
     if item_bytes and rows.n_steps:
-        word = word_of(item_bytes, table, output)
-        arrays.run(
+        table_words, out_words = as_words(item_bytes, table, output)
+        rows.layout.run(
             EMBEDDING,
-            rows.lengths,
             item_bytes,
             numbers,
             rows.starts,
             rows.lengths,
             rows.mask,
-            as_words(table, word),
-            item_bytes // word.itemsize,
+            table_words,
+            item_bytes // out_words.itemsize,
             rows.starts,
-            as_words(output, word),
+            out_words,
         )
     kept = arrays.kept_nonzero(rows.mask, numbers) if mask_zero else rows.mask
     return given.give(output, kept)
@@ -83,7 +82,7 @@ def checked_ids(rows: Rows, vocabulary: int) -> Rows:
             f"ids must be integers, one a step; got {rows.dtype} of shape {rows.item_shape}"
         )
     arrays = rows.arrays
-    numbers: AnyArray = arrays.read_only(arrays.as_dtype(rows.values, np.int64))
+    numbers: AnyArray = arrays.frozen(arrays.as_dtype(rows.values, np.int64))
     index = arrays.first_outside(numbers, rows.mask, 0, vocabulary)
     if index >= 0:
         row, step = rows.layout.row_and_step(index)

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ragmask.arrays.coerce import check_no_overlap, converted, out_array, same_device, to_array
+from ragmask.arrays.coerce import check_no_overlap, out_array, same_device, to_array
 from ragmask.arrays.protocol import AnyArray, Arrays
 from ragmask.batches.masks import kept_steps, masked_rows
 from ragmask.batches.padded import Padded
@@ -84,19 +84,20 @@ class Input(NamedTuple):
 
 def floats(rows: Rows, what: str) -> Rows:
     """The rows in the dtype that kernels take: on the host float16 becomes float32."""
-    if rows.dtype.kind != "f" or rows.dtype.itemsize > 8:
+    dtype = rows.dtype
+    if dtype.kind != "f" or dtype.itemsize > 8:
         raise UnsupportedTypeError(
-            f"{what} must be float16, float32 or float64; got {rows.dtype}: convert it first, "
+            f"{what} must be float16, float32 or float64; got {dtype}: convert it first, "
             "with with_values(values.astype('float32'))"
         )
-    computed = rows.arrays.computed(rows.dtype)
-    return rows if computed == rows.dtype else as_dtype(rows, computed)
+    computed = rows.arrays.computed(dtype)
+    return rows if computed == dtype else as_dtype(rows, computed)
 
 
 def as_dtype(rows: Rows, dtype: Any) -> Rows:
     """The rows' own steps in another dtype."""
-    rows = rows.compact()
-    return rows.over(rows.arrays.read_only(converted(rows.values, dtype)))
+    rows, arrays = rows.compact(), rows.arrays
+    return rows.over(arrays.read_only(arrays.as_dtype(rows.values, dtype)))
 
 
 def summed_dtypes(rows: Rows, op: str) -> tuple[np.dtype[Any], np.dtype[Any]]:

@@ -53,9 +53,8 @@ def masking(
         target = output.view(stand_in)
     kept = arrays.empty((rows.n_steps,), np.bool_)
     flat = flat_items(rows.values)
-    arrays.run(
+    rows.layout.run(
         MASKING,
-        rows.lengths,
         flat.shape[1],
         flat,
         rows.starts,

@@ -45,9 +45,8 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
     pooled = arrays.empty((len(rows), *rows.item_shape), computed)
     flat = flat_items(rows.values)
     if pooled.size:  # steps of nothing may be more than could ever be counted
-        arrays.run(
+        rows.layout.run(
             POOL,
-            rows.lengths,
             flat.shape[1],
             flat,
             rows.starts,

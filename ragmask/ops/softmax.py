@@ -36,9 +36,8 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
     target = output if rows.dtype == dtype else arrays.empty(output.shape, rows.dtype)
     features = math.prod(rows.item_shape)
     if features:
-        arrays.run(
+        rows.layout.run(
             SOFTMAX,
-            rows.lengths,
             features,
             rows.values.reshape(-1),
             features,

@@ -4,6 +4,7 @@ from typing import Any
 
 from ragmask.arrays.protocol import LARGEST, AnyArray, Arrays, Fact, Facts
 from ragmask.errors import InvalidInputError
+from ragmask.kernels.kernel import Kernel
 from ragmask.rows.checks import Side
 
 
@@ -63,6 +64,8 @@ class Layout:
         """Of rows that lie end to end."""
         offsets = arrays.offsets_of(lengths)
         layout = cls(arrays, offsets[:-1], lengths, {"begin": 0})
+        if arrays.is_host:
+            layout._facts["n_steps"] = int(offsets[-1])
         layout._offsets = offsets
         return layout
 
@@ -111,6 +114,11 @@ class Layout:
             compact._offsets = self.offsets
             self._end_to_end = compact
         return self._end_to_end
+
+    def run(self, kernel: Kernel, size: int, *arguments: Any) -> None:
+        """Run a kernel over these rows; `size` is that of a step, or row, to its record."""
+        n_steps = self._facts.get("n_steps")
+        self.arrays.run(kernel, self.lengths, size, *arguments, n_steps=n_steps)
 
     def pick(self, rows: slice | AnyArray) -> "Layout":
         """Some rows, whose numbers are known to be right."""

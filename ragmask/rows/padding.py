@@ -1,5 +1,6 @@
 """Between rows and padded arrays: the one place where rows × width comes to be."""
 
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +12,7 @@ from ragmask.arrays.coerce import (
     as_words,
     check_mask,
     check_no_overlap,
-    converted,
+    check_numbers,
     index_array,
     number_dtype,
     out_array,
@@ -19,7 +20,6 @@ from ragmask.arrays.coerce import (
     to_array,
     to_numpy,
     values_array,
-    word_of,
 )
 from ragmask.arrays.protocol import AnyArray, Array, Facts, check_size
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -57,7 +57,7 @@ def to_padded(
                 f"first, with r.with_values(r.values.astype({target.name!r}))"
             )
         rows = rows.compact()
-        rows = rows.over(converted(rows.values, target))
+        rows = rows.over(rows.arrays.as_dtype(rows.values, target))
 
     item = item_of(value, rows.dtype, rows.item_shape)
     out_values, out_mask = _output((len(rows), width, *rows.item_shape), rows, out)
@@ -82,22 +82,21 @@ def pad_rows(
         item = np.zeros(1, np.uint8)
         out_values = arrays.empty((n_rows, width), np.uint8)
         values = arrays.empty((len(values),), np.uint8)
-    word = word_of(item.nbytes, values, out_values)
-    words = as_words(item, word)
-    uniform = bool((words == words[0]).all())
-    pattern = words[:1] if uniform else words
-    pattern.flags.writeable = False
-    arrays.run(
+    pattern, words, out_words = as_words(item.nbytes, item, arrays.read_only(values), out_values)
+    shape = pattern.size, width, pre
+    if pattern.size > 1 and (pattern == pattern[0]).all():
+        pattern = pattern[:1]
+    pattern.setflags(write=False)
+    rows.layout.run(
         PAD,
-        rows.lengths,
         width * (item.nbytes + 1),
-        as_words(arrays.read_only(values), word),
+        words,
         rows.starts,
         rows.lengths,
         rows.mask,
         arrays.from_host(pattern),
-        (words.size, width, pre),
-        as_words(out_values, word),
+        shape,
+        out_words,
         None if out_mask is None else out_mask.reshape(-1),
     )
 
@@ -107,17 +106,16 @@ def pack_rows(rows: Rows, step_starts: AnyArray, out: AnyArray) -> None:
     if out.size == 0:
         return
     item_bytes = out.nbytes // len(out)
-    word = word_of(item_bytes, rows.values, out)
-    rows.arrays.run(
+    words, out_words = as_words(item_bytes, rows.values, out)
+    rows.layout.run(
         PACK,
-        rows.lengths,
         item_bytes,
-        as_words(rows.values, word),
+        words,
         rows.starts,
         rows.lengths,
-        item_bytes // word.itemsize,
+        item_bytes // words.itemsize,
         step_starts,
-        as_words(out, word),
+        out_words,
     )
 
 
@@ -174,7 +172,7 @@ def dense_array(values: Any) -> AnyArray:
         raise InvalidInputError(
             f"padded values have rows and steps, (rows, width, …); got shape {dense.shape}"
         )
-    values_array(dense[:0])  # for its look at the dtype
+    check_numbers(dense.dtype, "values")
     if isinstance(dense, np.ndarray):
         plain = dense.dtype.isnative and dense.flags.aligned
         if len(dense) and not (plain and dense[0].flags.c_contiguous):
@@ -184,7 +182,7 @@ def dense_array(values: Any) -> AnyArray:
 
 def item_of(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Array:
     """`value` as one step in the batch's dtype, or an error where it does not fit."""
-    if type(value) is int and value == 0:  # what nearly everyone pads with fits every dtype
+    if _is_zero(value, dtype):
         return np.zeros(item_shape, dtype)
     given = to_numpy(value, "value")
     if given.dtype.kind in _FITTING_KINDS.get(dtype.kind, "biuf"):
@@ -204,6 +202,13 @@ def item_of(value: Any, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> Ar
     )
 
 
+def _is_zero(value: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether it is what nearly everyone pads with, and fits: a float is no time, and -0.0 no 0."""
+    if type(value) is float:
+        return value == 0 and math.copysign(1, value) > 0 and dtype.kind not in "mM"
+    return type(value) is int and value == 0
+
+
 def _is_same_time(given: Array, item: Array) -> bool:
     """Whether no finer unit was cut off and nothing overflowed on the way to the batch's unit."""
     if np.datetime_data(given.dtype)[0] == "generic":  # NaT, or a count of the batch's own unit
@@ -216,9 +221,9 @@ def _output(
 ) -> tuple[AnyArray, AnyArray]:
     """Where to write: fresh arrays, the caller's of that shape, or the front of flat buffers."""
     values, mask = rows.values, rows.mask
-    check_size(shape, values.itemsize)  # of the caller's buffers too
     if out is None:
         return rows.arrays.empty(shape, values.dtype), rows.arrays.empty(shape[:2], np.bool_)
+    check_size(shape, values.itemsize)
     if not isinstance(out, tuple) or len(out) != 2:
         raise UnsupportedTypeError(
             "out must be a Padded or a pair of flat buffers (values, mask); "

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.arrays.coerce import as_words, word_of
+from ragmask.arrays.coerce import as_words
 from ragmask.arrays.host import HOST
 from ragmask.arrays.protocol import AnyArray, Array, Arrays, Bools, Ints
 from ragmask.kernels.registry import COMPACT
@@ -131,15 +131,14 @@ def copy_rows(values: AnyArray, layout: Layout, out_starts: AnyArray, out: AnyAr
     if out.size == 0:
         return
     item_bytes = out.nbytes // len(out)
-    word = word_of(item_bytes, values, out)
-    layout.arrays.run(
+    words, out_words = as_words(item_bytes, values, out)
+    layout.run(
         COMPACT,
-        layout.lengths,
         item_bytes,
-        as_words(values, word),
+        words,
         layout.starts,
         layout.lengths,
-        item_bytes // word.itemsize,
+        item_bytes // words.itemsize,
         out_starts,
-        as_words(out, word),
+        out_words,
     )

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from ragmask import arrow
 from ragmask.arrays.host import HOST, read_only
+from ragmask.arrays.memory import joined
 from ragmask.arrays.protocol import Ints
 from ragmask.arrow import Fields
 from ragmask.batches.joining import concatenate
@@ -124,7 +125,7 @@ def _join(columns: list[Column]) -> Column:
         return arrow.one_array(_in_one_type(columns))
     if any(isinstance(column, np.ma.MaskedArray) for column in columns):
         return np.ma.concatenate(columns)  # type: ignore[no-untyped-call]
-    return np.concatenate(columns)
+    return joined(columns)
 
 
 def _in_one_type(arrays: list[Any]) -> Any:

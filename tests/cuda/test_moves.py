@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
-from ragmask.arrays.coerce import as_words, word_of
+from ragmask.arrays.coerce import as_words
 from ragmask.arrays.host import offsets_of
 from ragmask.kernels import cuda
 from ragmask.kernels.cuda.launch import parts_of
@@ -36,8 +36,8 @@ def long_rows(dtype, item_shape=(), masked=True, seed=0):
 def words_of(array):
     """Flat unsigned words, and how many of them are a step."""
     item_bytes = array.itemsize * int(np.prod(array.shape[1:]))
-    word = word_of(item_bytes, array)
-    return as_words(array, word), item_bytes // word.itemsize
+    (words,) = as_words(item_bytes, array)
+    return words, item_bytes // words.itemsize
 
 
 def output(steps, like):

@@ -1,7 +1,5 @@
 """Whose memory a tensor and its batch have, and what may not be converted at all."""
 
-import tracemalloc
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,19 +9,9 @@ from hypothesis import given
 
 import ragmask as rm
 from ragmask.interop.torch import from_jagged, from_packed, to_jagged, to_packed, to_padded
+from tests.memory import traced_peak
 from tests.peers.tensors import RAGGEDS, jagged_of, packed_by_hand
 from tests.strategies import TIMES
-
-
-def traced_peak(call):
-    """The result, and the bytes numpy allocated at most meanwhile. torch's are not counted."""
-    call()  # compile, and load what is loaded once
-    tracemalloc.start()
-    try:
-        result = call()
-        return result, tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def large_batch():
