@@ -45,9 +45,9 @@ class Bidirectional(Layer):
         super().__init__(**options)
         kinds = [
             one.kind if isinstance(one, Recurrent) else type(one).__name__
-            for one in (layer, layer if backward_layer is None else backward_layer)
+            for one in ([layer] if backward_layer is None else [layer, backward_layer])
         ]
-        if not isinstance(layer, Recurrent) or kinds[0] != kinds[1]:
+        if not isinstance(layer, Recurrent) or len(set(kinds)) > 1:
             raise UnsupportedTypeError(
                 "Bidirectional takes two LSTMs, two GRUs or two SimpleRNNs; "
                 f"got {' and '.join(kinds)}"

@@ -67,7 +67,7 @@ class Fused:
 
 
 def fuse(nodes: Sequence[Node], outputs: Any) -> list[Node | Fused]:
-    """The steps that a model of these nodes runs: where it pays, Embedding and recurrent layer in one.
+    """The steps that a model of these nodes runs: each recurrent layer fused where it pays.
 
     That depends on the two layers alone, and not on the batch, so that results do not either.
     """

@@ -137,7 +137,7 @@ def _softmax(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Activation("softmax", name=layer.name)
 
 
-RECURRENT: dict[type, type[Recurrent]] = {
+RECURRENT: dict[type, Callable[..., Recurrent]] = {
     keras.layers.LSTM: layers.LSTM,
     keras.layers.GRU: layers.GRU,
     keras.layers.SimpleRNN: layers.SimpleRNN,

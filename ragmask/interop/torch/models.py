@@ -38,10 +38,8 @@ def from_torch(module: torch.nn.RNNBase) -> layers.Sequential:
     Raises UnsupportedTypeError for other modules, for an LSTM with a projection (proj_size), for an
     RNN of relu, and for weights that are not float32 or live on another device.
     """
-    for cls, kind in _KINDS.items():
-        if isinstance(module, cls):
-            break
-    else:
+    cls = next((cls for cls in _KINDS if isinstance(module, cls)), None)
+    if cls is None:
         raise UnsupportedTypeError(
             f"from_torch takes an nn.LSTM, nn.GRU or nn.RNN; got {type(module).__name__}"
         )
@@ -50,7 +48,7 @@ def from_torch(module: torch.nn.RNNBase) -> layers.Sequential:
             f"from_torch takes an nn.RNN with nonlinearity='tanh', which SimpleRNN computes; got "
             f"{module.nonlinearity!r}"
         )
-    name, state = cls.__name__.lower(), module.state_dict()
+    kind, name, state = _KINDS[cls], cls.__name__.lower(), module.state_dict()
     for key, weight in state.items():
         check_plain(weight, key)
         if weight.dtype != torch.float32:
