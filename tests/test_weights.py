@@ -1,4 +1,4 @@
-"""The weights of recurrent layers: checked, read from other libraries' layouts, saved and packed."""
+"""The weights of recurrent layers: checked, read from other libraries, saved and packed."""
 
 import pickle
 
