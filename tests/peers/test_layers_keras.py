@@ -216,7 +216,7 @@ def test_masking(mask_value, ragged, seed):
     )
 
 
-# -- recurrent layers --------------------------------------------------------------------------------
+# -- recurrent layers --------------------------------------------------------------------
 
 
 def mirrored(mask, go_backwards):
