@@ -51,12 +51,12 @@ WITH_THE_JIT = """
             rm.embedding(kind(id_rows), x[:4], mask_zero=True)
             rm.temporal_softmax(batch)
             for units in (1, 17):
-              for layer in (rm.layers.LSTM, rm.layers.GRU, rm.layers.SimpleRNN):
-                recurrent = layer(units, return_sequences=True, go_backwards=units > 1)
-                recurrent(batch)
-                model = rm.layers.Sequential([rm.layers.Embedding(4, 3), recurrent])
-                model(kind(id_rows))  # ids 0 to 3, and a row behind them for masked steps
-                assert type(model._steps[-1]) is fusion.Fused
+                for layer in (rm.layers.LSTM, rm.layers.GRU, rm.layers.SimpleRNN):
+                    recurrent = layer(units, return_sequences=True, go_backwards=units > 1)
+                    recurrent(batch)
+                    model = rm.layers.Sequential([rm.layers.Embedding(4, 3), recurrent])
+                    model(kind(id_rows))  # ids 0 to 3, and a row behind them for masked steps
+                    assert type(model._steps[-1]) is fusion.Fused
 """
 
 
