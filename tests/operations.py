@@ -14,11 +14,15 @@ _random = np.random.default_rng(0)
 TABLE = _random.standard_normal((VOCABULARY, 3)).astype(np.float32)
 TABLE[-1] = np.nan
 UNITS = 17
-WEIGHTS = rm.LSTMWeights(
-    _random.standard_normal((FEATURES, 4 * UNITS)) / 2,
-    _random.standard_normal((UNITS, 4 * UNITS)) / 4,
-    _random.standard_normal(4 * UNITS),
-)
+
+
+def weights_of(kind):
+    kernel, recurrent_kernel, bias = kind.shapes(FEATURES, UNITS)
+    scales = (kernel, 2), (recurrent_kernel, 4), (bias, 1)
+    return kind(*(_random.standard_normal(shape) / scale for shape, scale in scales))
+
+
+LSTM, GRU, RNN = map(weights_of, (rm.LSTMWeights, rm.GRUWeights, rm.RNNWeights))
 
 
 class Operation(NamedTuple):
@@ -49,10 +53,10 @@ def _on_vectors(run, dtype=np.float32):
     return Operation(run, draw, np.nan, np.nan)
 
 
-def _lstm(**options):
+def _recurrent(op, weights, **options):
     def run(x):
-        outputs, h, c = rm.lstm(x, WEIGHTS, **options)
-        return outputs, (h, c)
+        outputs, *states = op(x, weights, **options)
+        return outputs, tuple(states)
 
     return run
 
@@ -69,11 +73,15 @@ OPERATIONS = {
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
     **{f"pool, {how}": _on_vectors(_pool(how)) for how in ("mean", "sum", "max", "first", "last")},
     "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
-    "lstm": _on_vectors(_lstm()),
-    "lstm, float64": _on_vectors(_lstm(), np.float64),
-    "lstm, backwards": _on_vectors(_lstm(go_backwards=True)),
-    "lstm, zero output": _on_vectors(_lstm(zero_output_for_mask=True)),
-    "lstm, no outputs": _on_vectors(_lstm(outputs=False)),
+    "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
+    "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),
+    "lstm, backwards": _on_vectors(_recurrent(rm.lstm, LSTM, go_backwards=True)),
+    "lstm, zero output": _on_vectors(_recurrent(rm.lstm, LSTM, zero_output_for_mask=True)),
+    "lstm, no outputs": _on_vectors(_recurrent(rm.lstm, LSTM, outputs=False)),
+    "gru": _on_vectors(_recurrent(rm.gru, GRU)),
+    "gru, float64": _on_vectors(_recurrent(rm.gru, GRU), np.float64),
+    "gru, backwards": _on_vectors(_recurrent(rm.gru, GRU, go_backwards=True)),
+    "rnn": _on_vectors(_recurrent(rm.rnn, RNN)),
 }
 
 

@@ -206,7 +206,9 @@ def pool_of(numbers, how):
     return sum(numbers) / len(numbers) if how == "mean" else sum(numbers)
 
 
-def lstm(
+def recur(
+    step,
+    states,
     rows,
     masks,
     kernel,
@@ -216,38 +218,82 @@ def lstm(
     go_backwards=False,
     zero_output_for_mask=False,
 ):
-    """(outputs, h, c): rows of outputs a step, and both states after each row's last kept step."""
-    units = len(recurrent_kernel)
-    outputs, hs, cs = [], [], []
+    """(outputs, *states): rows of outputs a step, and each state after a row's last kept step.
+
+    `step` gives the new states, the first of which is its output; there are so many `states`.
+    """
+    nothing = [0.0] * len(recurrent_kernel)
+    outputs, last = [], [[] for _ in range(states)]
     for number, (row, keeps) in enumerate(zip(rows, masks, strict=True)):
-        nothing = [0.0] * units
-        h, c = (nothing, nothing) if initial_state is None else (s[number] for s in initial_state)
+        now = [nothing] * states
+        if initial_state is not None:
+            now = [state[number] for state in initial_state]
         output, output_row = nothing, [nothing for _ in row]
-        for step in reversed(range(len(row))) if go_backwards else range(len(row)):
-            if keeps[step]:
-                h, c = lstm_step(row[step], h, c, kernel, recurrent_kernel, bias)
-                output = h
-            output_row[step] = nothing if zero_output_for_mask and not keeps[step] else output
+        for place in reversed(range(len(row))) if go_backwards else range(len(row)):
+            if keeps[place]:
+                now = step(row[place], *now, kernel, recurrent_kernel, bias)
+                output = now[0]
+            output_row[place] = nothing if zero_output_for_mask and not keeps[place] else output
         outputs.append(output_row)
-        hs.append(h)
-        cs.append(c)
-    return outputs, hs, cs
+        for state, one in zip(last, now, strict=True):
+            state.append(one)
+    return outputs, *last
+
+
+def lstm(*arguments, **options):
+    """(outputs, h, c)."""
+    return recur(lstm_step, 2, *arguments, **options)
+
+
+def gru(*arguments, **options):
+    """(outputs, h)."""
+    return recur(gru_step, 1, *arguments, **options)
+
+
+def rnn(*arguments, **options):
+    """(outputs, h)."""
+    return recur(rnn_step, 1, *arguments, **options)
 
 
 def lstm_step(x, h, c, kernel, recurrent_kernel, bias):
     """New h and c. The gates' columns stand in the order i, f, g, o."""
     units = len(h)
-    sums = []
-    for column in range(4 * units):
-        total = bias[column]
-        for number, weights in zip([*x, *h], [*kernel, *recurrent_kernel], strict=True):
-            total += number * weights[column]
-        sums.append(total)
+    sums = plus(times(x, kernel, bias), times(h, recurrent_kernel))
     i, f, g, o = (sums[gate * units : (gate + 1) * units] for gate in range(4))
     new_c = [
         sigmoid(f[unit]) * c[unit] + sigmoid(i[unit]) * math.tanh(g[unit]) for unit in range(units)
     ]
     return [sigmoid(o[unit]) * math.tanh(new_c[unit]) for unit in range(units)], new_c
+
+
+def gru_step(x, h, kernel, recurrent_kernel, bias):
+    """New h. The gates' columns stand in the order z, r, h; the reset gate multiplies a product."""
+    units = len(h)
+    of_input, of_output = times(x, kernel, bias[0]), times(h, recurrent_kernel, bias[1])
+    new = []
+    for unit in range(units):
+        z, r = (sigmoid(of_input[at] + of_output[at]) for at in (unit, units + unit))
+        at = 2 * units + unit
+        new.append(z * h[unit] + (1 - z) * math.tanh(of_input[at] + r * of_output[at]))
+    return (new,)
+
+
+def rnn_step(x, h, kernel, recurrent_kernel, bias):
+    """New h."""
+    sums = plus(times(x, kernel, bias), times(h, recurrent_kernel))
+    return ([math.tanh(total) for total in sums],)
+
+
+def times(x, matrix, bias=None):
+    """x @ matrix + bias. A matrix without rows has the bias's columns."""
+    total = list(bias) if bias is not None else [0.0] * len(matrix[0])
+    for number, weights in zip(x, matrix, strict=True):
+        total = [one + number * weight for one, weight in zip(total, weights, strict=True)]
+    return total
+
+
+def plus(one, other):
+    return [a + b for a, b in zip(one, other, strict=True)]
 
 
 def sigmoid(x):

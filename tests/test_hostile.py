@@ -81,11 +81,13 @@ def test_a_mask_written_after_the_check_of_ids_lets_none_pass():
         assert set(out) <= {0, 1}
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
 @pytest.mark.parametrize("bad", BEYOND)
-def test_ids_written_after_their_check_start_an_lstm_inside_its_table(bad, monkeypatch):
+def test_ids_written_after_their_check_start_a_layer_inside_its_table(kind, bad, monkeypatch):
     monkeypatch.setattr(fusion, "pays", lambda *sizes: True)
     layers = rm.layers
-    model = layers.Sequential([layers.Embedding(4, 3), layers.LSTM(5, return_sequences=True)])
+    recurrent = getattr(layers, kind)(5, return_sequences=True)
+    model = layers.Sequential([layers.Embedding(4, 3), recurrent])
     ids = np.array([1, 2, 3, 0, 1, 2])
     batch = rm.Ragged(ids, [0, 4], [4, 2])
     right = model(batch).values.copy()
@@ -277,6 +279,8 @@ def test_layers_whose_weights_cannot_be_counted_are_refused(size):
         (layers.Embedding(2, size), [[1]]),
         (layers.Dense(size), np.ones((1, 2))),
         (layers.LSTM(size), np.ones((1, 2, 3))),
+        (layers.GRU(size), np.ones((1, 2, 3))),
+        (layers.SimpleRNN(size), np.ones((1, 2, 3))),
     ):
         with pytest.raises(rm.InvalidInputError, match="is larger than any memory"):
             layer(np.array(given))

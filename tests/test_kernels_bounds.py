@@ -21,7 +21,7 @@ try:
 except IndexError:
     print("bounds are checked")
 
-fusion.pays = lambda vocabulary, features, units: True
+fusion.pays = lambda *sizes: True
 x = np.ones((40, 3), np.float32)
 ids = np.arange(40) % 4
 starts = [37, 0, 0, 12, 14, 40, 3, *range(20, 29)]
@@ -50,13 +50,12 @@ WITH_THE_JIT = """
             rm.embedding(kind(id_rows), x[:4], mask_zero=True)
             rm.temporal_softmax(batch)
             for units in (1, 17):
-                gates = 4 * units
-                weights = np.ones((3, gates)), np.ones((units, gates)), np.ones(gates)
-                rm.lstm(batch, rm.LSTMWeights(*weights), go_backwards=units > 1)
-                lstm = rm.layers.LSTM(units, return_sequences=True, go_backwards=units > 1)
-                model = rm.layers.Sequential([rm.layers.Embedding(4, 3), lstm])
-                model(kind(id_rows))  # ids 0 to 3, and a row behind them for masked steps
-                assert type(model._steps[-1]) is fusion.Fused
+                for layer in (rm.layers.LSTM, rm.layers.GRU, rm.layers.SimpleRNN):
+                    recurrent = layer(units, return_sequences=True, go_backwards=units > 1)
+                    recurrent(batch)
+                    model = rm.layers.Sequential([rm.layers.Embedding(4, 3), recurrent])
+                    model(kind(id_rows))  # ids 0 to 3, and a row behind them for masked steps
+                    assert type(model._steps[-1]) is fusion.Fused
 """
 
 
@@ -74,15 +73,21 @@ def test_indices_stay_inside_their_arrays_without_the_jit():
     assert run_python(code, NUMBA_DISABLE_JIT="1").split("\n") == ["bounds are checked", "done"]
 
 
+def ones(kind):
+    return kind(*map(np.ones, kind.shapes(8, 8)))
+
+
 @pytest.mark.parametrize(
     "op",
     [
         rm.temporal_softmax,
         rm.masking,
         lambda x: rm.temporal_pool(x, "mean"),
-        lambda x: rm.lstm(x, rm.LSTMWeights(np.ones((8, 32)), np.ones((8, 32)), np.ones(32))),
+        lambda x: rm.lstm(x, ones(rm.LSTMWeights)),
+        lambda x: rm.gru(x, ones(rm.GRUWeights)),
+        lambda x: rm.rnn(x, ones(rm.RNNWeights)),
     ],
-    ids=["softmax", "masking", "pool", "lstm"],
+    ids=["softmax", "masking", "pool", "lstm", "gru", "rnn"],
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_skewed_batch_needs_no_memory_for_padding(op, masked):

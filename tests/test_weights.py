@@ -1,4 +1,4 @@
-"""The weights of an LSTM: checked, read from other libraries' layouts, saved and packed."""
+"""The weights of recurrent layers: checked, read from other libraries, saved and packed."""
 
 import pickle
 
@@ -11,9 +11,12 @@ from tests.interpreters import run_python
 NAMES = ("kernel", "recurrent_kernel", "bias")
 
 
-def arrays(features=2, units=3, dtype=np.float32):
+KINDS = pytest.mark.parametrize("kind", [rm.LSTMWeights, rm.GRUWeights, rm.RNNWeights])
+
+
+def arrays(features=2, units=3, dtype=np.float32, kind=rm.LSTMWeights):
     random = np.random.default_rng(0)
-    shapes = [(features, 4 * units), (units, 4 * units), (4 * units,)]
+    shapes = kind.shapes(features, units)
     return [random.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
@@ -35,9 +38,10 @@ def assert_holds(weights, expected):
 @pytest.mark.parametrize(
     ("dtype", "held"), [("float16", "float32"), ("float32", "float32"), ("float64", "float64")]
 )
-def test_they_hold_private_copies(dtype, held):
-    given = arrays(dtype=dtype)
-    weights = rm.LSTMWeights(*given)
+@KINDS
+def test_they_hold_private_copies(kind, dtype, held):
+    given = arrays(dtype=dtype, kind=kind)
+    weights = kind(*given)
     expected = [array.copy() for array in given]
     for array in given:
         array[:] = 0
@@ -46,7 +50,7 @@ def test_they_hold_private_copies(dtype, held):
         assert getattr(weights, name).dtype == held
         assert not getattr(weights, name).flags.writeable
     assert (weights.features, weights.units) == (2, 3)
-    assert repr(weights) == f"LSTMWeights(2 features, 3 units, {held})"
+    assert repr(weights) == f"{kind.__name__}(2 features, 3 units, {held})"
 
 
 def test_the_widest_dtype_wins():
@@ -77,14 +81,35 @@ def test_what_does_not_fit_is_named(name, array, message):
         rm.LSTMWeights(**given | {name: array})
 
 
-def test_from_keras():
-    given = arrays()
-    assert_holds(rm.LSTMWeights.from_keras(given), given)
-    without_bias = rm.LSTMWeights.from_keras(given[:2])
-    assert_holds(without_bias, [*given[:2], np.zeros(12)])
+@pytest.mark.parametrize(
+    ("kind", "name", "shape", "message"),
+    [
+        (rm.GRUWeights, "bias", (9,), r"shape \(9,\), .* reset_after=False.*: no weights.*=True"),
+        (rm.GRUWeights, "bias", (1, 9), r"bias has shape \(1, 9\); \(2, 9\) goes with 3 units"),
+        (rm.GRUWeights, "bias", (2, 3, 3), "kernels have two dimensions, a bias two"),
+        (rm.GRUWeights, "recurrent_kernel", (3, 12), r"\(units, 3 · units\) is needed"),
+        (rm.GRUWeights, "kernel", (2, 12), r"\(features, 9\) goes with 3 units"),
+        (rm.RNNWeights, "bias", (2, 3), r"kernels have two dimensions, a bias one"),
+        (rm.RNNWeights, "bias", (4,), r"bias has shape \(4,\); \(3,\) goes with 3 units"),
+        (rm.RNNWeights, "recurrent_kernel", (3, 4), r"\(units, units\) is needed"),
+        (rm.RNNWeights, "recurrent_kernel", (0, 0), r"recurrent_kernel has shape \(0, 0\)"),
+    ],
+)
+def test_what_does_not_fit_another_cell_is_named(kind, name, shape, message):
+    given = dict(zip(NAMES, arrays(kind=kind), strict=True))
+    with pytest.raises(rm.RagmaskError, match=message):
+        kind(**given | {name: np.zeros(shape)})
+
+
+@KINDS
+def test_from_keras(kind):
+    given = arrays(kind=kind)
+    assert_holds(kind.from_keras(given), given)
+    without_bias = kind.from_keras(given[:2])
+    assert_holds(without_bias, [*given[:2], np.zeros(given[2].shape)])
     for wrong in (given[:1], [*given, given[2]]):
         with pytest.raises(rm.InvalidInputError, match="2 or 3 arrays: kernel, recurrent kernel"):
-            rm.LSTMWeights.from_keras(wrong)
+            kind.from_keras(wrong)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +134,22 @@ def test_from_torch_without_biases():
     assert not rm.LSTMWeights.from_torch(state).bias.any()
 
 
+def test_a_grus_gates_and_biases_of_torch():
+    """Its gates are r, z, n, and its biases stay two."""
+    kernel, recurrent_kernel, bias = arrays(kind=rm.GRUWeights)
+
+    def of_torch(array):
+        z, r, h = np.split(array, 3, axis=-1)
+        return np.concatenate([r, z, h], axis=-1).T
+
+    state = {"weight_ih_l0": of_torch(kernel), "weight_hh_l0": of_torch(recurrent_kernel)}
+    biases = {"bias_ih_l0": of_torch(bias[0]), "bias_hh_l0": of_torch(bias[1])}
+    assert_holds(rm.GRUWeights.from_torch(state | biases), [kernel, recurrent_kernel, bias])
+    assert rm.GRUWeights.from_torch(state).bias.tolist() == [[0.0] * 9] * 2
+    with pytest.raises(rm.InvalidInputError, match=r"\(3, 12\); \(units, 3 · units\) is needed"):
+        rm.GRUWeights.from_torch(torch_state())
+
+
 def test_from_torch_says_what_is_missing():
     state = torch_state()
     with pytest.raises(
@@ -126,20 +167,21 @@ def test_from_torch_says_what_is_missing():
         rm.LSTMWeights.from_torch(state | {"weight_hr_l0": np.zeros((2, 3))})
 
 
+@KINDS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_file_of_safetensors(tmp_path, dtype):
+def test_a_file_of_safetensors(tmp_path, dtype, kind):
     from safetensors.numpy import load_file, save_file
 
-    weights = rm.LSTMWeights(*arrays(dtype=dtype))
-    weights.save(tmp_path / "lstm.safetensors")
-    again = rm.LSTMWeights.load(tmp_path / "lstm.safetensors")
+    weights = kind(*arrays(dtype=dtype, kind=kind))
+    weights.save(tmp_path / "own.safetensors")
+    again = kind.load(tmp_path / "own.safetensors")
     assert_holds(again, [getattr(weights, name) for name in NAMES])
     assert again.kernel.dtype == dtype
-    assert set(load_file(tmp_path / "lstm.safetensors")) == set(NAMES)
+    assert set(load_file(tmp_path / "own.safetensors")) == set(NAMES)
 
     save_file({"kernel": weights.kernel.copy()}, tmp_path / "other.safetensors")
     with pytest.raises(rm.InvalidInputError, match=r"other\.safetensors must hold .*; it has kern"):
-        rm.LSTMWeights.load(tmp_path / "other.safetensors")
+        kind.load(tmp_path / "other.safetensors")
 
 
 def test_without_safetensors_the_extra_is_named():
@@ -156,28 +198,33 @@ except rm.MissingExtraError as error:
     assert 'pip install "ragmask[models]"' in run_python(code)
 
 
-def test_they_can_be_pickled():
-    weights = rm.LSTMWeights(*arrays())
+@KINDS
+def test_they_can_be_pickled(kind):
+    weights = kind(*arrays(kind=kind))
     weights.packed(np.float32)
     assert_holds(pickle.loads(pickle.dumps(weights)), [getattr(weights, name) for name in NAMES])
 
 
+@KINDS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("units", [1, 8, 16, 17, 33])
-def test_packed_weights_are_panels_of_one_vector_each(dtype, units):
-    weights = rm.LSTMWeights(*arrays(3, units))
+def test_packed_weights_are_panels_of_one_vector_each(kind, dtype, units):
+    weights = kind(*arrays(3, units, kind=kind))
+    gates, sums = weights.cell.gates, weights.cell.sums
     lanes = 64 // np.dtype(dtype).itemsize
     blocks = -(-units // lanes)
-    panels, bias = (part.reshape(blocks, 4, -1, lanes) for part in weights.packed(dtype))
-    matrix = np.concatenate([weights.kernel, weights.recurrent_kernel]).reshape(3 + units, 4, units)
-    assert panels.shape == (blocks, 4, 3 + units, lanes)
+    packed = weights.packed(dtype)
+    panels = packed.panels.reshape(blocks, gates, 3 + units, lanes)
+    first_sums = packed.first_sums.reshape(blocks, sums, lanes)
+    matrix = np.concatenate([weights.kernel, weights.recurrent_kernel])
+    matrix = matrix.reshape(3 + units, gates, units)
+    biases = weights.bias.reshape(-1, gates, units)
+    joint = gates - weights.cell.apart
+    begin = np.concatenate([biases[:, :joint].sum(0), *biases[:, joint:]])
     for unit in range(blocks * lanes):
-        column, bias_column = (
-            panels[unit // lanes, ..., unit % lanes],
-            bias[unit // lanes, ..., 0, :],
-        )
-        expected = matrix[:, :, unit].T if unit < units else np.zeros((4, 3 + units))
-        np.testing.assert_array_equal(column, expected)
-        wanted = weights.bias.reshape(4, units)[:, unit] if unit < units else np.zeros(4)
-        np.testing.assert_array_equal(bias_column[:, unit % lanes], wanted)
-    assert weights.packed(dtype)[0] is weights.packed(dtype)[0]
+        block, lane = unit // lanes, unit % lanes
+        expected = matrix[:, :, unit].T if unit < units else np.zeros((gates, 3 + units))
+        np.testing.assert_array_equal(panels[block, ..., lane], expected)
+        wanted = begin[:, unit] if unit < units else np.zeros(sums)
+        np.testing.assert_array_equal(first_sums[block, :, lane], wanted.astype(dtype))
+    assert weights.packed(dtype).panels is packed.panels

@@ -11,17 +11,19 @@ Names and arguments are Keras's. The layers run forward only.
 """
 
 from ragmask.layers.activations import relu
+from ragmask.layers.bidirectional import Bidirectional
 from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import Add, Concatenate
 from ragmask.layers.model import Model, Sequential, load_model
 from ragmask.layers.network import Input, MaskWarning
-from ragmask.layers.recurrent import LSTM, Bidirectional
+from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
 
 __all__ = [
+    "GRU",
     "LSTM",
     "Activation",
     "Add",
@@ -36,6 +38,7 @@ __all__ = [
     "Masking",
     "Model",
     "Sequential",
+    "SimpleRNN",
     "TemporalConcat",
     "TemporalPool",
     "TemporalSoftmax",

@@ -1,4 +1,4 @@
-"""Embedding and LSTM as one step: the table already multiplied by the LSTM's input kernel."""
+"""Embedding and recurrent layer as one step: the table already multiplied by the input kernel."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,24 +8,22 @@ import numpy as np
 
 from ragmask.arrays.host import read_only
 from ragmask.kernels.packing import Packed
-from ragmask.layers.batch import reverse
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, Symbol, symbols_in
-from ragmask.layers.recurrent import LSTM
+from ragmask.layers.recurrent import KINDS, Recurrent
 from ragmask.ops.embeddings import checked_ids
 from ragmask.ops.input import Input
-from ragmask.ops.lstm import LSTMResult
 from ragmask.ops.recurrent import recur_over_ids
-from ragmask.weights import LSTMWeights
+from ragmask.weights.recurrent import RecurrentWeights
 
 # Of a table, which a model keeps beside its weights: 131,071 words for 128 units.
 MOST_BYTES = 256 * 2**20
 
 
 class Fused:
-    """Stands for an LSTM's node, and runs the Embedding before it too.
+    """Stands for a recurrent layer's node, and runs the Embedding before it too.
 
-    A step's gates begin with `vector @ kernel + bias`, which depends on its id alone: all of them
+    A step's sums begin with `vector @ kernel + bias`, which depends on its id alone: all of them
     are computed once, when the model first runs, and again when weights have changed.
     """
 
@@ -40,7 +38,7 @@ class Fused:
     def run(self, ids: Any) -> Any:
         embedding, layer = self.embedding.layer, self.node.layer
         assert isinstance(embedding, Embedding)
-        assert isinstance(layer, LSTM)
+        assert isinstance(layer, Recurrent)
         with embedding._noted():
             steps = Input.of(ids, what="ids")
         if not steps.arrays.is_host:
@@ -48,19 +46,15 @@ class Fused:
         with embedding._noted():
             steps = _looked_up(steps, embedding)
         with layer._noted():
-            result = layer.run(steps, None, self._lstm)
-        outputs = result.outputs
-        if layer.return_sequences and layer.go_backwards:
-            outputs = reverse(outputs)
-        return layer._returned(outputs, result.h, result.c)
+            return layer.given(*layer.run(steps, None, self._recur))
 
-    def _lstm(
-        self, ids: Input, weights: LSTMWeights, *, initial_state: None, **options: bool
-    ) -> LSTMResult:
-        outputs, (h, c) = recur_over_ids(ids, weights, self._tables(weights), **options)
-        return LSTMResult(outputs, h, c)
+    def _recur(
+        self, ids: Input, weights: RecurrentWeights, *, initial_state: None, **options: bool
+    ) -> tuple[Any, ...]:
+        outputs, states = recur_over_ids(ids, weights, self._tables(weights), **options)
+        return outputs, *states
 
-    def _tables(self, weights: LSTMWeights) -> Packed:
+    def _tables(self, weights: RecurrentWeights) -> Packed:
         """The recurrent kernel and the table, as the kernel takes them."""
         embedding = self.embedding.layer
         assert isinstance(embedding, Embedding)
@@ -73,7 +67,7 @@ class Fused:
 
 
 def fuse(nodes: Sequence[Node], outputs: Any) -> list[Node | Fused]:
-    """The steps that a model of these nodes runs: each LSTM fused with its Embedding where it pays.
+    """The steps that a model of these nodes runs: each recurrent layer fused where it pays.
 
     That depends on the two layers alone, and not on the batch, so that results do not either.
     """
@@ -91,22 +85,25 @@ def fuse(nodes: Sequence[Node], outputs: Any) -> list[Node | Fused]:
 
 def _fits(source: Node, node: Node) -> bool:
     embedding, layer = source.layer, node.layer
-    if type(embedding) is not Embedding or type(layer) is not LSTM:  # a subclass may do otherwise
+    if type(embedding) is not Embedding or type(layer) not in KINDS:  # a subclass may do otherwise
         return False
+    assert isinstance(layer, Recurrent)
     if any(one.args or one.options or one.mask is not None for one in (source, node)):
         return False
     # Of ids that a layer computes, that layer may lose the mask, which the model then tells.
     is_input = isinstance(source.inputs, Symbol) and source.inputs.node.inputs is None
-    return is_input and pays(embedding.input_dim, embedding.output_dim, layer.units)
+    return is_input and pays(
+        embedding.input_dim, embedding.output_dim, layer.units, layer.cell.sums
+    )
 
 
-def pays(vocabulary: int, features: int, units: int) -> bool:
+def pays(vocabulary: int, features: int, units: int, sums: int) -> bool:
     """Whether a step's sums are looked up faster than its vector is, and multiplied.
 
     Of a large vocabulary a row of the table comes from memory, and a product of fewer features
     than half the units is as fast as that.
     """
-    row_bytes = -(-units // 16) * 4 * 64  # for 16 units at a time 4 gates: see weights.py
+    row_bytes = -(-units // 16) * sums * 64  # for 16 units at a time: see kernels/packing.py
     return 2 * features >= units and (vocabulary + 1) * row_bytes <= MOST_BYTES
 
 

@@ -1,10 +1,11 @@
 """A model as a table."""
 
+from ragmask.layers.bidirectional import Bidirectional
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.network import Network
-from ragmask.layers.recurrent import LSTM, Bidirectional
+from ragmask.layers.recurrent import Recurrent
 
 
 def summary_of(model: Network) -> str:
@@ -48,7 +49,7 @@ def mask_flow(node: Node) -> str:
 
 def _changes(layer: Layer) -> bool:
     """Whether it may give another mask than the one it gets."""
-    if isinstance(layer, LSTM):
+    if isinstance(layer, Recurrent):
         return layer.go_backwards
     if isinstance(layer, Bidirectional):
         return False

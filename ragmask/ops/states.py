@@ -16,21 +16,13 @@ def initial_states(states: Any, cell: Cell, given: Input, units: int) -> tuple[A
 
     states : None, or an array (rows, units) for each of the cell's, alone where it has one.
     """
-    names = "hc"[: cell.states]
     arrays, shape = given.arrays, (len(given.rows), units)
     dtype = np.result_type(given.rows.dtype, np.float32)
     if states is None:
         zeros = arrays.read_only(arrays.full(0, shape, dtype))
-        return (zeros,) * len(names)
-    if len(names) == 1 and not (isinstance(states, tuple | list) and len(states) == 1):
-        states = (states,)
-    if not isinstance(states, tuple | list) or len(states) != len(names):
-        raise InvalidInputError(
-            f"initial_state is a pair ({', '.join(names)}), each of shape {shape}; "
-            f"got {type(states).__name__}"
-        )
+        return (zeros,) * cell.states
     checked = []
-    for name, state in zip(names, states, strict=True):
+    for name, state in by_name(states, cell, shape).items():
         array = values_array(state, f"initial_state's {name}")
         same_device(x=given.rows.values, **{name: array})
         if array.dtype.kind not in "biuf":
@@ -41,3 +33,16 @@ def initial_states(states: Any, cell: Cell, given: Input, units: int) -> tuple[A
             )
         checked.append(arrays.read_only(array.astype(dtype)))
     return tuple(checked)
+
+
+def by_name(states: Any, cell: Cell, shape: Any) -> dict[str, Any]:
+    """Each of a cell's states, of which one may come alone; shape is for the error."""
+    names = "hc"[: cell.states]
+    if cell.states == 1 and not (isinstance(states, tuple | list) and len(states) == 1):
+        states = (states,)
+    if not isinstance(states, tuple | list) or len(states) != cell.states:
+        raise InvalidInputError(
+            f"initial_state is a pair ({', '.join(names)}), each of shape {shape}; "
+            f"got {type(states).__name__}"
+        )
+    return dict(zip(names, states, strict=True))

@@ -44,6 +44,13 @@ class RecurrentWeights:
         self._home: tuple[Library, int] | None = None
         self._on_device: dict[np.dtype[Any], list[Any]] = {}
 
+    @classmethod
+    def shapes(cls, features: int, units: int) -> tuple[tuple[int, ...], ...]:
+        """Those of the kernel, the recurrent kernel and the bias."""
+        columns = cls.cell.gates * units
+        biases = () if cls.cell.biases == 1 else (cls.cell.biases,)
+        return (features, columns), (units, columns), (*biases, columns)
+
     def _check(self, arrays: dict[str, Array]) -> None:
         gates, biases = self.cell.gates, self.cell.biases
         for name, array in arrays.items():
@@ -65,7 +72,7 @@ class RecurrentWeights:
                 f"kernel has shape {arrays['kernel'].shape}; "
                 f"(features, {columns}) goes with {units} units"
             )
-        bias_shape = (columns,) if biases == 1 else (biases, columns)
+        *_, bias_shape = self.shapes(0, units)
         if arrays["bias"].shape != bias_shape:
             raise InvalidInputError(
                 f"bias has shape {arrays['bias'].shape}; {bias_shape} goes with {units} units"
@@ -107,8 +114,8 @@ class RecurrentWeights:
             )
         if len(arrays) == 2:
             recurrent = to_numpy(arrays[1], "recurrent_kernel")
-            lead = () if cls.cell.biases == 1 else (cls.cell.biases,)
-            arrays.append(np.zeros(lead + recurrent.shape[-1:], recurrent.dtype))
+            *_, bias_shape = cls.shapes(0, len(recurrent) if recurrent.ndim else 0)
+            arrays.append(np.zeros(bias_shape, recurrent.dtype))
         return cls(*arrays)
 
     @classmethod
@@ -134,9 +141,7 @@ class RecurrentWeights:
             return to_numpy(state_dict[keys[0]], keys[0]) if keys else None
 
         if find("weight_hr", needed=False) is not None:
-            raise UnsupportedTypeError(
-                f"an {cls.cell.name} with a projection (proj_size) is not supported"
-            )
+            raise UnsupportedTypeError("an LSTM with a projection (proj_size) is not supported")
         kernel, recurrent_kernel = find("weight_ih"), find("weight_hh")
         assert kernel is not None
         assert recurrent_kernel is not None

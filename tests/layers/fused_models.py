@@ -1,4 +1,4 @@
-"""Models of an Embedding and an LSTM that run as one step."""
+"""Models of an Embedding and a recurrent layer that run as one step."""
 
 from unittest.mock import patch
 
@@ -18,19 +18,21 @@ def sequential(*layers):
         return rm.layers.Sequential([rm.layers.Input((None,), "int64"), *layers])
 
 
-def model_of(units=17, features=5, vocabulary=VOCABULARY, mask_zero=True, seed=0, **options):
-    """A model of an Embedding and an LSTM, with weights that are all of a size."""
+def model_of(
+    units=17, features=5, vocabulary=VOCABULARY, mask_zero=True, kind=rm.layers.LSTM, **options
+):
+    """A model of an Embedding and a recurrent layer, with weights that are all of a size."""
     embedding = rm.layers.Embedding(vocabulary, features, mask_zero=mask_zero)
-    lstm = rm.layers.LSTM(units, **options)
-    model = sequential(embedding, lstm)
+    model = sequential(embedding, kind(units, **options))
     assert [type(step) for step in model._steps[1:]] == [Fused]
-    model.set_weights(random_weights(model, seed))
+    model.set_weights(random_weights(model, seed=0))
     return model
 
 
 def random_weights(model, seed):
-    random = np.random.default_rng(seed)
-    return [random.normal(0, 0.5, array.shape) for array in model.get_weights()]
+    """Not so large that a state grows what is rounded from step to step."""
+    random, arrays = np.random.default_rng(seed), model.get_weights()
+    return [random.normal(0, min(0.5, len(one) ** -0.5), one.shape) for one in arrays]
 
 
 def one_by_one(model, ids):

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 import ragmask as rm
 from ragmask import layers
 from ragmask.layers import (
+    GRU,
     LSTM,
     Add,
     Bidirectional,
@@ -20,6 +21,7 @@ from ragmask.layers import (
     Masking,
     Model,
     Sequential,
+    SimpleRNN,
     TemporalConcat,
     TemporalPool,
     TemporalSoftmax,
@@ -95,6 +97,18 @@ def graph():
     return Model({"ids": ids, "kept": kept}, outputs)
 
 
+def recurrent():
+    """Every kind of recurrent layer, in one direction and in both."""
+    ids = Input((None,), "int32")
+    outputs, x = [], Embedding(5000, 8, mask_zero=True)(ids)
+    for kind in (LSTM, GRU, SimpleRNN):
+        both = Bidirectional(kind(3, return_sequences=True, use_bias=False), "sum")
+        steps, *states = kind(3, return_sequences=True, return_state=True)(both(x))
+        outputs += [kind(3, go_backwards=True)(steps, initial_state=states), *states]
+    outputs.append(GRU(4, reset_after=True)(x))
+    return Model(ids, outputs)
+
+
 def sharing():
     """One layer in a model, in a model inside it, and in one inside that."""
     ids = Input((None,), "int32")
@@ -125,7 +139,7 @@ def assert_alike(one, other):
         np.testing.assert_array_equal(found, expected)
 
 
-MODELS = pytest.mark.parametrize("make", [sequential, graph, sharing])
+MODELS = pytest.mark.parametrize("make", [sequential, graph, sharing, recurrent])
 
 
 def change(folder, edit):

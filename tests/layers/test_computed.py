@@ -54,8 +54,15 @@ def test_unknown_activations(name):
     for make in (layers.Activation, lambda name: layers.Dense(2, activation=name)):
         with pytest.raises(rm.InvalidInputError, match="activation must be one of 'linear'"):
             make(name)
-    with pytest.raises(rm.UnsupportedTypeError, match="an LSTM's activations are tanh and sigmoid"):
-        layers.LSTM(2, activation="relu")
+    refused = [
+        (lambda: layers.LSTM(2, "relu"), "of LSTM layers the activations are tanh and sigmoid"),
+        (lambda: layers.GRU(2, recurrent_activation="tanh"), "GRU .*; got 'tanh' and 'tanh'"),
+        (lambda: layers.SimpleRNN(2, "relu"), "of SimpleRNN layers the activation is tanh; got"),
+        (lambda: layers.GRU(2, reset_after=False), "train it with reset_after=True"),
+    ]
+    for make, match in refused:
+        with pytest.raises(rm.UnsupportedTypeError, match=match):
+            make()
 
 
 def test_dropout():
@@ -94,34 +101,44 @@ def test_any_layer_may_be_told_of_training(frames):
     assert not model(frames).values.any()
 
 
-def test_lstm_is_the_op(frames):
-    lstm = layers.LSTM(5, return_sequences=True, return_state=True)
-    outputs, h, c = lstm(frames)
-    expected = rm.lstm(frames, rm.LSTMWeights(*lstm.get_weights()))
-    assert outputs.values.tobytes() == expected.outputs.values.tobytes()
-    assert h.tobytes() == expected.h.tobytes()
-    assert c.tobytes() == expected.c.tobytes()
-    zeroed = layers.LSTM(5, return_sequences=True, zero_output_for_mask=True)
+KINDS = pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+
+
+@KINDS
+def test_a_recurrent_layer_is_its_op(kind, frames):
+    layer = kind(5, return_sequences=True, return_state=True)
+    outputs, *states = layer(frames)
+    expected, *last = kind.op(frames, kind.weights_class(*layer.get_weights()))
+    assert outputs.values.tobytes() == expected.values.tobytes()
+    assert [one.tobytes() for one in states] == [one.tobytes() for one in last]
+    zeroed = kind(5, return_sequences=True, zero_output_for_mask=True)
     zeroed(frames)
-    zeroed.set_weights(lstm.get_weights())
+    zeroed.set_weights(layer.get_weights())
     assert not zeroed(frames).values[1].any()
     assert outputs.values[1].any()
 
 
-def test_go_backwards_returns_outputs_in_the_order_they_were_computed(frames):
-    lstm = layers.LSTM(5, return_sequences=True, go_backwards=True)
-    outputs = lstm(frames)
-    aligned = rm.lstm(frames, rm.LSTMWeights(*lstm.get_weights()), go_backwards=True).outputs
+def test_an_lstms_weights_by_their_older_name(frames):
+    lstm = layers.LSTM(5)
+    lstm(frames)
+    assert lstm.lstm_weights is lstm.cell_weights
+
+
+@KINDS
+def test_go_backwards_returns_outputs_in_the_order_they_were_computed(kind, frames):
+    layer = kind(5, return_sequences=True, go_backwards=True)
+    outputs = layer(frames)
+    aligned = kind.op(frames, layer.cell_weights, go_backwards=True).outputs
     for row in range(3):
         np.testing.assert_array_equal(outputs[row], aligned[row][::-1])
     assert masks_of(outputs) == MASK  # each row's is the same from its end
-    padded = lstm(frames.to_padded())
+    padded = layer(frames.to_padded())
     assert padded.mask[2].tolist() == [False, True, True]
     np.testing.assert_array_equal(kept(padded), kept(outputs))
-    computed = lstm.compute_mask(frames, frames.with_values(np.array(MASK)))
+    computed = layer.compute_mask(frames, frames.with_values(np.array(MASK)))
     assert computed.values.tolist() == outputs.mask.tolist()
     uneven = rm.Ragged.from_offsets(frames.values[:3], [0, 3], [True, True, False])
-    assert masks_of(lstm(uneven)) == [False, True, True]
+    assert masks_of(layer(uneven)) == [False, True, True]
 
 
 def test_initial_state(frames):
@@ -141,19 +158,50 @@ def test_initial_state(frames):
     states = both(frames, initial_state=[h, c, h * 2, c * 2])[1:]
     for after, before in zip(states, (h, c, h * 2, c * 2), strict=True):
         assert after[1].tolist() == before[1].tolist()
-    with pytest.raises(rm.InvalidInputError, match="initial_state is four arrays"):
+    with pytest.raises(
+        rm.InvalidInputError, match="initial_state is 4 arrays: h and c of its forward LSTM"
+    ):
         both(frames, initial_state=[h, c])
 
 
+@pytest.mark.parametrize("kind", [layers.GRU, layers.SimpleRNN])
+def test_one_initial_state(kind, frames):
+    layer = kind(2, return_state=True)
+    h = np.random.default_rng(1).standard_normal((3, 2)).astype("f4")
+    layer(frames)
+    _, expected = kind.op(frames, layer.cell_weights, initial_state=h)
+    for state in (h, [h], (h,)):
+        last, after = layer(frames, initial_state=state)
+        assert last.tobytes() == after.tobytes() == expected.tobytes()
+    x, s = layers.Input((None, 4)), layers.Input((2,))
+    for state in (s, [s]):
+        model = layers.Model([x, s], layer(x, initial_state=state))
+        assert model([frames, h])[1].tobytes() == expected.tobytes()
+    for wrong in (h[:2], [h, h], [h[:, :1]]):
+        with pytest.raises(rm.InvalidInputError, match=r"(?s)initial_state's h.*in layer"):
+            layer(frames, initial_state=wrong)
+    with pytest.raises(rm.InvalidInputError, match=r"h has shape \(·, 3\); .* is \(·, 2\)"):
+        layer(x, initial_state=layers.Input((3,)))
+    both = layers.Bidirectional(kind(2, return_state=True))
+    _, forward, backward = both(frames, initial_state=[h, h * 2])
+    assert (forward[1].tolist(), backward[1].tolist()) == (h[1].tolist(), (h * 2)[1].tolist())
+    match = f"is 2 arrays: h of its forward {kind.__name__}, then"
+    with pytest.raises(rm.InvalidInputError, match=match):
+        both(frames, initial_state=h)
+
+
+@KINDS
 @pytest.mark.parametrize("form", ["ragged", "post", "pre"])
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("mode", ["concat", "sum", "mul", "ave", None])
-def test_bidirectional_is_two_lstms(mode, return_sequences, form, frames):
+def test_bidirectional_is_two_layers(kind, mode, return_sequences, form, frames):
     batch = frames if form == "ragged" else frames.to_padded(5, padding=form)
-    both = layers.Bidirectional(layers.LSTM(3, return_sequences=return_sequences), merge_mode=mode)
+    both = layers.Bidirectional(kind(3, return_sequences=return_sequences), merge_mode=mode)
     merged = both(batch)
     forward, backward = (
-        rm.lstm(batch, rm.LSTMWeights(*both.get_weights()[first : first + 3]), go_backwards=back)
+        kind.op(
+            batch, kind.weights_class(*both.get_weights()[first : first + 3]), go_backwards=back
+        )
         for first, back in ((0, False), (3, True))
     )
     one, two = (
@@ -177,10 +225,14 @@ def test_bidirectional_is_two_lstms(mode, return_sequences, form, frames):
 
 
 def test_what_bidirectional_refuses(frames):
-    with pytest.raises(rm.UnsupportedTypeError, match="Bidirectional takes LSTMs; got Dense"):
+    with pytest.raises(rm.UnsupportedTypeError, match=r"two SimpleRNNs; got Dense$"):
         layers.Bidirectional(layers.Dense(2))
-    with pytest.raises(rm.UnsupportedTypeError, match="Bidirectional takes LSTMs; got int"):
+    with pytest.raises(rm.UnsupportedTypeError, match=r"two GRUs or .*; got LSTM and int"):
         layers.Bidirectional(layers.LSTM(2), backward_layer=3)
+    with pytest.raises(rm.UnsupportedTypeError, match=r"takes two LSTMs.*; got LSTM and GRU"):
+        layers.Bidirectional(layers.LSTM(2), backward_layer=layers.GRU(2, go_backwards=True))
+    with pytest.raises(rm.InvalidInputError, match="both GRUs read in one direction"):
+        layers.Bidirectional(layers.GRU(2), backward_layer=layers.GRU(2))
     with pytest.raises(rm.InvalidInputError, match="merge_mode must be"):
         layers.Bidirectional(layers.LSTM(2), merge_mode="max")
     with pytest.raises(rm.InvalidInputError, match="both LSTMs read in one direction"):
@@ -203,6 +255,10 @@ def every_layer():
         "lstm": layers.LSTM(5),
         "lstm sequences": layers.LSTM(5, return_sequences=True),
         "lstm backwards": layers.LSTM(5, return_sequences=True, go_backwards=True),
+        "gru": layers.GRU(5),
+        "gru sequences": layers.GRU(5, return_sequences=True),
+        "rnn sequences": layers.SimpleRNN(5, return_sequences=True, go_backwards=True),
+        "bidirectional grus": layers.Bidirectional(layers.GRU(5, return_sequences=True)),
         "bidirectional": layers.Bidirectional(layers.LSTM(5, return_sequences=True)),
         "temporal softmax": layers.TemporalSoftmax(),
         "pool": layers.TemporalPool("mean"),

@@ -1,4 +1,4 @@
-"""An Embedding and the LSTM behind it, run as one step: what its two layers give one by one."""
+"""An Embedding and a recurrent layer, run as one step: what the two give one by one."""
 
 import numpy as np
 import pytest
@@ -21,6 +21,9 @@ from tests.layers.fused_models import (
 )
 from tests.strategies import INTEGERS, as_kind, forms, lists_of, raggeds
 
+KINDS = pytest.mark.parametrize(
+    "kind", [rm.layers.LSTM, rm.layers.GRU, rm.layers.SimpleRNN], ids=lambda kind: kind.__name__
+)
 OPTIONS = st.fixed_dictionaries(
     {"mask_zero": st.booleans()},
     optional={
@@ -36,6 +39,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@KINDS
 @given(
     raggeds(dtypes=INTEGERS, item_shapes=[()], tame=True),
     st.sampled_from(["ragged", "padded", "dense"]),
@@ -43,9 +47,9 @@ OPTIONS = st.fixed_dictionaries(
     st.sampled_from([1, 3, 16, 17, 33]),
     OPTIONS,
 )
-def test_it_is_the_two_layers(ids, kind, features, units, options):
-    model = model_of(units, features, **options)
-    batch = as_kind(ids, kind)
+def test_it_is_the_two_layers(kind, ids, form, features, units, options):
+    model = model_of(units, features, kind=kind, **options)
+    batch = as_kind(ids, form)
     assert_alike(model(batch), one_by_one(model, batch))
 
 
@@ -74,9 +78,10 @@ def test_it_is_the_reference(ids, backwards, mask_zero):
 # -- bits -----------------------------------------------------------------------------------
 
 
+@KINDS
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("mask_zero", [False, True])
-def test_every_layout_gives_the_same_bits(backwards, mask_zero):
+def test_every_layout_gives_the_same_bits(kind, backwards, mask_zero):
     """Compact, a view with gaps, and padded before, behind and further."""
     random = np.random.default_rng(0)
     lengths = [7, 0, 1, 30, 4, 4, 12]
@@ -84,7 +89,8 @@ def test_every_layout_gives_the_same_bits(backwards, mask_zero):
     masks = [np.arange(length) % 3 != 1 for length in lengths]
     if not mask_zero:  # the mask is dropped: a padded row is as long as its padding
         masks = [np.ones(length, bool) for length in lengths]
-    model = model_of(return_state=True, go_backwards=backwards, mask_zero=mask_zero)
+    options = {"return_state": True, "go_backwards": backwards, "mask_zero": mask_zero}
+    model = model_of(kind=kind, **options)
     layouts = forms(rows, masks, garbage=10**6 if mask_zero else 0)
     if not mask_zero:
         layouts = {name: layouts[name] for name in ("compact", "view")}
@@ -93,21 +99,22 @@ def test_every_layout_gives_the_same_bits(backwards, mask_zero):
         assert bytes_of(model(batch)) == expected, name
 
 
-def test_any_number_of_rows_gives_each_its_own_bits(num_threads):
+@KINDS
+def test_any_number_of_rows_gives_each_its_own_bits(kind, num_threads):
     """At every number of rows a tile and the slots may hold, and around them."""
     num_threads(1)
     random = np.random.default_rng(0)
     ids = rm.Ragged.from_rows(
         [random.integers(0, VOCABULARY, n) for n in random.integers(0, 9, 60)]
     )
-    model = model_of(return_state=True, return_sequences=True)
+    model = model_of(return_state=True, return_sequences=True, kind=kind)
     alone = [model(ids[[row]]) for row in range(60)]
     for rows in (*range(1, 14), *range(46, 51), 60):
-        outputs, h, c = model(ids[:rows])
+        outputs, *states = model(ids[:rows])
         for row in range(rows):
             assert outputs[row].tobytes() == alone[row][0].values.tobytes()
-            assert h[row].tobytes() == alone[row][1].tobytes()
-            assert c[row].tobytes() == alone[row][2].tobytes()
+            for state, other in zip(states, alone[row][1:], strict=True):
+                assert state[row].tobytes() == other.tobytes()
 
 
 def test_the_number_of_threads_changes_nothing(num_threads):

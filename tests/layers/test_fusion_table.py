@@ -1,4 +1,4 @@
-"""The table of a fused Embedding and LSTM, and which are fused."""
+"""The table of a fused Embedding and recurrent layer, and which are fused."""
 
 import copy
 import pickle
@@ -149,6 +149,16 @@ def test_a_plain_chain_is_fused():
     assert fused_in(graph("plain")) == ["lstm"]
 
 
+def test_every_kind_is_fused_but_no_subclass():
+    class Own(rm.layers.GRU):
+        pass
+
+    for kind in (rm.layers.LSTM, rm.layers.GRU, rm.layers.SimpleRNN, Own):
+        ids, layer = rm.layers.Input((None,), "int64"), kind(3, name="own")
+        model = rm.layers.Model(ids, layer(rm.layers.Embedding(9, 64)(ids)))
+        assert fused_in(model) == ([] if kind is Own else ["own"])
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -195,17 +205,19 @@ def test_the_summary_has_both_layers(capsys):
 
 def test_a_table_has_a_bound():
     """256 MB, units rounded up to whole vectors."""
-    assert fusion.pays(131_071, 64, 128)
-    assert not fusion.pays(131_072, 64, 128)
-    assert fusion.pays(131_071, 64, 113)
-    assert not fusion.pays(131_072, 64, 113)
-    assert fusion.pays(131_072, 64, 112)
+    assert fusion.pays(131_071, 64, 128, 4)
+    assert not fusion.pays(131_072, 64, 128, 4)
+    assert fusion.pays(131_071, 64, 113, 4)
+    assert not fusion.pays(131_072, 64, 113, 4)
+    assert fusion.pays(131_072, 64, 112, 4)
+    assert fusion.pays(524_287, 64, 128, 1)  # of a SimpleRNN; a GRU has as many sums as an LSTM
+    assert not fusion.pays(524_288, 64, 128, 1)
 
 
 def test_few_features_are_multiplied():
-    assert fusion.pays(1_000, 64, 128)
-    assert not fusion.pays(1_000, 63, 128)
-    assert not fusion.pays(1_000, 0, 1)
+    assert fusion.pays(1_000, 64, 128, 4)
+    assert not fusion.pays(1_000, 63, 128, 4)
+    assert not fusion.pays(1_000, 0, 1, 4)
 
 
 @pytest.mark.parametrize("features", [1, 2])

@@ -15,6 +15,7 @@ from ragmask.layers import (
 )
 from tests.layers.saved_models import (
     graph,
+    recurrent,
     sharing,
 )
 
@@ -47,12 +48,25 @@ def chained(entry, *between):
         chained({"shape": [None, 3]}, layer("Dense", "d", units=10**10)),
         chained({"shape": [None, 0]}, layer("Dense", "d", units=10**10, use_bias=False)),
         chained({"shape": [None, 3]}, layer("LSTM", "l", units=10**5)),
+        chained({"shape": [None, 3]}, layer("GRU", "g", units=10**5)),
+        chained({"shape": [None, 3]}, layer("SimpleRNN", "r", units=10**5)),
         chained({"shape": [None, 2**40]}, layer("Masking", "m")),
         chained({"shape": [2**16, 2**16]}, layer("Activation", "a", activation="relu")),
         chained({"shape": [None, 3]}, layer("TemporalSplit", "s", sections=10**11)),
         chained({"shape": [None, 3]}, layer("TemporalSplit", "s", sections=2**70)),
     ],
-    ids=["embedding", "dense", "dense of nothing", "lstm", "input", "image", "split", "more"],
+    ids=[
+        "embedding",
+        "dense",
+        "dense of nothing",
+        "lstm",
+        "gru",
+        "rnn",
+        "input",
+        "image",
+        "split",
+        "more",
+    ],
 )
 def test_sizes_that_no_file_holds_are_refused(description, tmp_path):
     write_model(tmp_path, description)
@@ -112,7 +126,7 @@ def places_in(value, path=()):
             yield from places_in(one, (*path, key))
 
 
-@pytest.fixture(scope="module", params=[graph, sharing])
+@pytest.fixture(scope="module", params=[graph, sharing, recurrent])
 def saved(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     request.param().save(folder / "model")

@@ -41,11 +41,17 @@ LAYERS = {
     "lstm with states": lambda: layers.LSTM(3, return_state=True),
     "lstm sequences": lambda: layers.LSTM(3, return_sequences=True, return_state=True),
     "lstm backwards": lambda: layers.LSTM(3, return_sequences=True, go_backwards=True),
+    "gru with states": lambda: layers.GRU(3, return_state=True),
+    "gru sequences": lambda: layers.GRU(3, return_sequences=True, return_state=True),
+    "gru backwards": lambda: layers.GRU(3, return_sequences=True, go_backwards=True),
+    "simple rnn": lambda: layers.SimpleRNN(3),
+    "simple rnn sequences": lambda: layers.SimpleRNN(3, return_sequences=True, return_state=True),
     "dropout": lambda: layers.Dropout(0.5),
     "split": lambda: layers.TemporalSplit(2, width=4),
     "split into three": lambda: layers.TemporalSplit(3),
     "temporal softmax": layers.TemporalSoftmax,
     "bidirectional of states": lambda: bidirectional(return_state=True),
+    "bidirectional grus": lambda: layers.Bidirectional(layers.GRU(3, return_state=True), "sum"),
 }
 for word in ("linear", "relu", "tanh", "sigmoid", "softmax", "gelu"):
     LAYERS[word] = partial(layers.Activation, word)
@@ -131,7 +137,11 @@ def test_built_in_layers_are_not_run(monkeypatch, tmp_path):
     states = layers.LSTM(4, return_state=True)(layers.TemporalConcat()([first, second]))[1:]
     both = layers.Bidirectional(layers.LSTM(4, return_sequences=True))
     joined = layers.Concatenate()([layers.Add()([vectors, first]), both(second)])
-    outputs = layers.LSTM(4)(vectors, initial_state=states), layers.TemporalPool()(joined)
+    outputs = (
+        layers.LSTM(4)(vectors, initial_state=states),
+        layers.GRU(4)(vectors),
+        layers.TemporalPool()(joined),
+    )
     model = layers.Model(ids, outputs)
     model.save(tmp_path / "model")
     again = layers.load_model(tmp_path / "model")

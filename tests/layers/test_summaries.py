@@ -90,10 +90,13 @@ def test_summary_of_those_that_use_masks(capsys):
     seen = Sees(name="sees")(y)
     back = layers.LSTM(2, return_sequences=True, go_backwards=True, name="back")(y)
     last = layers.LSTM(2, name="last")(y)
-    told = fates(layers.Model(x, [seen, back, last]), capsys)
+    gru = layers.GRU(2, return_sequences=True, name="gru")(y)
+    rnn = layers.SimpleRNN(2, return_sequences=True, go_backwards=True, name="rnn")(y)
+    told = fates(layers.Model(x, [seen, back, last, gru, rnn]), capsys)
     assert told["sees"] == "used, dropped"
-    assert told["back"] == "used, changed"
+    assert told["back"] == told["rnn"] == "used, changed"
     assert told["last"] == "used"
+    assert told["gru"] == "used, passed"
 
 
 def test_summary_is_a_table(capsys):

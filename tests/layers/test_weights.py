@@ -39,6 +39,14 @@ def test_weights_are_keras_shapes_in_keras_order(frames):
     lstm(frames)
     assert [array.shape for array in dense.get_weights()] == [(4, 3), (3,)]
     assert [array.shape for array in lstm.get_weights()] == [(4, 20), (5, 20), (20,)]
+    for kind, shapes in (
+        (layers.GRU, [(4, 15), (5, 15), (2, 15)]),
+        (layers.SimpleRNN, [(4, 5), (5, 5), (5,)]),
+    ):
+        layer = kind(5)
+        layer(frames)
+        assert [array.shape for array in layer.get_weights()] == shapes
+        assert not layer.get_weights()[2].any()
     assert lstm.get_weights()[2].tolist() == [0] * 5 + [1] * 5 + [0] * 10
     assert lstm.count_params() == 80 + 100 + 20
     both = layers.Bidirectional(layers.LSTM(5, name="words"))

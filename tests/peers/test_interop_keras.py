@@ -129,6 +129,25 @@ def test_every_layer(ids):
     assert halves == ["forward_half", "backward_half"]
 
 
+@pytest.mark.parametrize("kind", [layers.GRU, layers.SimpleRNN])
+def test_other_recurrent_layers(ids, kind):
+    """In both directions, backwards, with dropout that is for training, and from states."""
+    entry = ids_input()
+    steps = layers.Bidirectional(kind(3, return_sequences=True), name="both")(words()(entry))
+    summed = layers.Bidirectional(kind(3, return_state=True, use_bias=False), "sum")(steps)
+    last = kind(4, dropout=0.5, recurrent_dropout=0.5, go_backwards=True, name="last")(steps)
+    zeroed = kind(4, return_sequences=True, zero_output_for_mask=True)(steps)
+    ids = ids[ids.lengths > 0]
+    converted = assert_same(keras.Model(entry, [steps, *summed, last, zeroed]), ids)
+    assert type(converted.get_layer("last")) is getattr(rm.layers, kind.__name__)
+    state = keras.Input((3,), name="state")
+    read = kind(3, return_sequences=True)(layers.Embedding(10, 4)(entry), initial_state=state)
+    model = random_weights(keras.Model([entry, state], read))
+    full, given = rm.Ragged.from_rows([[1, 2, 3], [4, 5, 6]]), np.ones((2, 3), "float32")
+    expected = model([full.to_padded().values, given])
+    assert_close(from_keras(model)([full, given]).to_padded().values, expected)
+
+
 def test_masking_and_pooling(frames):
     entry = keras.Input((None, 3), name="frames")
     masked = layers.Masking()(entry)
@@ -316,8 +335,22 @@ def functional(function):
     ("make", "message"),
     [
         (
-            lambda: of_frames(layers.GRU(2, name="rows")),
-            r"layer 'rows' \(GRU\) is not one of .*LSTM",
+            lambda: of_frames(layers.Conv1D(2, 2, name="steps")),
+            r"layer 'steps' \(Conv1D\) is not one of .*GRU.*LSTM",
+        ),
+        (
+            lambda: of_frames(layers.GRU(2, reset_after=False, name="rows")),
+            r"layer 'rows': a GRU with reset_after=False .*: train it with reset_after=True",
+        ),
+        (
+            lambda: of_frames(layers.SimpleRNN(2, activation="relu", name="rows")),
+            r"layer 'rows': of SimpleRNN layers the activation is tanh; got 'relu'",
+        ),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((None, 3), batch_size=2), layers.GRU(2, stateful=True, name="rows")]
+            ),
+            r"layer 'rows' \(GRU\) has stateful=True; False is known",
         ),
         (lambda: of_frames(Doubled(2, name="twice")), r"layer 'twice' \(Doubled\) is not one of"),
         (
@@ -347,8 +380,12 @@ def functional(function):
             r"layer 'rows' \(LSTM\) has stateful=True; False is known",
         ),
         (
-            lambda: of_frames(layers.Bidirectional(layers.GRU(2), name="both")),
-            r"layer 'both' \(Bidirectional\) has layer=GRU, backward_layer=GRU; LSTMs are known",
+            lambda: of_frames(
+                layers.Bidirectional(
+                    layers.LSTM(2), backward_layer=layers.GRU(2, go_backwards=True), name="both"
+                )
+            ),
+            r"layer 'both' \(Bidirectional\) has layer=LSTM, backward_layer=GRU; two LSTMs, GRUs",
         ),
         (
             lambda: of_frames(

@@ -18,20 +18,30 @@ def lengthy_frames():
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_an_lstm_as_a_model(num_layers, bidirectional, bias):
+@pytest.mark.parametrize(
+    ("module_class", "layer_class", "added"),
+    [
+        (torch.nn.LSTM, rm.layers.LSTM, 20),
+        (torch.nn.GRU, rm.layers.GRU, 0),
+        (torch.nn.RNN, rm.layers.SimpleRNN, 5),
+    ],
+)
+def test_a_module_as_a_model(module_class, layer_class, added, num_layers, bidirectional, bias):
+    """Of two biases that torch always adds, there is one: `added` numbers less."""
     torch.manual_seed(0)
     options = {"num_layers": num_layers, "bidirectional": bidirectional, "bias": bias}
-    module = torch.nn.LSTM(3, 5, dropout=0.3 * (num_layers > 1), batch_first=bias, **options).eval()
+    dropout = 0.3 * (num_layers > 1)
+    module = module_class(3, 5, dropout=dropout, batch_first=bias, **options).eval()
     with torch.no_grad():
         for weight in module.parameters():
-            weight *= 3  # so that gates do not all stand half open
+            weight *= 2  # so that gates do not all stand half open
     model, frames = from_torch(module), lengthy_frames()
     assert type(model) is rm.layers.Sequential
     assert [type(layer) for layer in model.layers] == num_layers * [
-        rm.layers.Bidirectional if bidirectional else rm.layers.LSTM
+        rm.layers.Bidirectional if bidirectional else layer_class
     ]
     counted = sum(weight.numel() for weight in module.parameters())
-    assert model.count_params() == counted - bias * num_layers * (1 + bidirectional) * 20
+    assert model.count_params() == counted - bias * num_layers * (1 + bidirectional) * added
     full = frames[frames.lengths > 0]
     exact = full.with_values(full.values.astype("float64"))
     outputs = model(frames)
@@ -59,8 +69,9 @@ def test_a_models_weights_are_copies():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (lambda: torch.nn.GRU(3, 4), "takes an nn.LSTM; got GRU"),
-        (lambda: torch.nn.LSTM(3, 4).state_dict(), "takes an nn.LSTM; got OrderedDict"),
+        (lambda: torch.nn.Linear(3, 4), "takes an nn.LSTM, nn.GRU or nn.RNN; got Linear"),
+        (lambda: torch.nn.RNN(3, 4, nonlinearity="relu"), "tanh', which .*; got 'relu'"),
+        (lambda: torch.nn.LSTM(3, 4).state_dict(), "nn.RNN; got OrderedDict"),
         (lambda: torch.nn.LSTM(3, 4, proj_size=2), r"projection \(proj_size\) is not supported"),
         (lambda: torch.nn.LSTM(3, 4).double(), "weight_ih_l0 is torch.float64, .* module.float"),
         (lambda: torch.nn.LSTM(3, 4, device="meta"), "weight_ih_l0 lives on meta"),

@@ -1,4 +1,4 @@
-"""Embedding, Masking and LSTM against Keras's layers and their masks."""
+"""Embedding, Masking and recurrent ops against Keras's layers and their masks."""
 
 import keras
 import numpy as np
@@ -47,18 +47,32 @@ def test_masking(mask_value):
     np.testing.assert_array_equal(masked.mask, np.asarray(layer.compute_mask(steps, None)))
 
 
+OPS = pytest.mark.parametrize(
+    ("name", "op", "kind"),
+    [
+        ("LSTM", rm.lstm, rm.LSTMWeights),
+        ("GRU", rm.gru, rm.GRUWeights),
+        ("SimpleRNN", rm.rnn, rm.RNNWeights),
+    ],
+)
+
+
+@OPS
 @pytest.mark.parametrize("padding", ["pre", "post"])
 @pytest.mark.parametrize("interior", [False, True])
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("zero_output_for_mask", [False, True])
 @pytest.mark.parametrize("with_state", [False, True])
-def test_lstm(padding, interior, go_backwards, zero_output_for_mask, with_state):
+def test_recurrent_layers(
+    name, op, kind, padding, interior, go_backwards, zero_output_for_mask, with_state
+):
     """Keras returns what it read backwards in the order it read it."""
     keras.utils.set_random_seed(0)
     x = frames(padding, interior)
-    state = np.random.default_rng(1).standard_normal((2, len(x), 17)).astype("float32")
+    shape = kind.cell.states, len(x), 17
+    state = np.random.default_rng(1).standard_normal(shape).astype("float32")
     initial_state = tuple(state) if with_state else None
-    layer = keras.layers.LSTM(
+    layer = getattr(keras.layers, name)(
         17,
         return_sequences=True,
         return_state=True,
@@ -66,30 +80,30 @@ def test_lstm(padding, interior, go_backwards, zero_output_for_mask, with_state)
         zero_output_for_mask=zero_output_for_mask,
         bias_initializer="random_normal",
     )
-    expected, h, c = (
+    expected, *last = (
         np.asarray(array) for array in layer(x.values, mask=x.mask, initial_state=initial_state)
     )
-    result = rm.lstm(
+    result, *states = op(
         x,
-        rm.LSTMWeights.from_keras(layer.get_weights()),
+        kind.from_keras(layer.get_weights()),
         initial_state=initial_state,
         go_backwards=go_backwards,
         zero_output_for_mask=zero_output_for_mask,
     )
-    outputs = result.outputs.values[:, ::-1] if go_backwards else result.outputs.values
+    outputs = result.values[:, ::-1] if go_backwards else result.values
     if with_state:  # before a row's first kept step Keras repeats the initial state, not 0
         read = np.logical_or.accumulate(x.mask[:, ::-1] if go_backwards else x.mask, axis=1)
         outputs, expected = outputs[read], expected[read]
     np.testing.assert_allclose(outputs, expected, TOLERANCE, TOLERANCE)
-    np.testing.assert_allclose(result.h, h, TOLERANCE, TOLERANCE)
-    np.testing.assert_allclose(result.c, c, TOLERANCE, TOLERANCE)
+    np.testing.assert_allclose(states, last, TOLERANCE, TOLERANCE)
 
 
+@OPS
 @pytest.mark.parametrize("use_bias", [False, True])
-def test_lstm_of_full_rows_gives_the_last_output(use_bias):
+def test_full_rows_give_the_last_output(name, op, kind, use_bias):
     x = np.random.default_rng(0).standard_normal((4, 8, 3)).astype("float32")
-    layer = keras.layers.LSTM(20, use_bias=use_bias)
+    layer = getattr(keras.layers, name)(20, use_bias=use_bias)
     expected = np.asarray(layer(x))
-    weights = rm.LSTMWeights.from_keras(layer.get_weights())
-    h = rm.lstm(x, weights, outputs=False).h
+    weights = kind.from_keras(layer.get_weights())
+    h = op(x, weights, outputs=False).h
     np.testing.assert_allclose(h, expected, TOLERANCE, TOLERANCE)

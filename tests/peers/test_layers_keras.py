@@ -17,6 +17,7 @@ from tests.strategies import over
 
 TOLERANCE = 2e-6
 ROWS, WIDTH, FEATURES = 4, 6, 3
+RECURRENT = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1}  # and how many states each has
 
 pytestmark = [
     pytest.mark.filterwarnings(  # of Keras, in its get_weights() under numpy 2.4
@@ -118,7 +119,9 @@ def assert_twice(ours, theirs):
 def twins(name, example, unroll=True, **options):
     """Keras's layer and ours, with Keras's weights; both built. Weights go back unchanged."""
     ours = getattr(rm.layers, name)(**options)
-    theirs = getattr(keras.layers, name)(**options, **{"unroll": unroll} if name == "LSTM" else {})
+    theirs = getattr(keras.layers, name)(
+        **options, **{"unroll": unroll} if name in RECURRENT else {}
+    )
     theirs.build((None, WIDTH, *example.item_shape))
     ours(example)
     random = np.random.default_rng(0)
@@ -213,7 +216,7 @@ def test_masking(mask_value, ragged, seed):
     )
 
 
-# -- LSTMs --------------------------------------------------------------------------------
+# -- recurrent layers --------------------------------------------------------------------
 
 
 def mirrored(mask, go_backwards):
@@ -222,15 +225,16 @@ def mirrored(mask, go_backwards):
     return mask[:, ::-1] if go_backwards and mask is not None else mask
 
 
+@pytest.mark.parametrize("name", RECURRENT)
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("return_state", [False, True])
 @pytest.mark.parametrize("go_backwards", [False, True])
 @few
 @given(ragged=frames(), use_bias=st.booleans())
-def test_lstm(return_sequences, return_state, go_backwards, ragged, use_bias):
+def test_recurrent(name, return_sequences, return_state, go_backwards, ragged, use_bias):
     padded = both_ways(ragged)
     theirs, ours = twins(
-        "LSTM",
+        name,
         ragged,
         units=5,
         use_bias=use_bias,
@@ -244,7 +248,7 @@ def test_lstm(return_sequences, return_state, go_backwards, ragged, use_bias):
     if return_state:
         for layer_outputs in (of_ragged, of_padded):
             assert isinstance(layer_outputs, list)
-            assert len(layer_outputs) == 3
+            assert len(layer_outputs) == 1 + RECURRENT[name]
         for state, twice, whole in zip(states, of_ragged[1:], of_padded[1:], strict=True):
             assert_twice(twice, array(state))
             assert_close(whole, array(state))
@@ -280,17 +284,18 @@ def test_zero_output_for_mask(go_backwards, ragged):
     assert not whole.values[~whole.mask].any()
 
 
+@pytest.mark.parametrize("name", RECURRENT)
 @pytest.mark.parametrize("go_backwards", [False, True])
 @few
 @given(ragged=frames(), seed=st.integers(0, 9))
-def test_lstm_with_initial_state(go_backwards, ragged, seed):
+def test_initial_state(name, go_backwards, ragged, seed):
     """Keras is told the mask: with an initial_state it does not look for one on x.
 
     Before a row's first kept step Keras gives the initial h, and ragmask 0.
     """
     padded = both_ways(ragged)
     theirs, ours = twins(
-        "LSTM",
+        name,
         ragged,
         units=5,
         return_sequences=True,
@@ -298,7 +303,8 @@ def test_lstm_with_initial_state(go_backwards, ragged, seed):
         go_backwards=go_backwards,
     )
     random = np.random.default_rng(seed)
-    state = [random.standard_normal((len(ragged), 5)).astype("float32") for _ in "hc"]
+    shape = RECURRENT[name], len(ragged), 5
+    state = list(random.standard_normal(shape).astype("float32"))
     twice = [np.concatenate([one, one]) for one in state]
     mask = mirrored(padded.mask, go_backwards)
     expected = [array(one) for one in theirs(padded.values, mask=padded.mask, initial_state=twice)]
@@ -315,11 +321,12 @@ def test_lstm_with_initial_state(go_backwards, ragged, seed):
     np.testing.assert_array_equal(by_hand[0].values, whole[0].values)
 
 
+@pytest.mark.parametrize("name", RECURRENT)
 @pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
 @pytest.mark.parametrize("return_sequences", [False, True])
 @few
 @given(ragged=frames(), return_state=st.booleans(), with_state=st.booleans())
-def test_bidirectional(merge_mode, return_sequences, ragged, return_state, with_state):
+def test_bidirectional(name, merge_mode, return_sequences, ragged, return_state, with_state):
     """Keras's gives 0 for masked steps, whatever its LSTMs were told: kept steps are compared.
 
     So are rows with a kept step: of one that has none, Keras's last output is the initial h on
@@ -327,8 +334,9 @@ def test_bidirectional(merge_mode, return_sequences, ragged, return_state, with_
     """
     padded = both_ways(ragged)
     options = {"return_sequences": return_sequences, "return_state": return_state}
-    theirs = keras.layers.Bidirectional(keras.layers.LSTM(4, unroll=True, **options), merge_mode)
-    ours = rm.layers.Bidirectional(rm.layers.LSTM(4, **options), merge_mode)
+    of_keras, of_ours = (getattr(library.layers, name) for library in (keras, rm))
+    theirs = keras.layers.Bidirectional(of_keras(4, unroll=True, **options), merge_mode)
+    ours = rm.layers.Bidirectional(of_ours(4, **options), merge_mode)
     theirs.build((None, WIDTH, FEATURES))
     ours(ragged)
     ours.set_weights(theirs.get_weights())
@@ -338,7 +346,8 @@ def test_bidirectional(merge_mode, return_sequences, ragged, return_state, with_
     state = twice = None
     if with_state:
         random = np.random.default_rng(0)
-        state = [random.standard_normal((len(ragged), 4)).astype("float32") for _ in range(4)]
+        shape = 2 * RECURRENT[name], len(ragged), 4
+        state = list(random.standard_normal(shape).astype("float32"))
         twice = [np.concatenate([one, one]) for one in state]
     expected = keras.tree.flatten(theirs(padded.values, mask=padded.mask, initial_state=twice))
     of_ragged, of_padded = (

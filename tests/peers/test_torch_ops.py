@@ -36,16 +36,18 @@ def torch_lstm(features, units, layers=1, bidirectional=False, dtype=torch.float
     )
 
 
-def packed_run(module, batch):
+def packed_run(module, batch, state=None):
     """torch's outputs row after row without padding, and its last states."""
     padded = torch.from_numpy(batch.to_padded().values)
     lengths = torch.from_numpy(batch.lengths.copy())
     packed = pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
     with torch.no_grad():
-        outputs, (h, c) = module(packed)
+        outputs, last = module(packed, state)
     dense = pad_packed_sequence(outputs, batch_first=True)[0].numpy()
     steps = np.concatenate([row[:length] for row, length in zip(dense, batch.lengths, strict=True)])
-    return steps, h.numpy(), c.numpy()
+    if not isinstance(last, tuple):  # of a GRU, or an RNN
+        return steps, last.numpy()
+    return steps, *(one.numpy() for one in last)
 
 
 # -- the ops on masked arrays -------------------------------------------------------------
@@ -118,6 +120,36 @@ def test_lstm_on_packed_sequences(features, units, layers, bidirectional):
     np.testing.assert_allclose(batch.values, expected, 1e-12, 1e-12)
     np.testing.assert_allclose(np.stack(hs), expected_h, 1e-12, 1e-12)
     np.testing.assert_allclose(np.stack(cs), expected_c, 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize(("features", "units"), [(1, 1), (3, 17), (40, 33)])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("module_class", "op", "kind"),
+    [(torch.nn.GRU, rm.gru, rm.GRUWeights), (torch.nn.RNN, rm.rnn, rm.RNNWeights)],
+)
+def test_gru_and_rnn_on_packed_sequences(
+    module_class, op, kind, features, units, bidirectional, bias
+):
+    """From an initial state, and over two layers."""
+    torch.manual_seed(0)
+    options = {"batch_first": True, "bidirectional": bidirectional, "bias": bias}
+    module = module_class(features, units, 2, **options, dtype=torch.float64)
+    batch = batch_of(LENGTHS, features)
+    sides = (False, True)[: 1 + bidirectional]
+    state = torch.randn(2 * len(sides), len(batch), units, dtype=torch.float64)
+    expected, last = packed_run(module, batch, state)
+    for layer in range(2):
+        outputs = []
+        for reverse in sides:
+            weights = kind.from_torch(module.state_dict(), layer, reverse)
+            at = layer * len(sides) + reverse
+            output, h = op(batch, weights, initial_state=state[at], go_backwards=reverse)
+            outputs.append(output.values)
+            np.testing.assert_allclose(h, last[at], 1e-12, 1e-12)
+        batch = batch.with_values(np.concatenate(outputs, axis=1))
+    np.testing.assert_allclose(batch.values, expected, 1e-12, 1e-12)
 
 
 def test_lstm_from_an_initial_state_without_biases():

@@ -9,6 +9,7 @@ from ragmask import layers
 from ragmask.interop.keras.graph import unsupported
 from ragmask.layers.activations import ACTIVATIONS
 from ragmask.layers.graph import Symbol
+from ragmask.layers.recurrent import Recurrent
 
 
 def _activation(layer: Any, argument: str = "activation") -> str:
@@ -31,13 +32,13 @@ def _add(layer: Any, inputs: Any) -> layers.Layer:
 
 
 def _bidirectional(layer: Any, inputs: Any) -> layers.Layer:
-    forward, backward = (
-        _lstm(one, inputs) if type(one) is keras.layers.LSTM else None
-        for one in (layer.forward_layer, layer.backward_layer)
-    )
-    if not isinstance(forward, layers.LSTM) or not isinstance(backward, layers.LSTM):
-        told = type(layer.forward_layer).__name__, type(layer.backward_layer).__name__
-        raise unsupported(layer, f"has layer={told[0]}, backward_layer={told[1]}; LSTMs are known")
+    halves = layer.forward_layer, layer.backward_layer
+    kinds = [type(one) for one in halves]
+    if kinds[0] not in RECURRENT or kinds[0] is not kinds[1]:
+        told = f"has layer={kinds[0].__name__}, backward_layer={kinds[1].__name__}"
+        known = ", ".join(f"{kind.__name__}s" for kind in RECURRENT)
+        raise unsupported(layer, f"{told}; two {known} are known")
+    forward, backward = (_recurrent(one, inputs) for one in halves)
     if forward.go_backwards:  # Keras then gives both outputs the wrong way round
         raise unsupported(layer, "has a forward layer with go_backwards=True")
     return layers.Bidirectional(forward, layer.merge_mode, backward, name=layer.name)
@@ -79,12 +80,18 @@ def _embedding(layer: Any, inputs: Any) -> layers.Layer:
     )
 
 
-def _lstm(layer: Any, inputs: Any) -> layers.Layer:
+def _recurrent(layer: Any, inputs: Any) -> Recurrent:
     _only(layer, stateful=False)
-    return layers.LSTM(
+    options = {
+        name: _activation(layer, name)
+        for name in ("activation", "recurrent_activation")
+        if hasattr(layer, name)
+    }
+    if hasattr(layer, "reset_after"):
+        options["reset_after"] = layer.reset_after
+    return RECURRENT[type(layer)](
         layer.units,
-        activation=_activation(layer),
-        recurrent_activation=_activation(layer, "recurrent_activation"),
+        **options,
         use_bias=layer.use_bias,
         kernel_initializer="zeros",
         recurrent_initializer="zeros",
@@ -130,6 +137,11 @@ def _softmax(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Activation("softmax", name=layer.name)
 
 
+RECURRENT: dict[type, Callable[..., Recurrent]] = {
+    keras.layers.LSTM: layers.LSTM,
+    keras.layers.GRU: layers.GRU,
+    keras.layers.SimpleRNN: layers.SimpleRNN,
+}
 CONVERTERS: dict[type, Callable[[Any, Any], layers.Layer]] = {
     keras.layers.Activation: _activation_layer,
     keras.layers.Add: _add,
@@ -140,10 +152,10 @@ CONVERTERS: dict[type, Callable[[Any, Any], layers.Layer]] = {
     keras.layers.Embedding: _embedding,
     keras.layers.GlobalAveragePooling1D: _mean,
     keras.layers.GlobalMaxPooling1D: _largest,
-    keras.layers.LSTM: _lstm,
     keras.layers.Masking: _masking,
     keras.layers.ReLU: _relu,
     keras.layers.Softmax: _softmax,
+    **dict.fromkeys(RECURRENT, _recurrent),
 }
 
 

@@ -9,11 +9,17 @@ from ragmask import layers
 from ragmask.arrays.protocol import Array
 from ragmask.errors import UnsupportedTypeError
 from ragmask.interop.torch.memory import check_plain
-from ragmask.weights import LSTMWeights
+from ragmask.layers.recurrent import Recurrent
+
+_KINDS: dict[type[torch.nn.RNNBase], type[Recurrent]] = {
+    torch.nn.LSTM: layers.LSTM,
+    torch.nn.GRU: layers.GRU,
+    torch.nn.RNN: layers.SimpleRNN,
+}
 
 
-def from_torch(module: torch.nn.LSTM) -> layers.Sequential:
-    """An nn.LSTM as a model of LSTM or Bidirectional layers that give all their outputs.
+def from_torch(module: torch.nn.RNNBase) -> layers.Sequential:
+    """An nn.LSTM, nn.GRU or nn.RNN as a model of such layers, or Bidirectional ones.
 
     >>> import ragmask as rm
     >>> import torch
@@ -24,39 +30,53 @@ def from_torch(module: torch.nn.LSTM) -> layers.Sequential:
     >>> model(rm.Ragged.from_rows([[[0.5] * 12, [0.25] * 12], []])).item_shape
     (16,)
 
-    The outputs are what torch gives for packed rows; rows may be empty too. They come first,
-    whatever `batch_first` says. The weights are copied; torch's two biases, which are always
-    added, become one. Dropout between layers is for training, and left out.
+    The layers give all their outputs, which are those of torch for packed rows; rows may be empty
+    too. They come first, whatever `batch_first` says. The weights are copied; torch's two biases
+    become one where they are always added, which they are but for a GRU's. Dropout between layers
+    is for training, and left out.
 
-    Raises UnsupportedTypeError for other modules, for an LSTM with a projection (proj_size), and
-    for weights that are not float32 or live on another device.
+    Raises UnsupportedTypeError for other modules, for an LSTM with a projection (proj_size), for an
+    RNN of relu, and for weights that are not float32 or live on another device.
     """
-    if not isinstance(module, torch.nn.LSTM):
-        raise UnsupportedTypeError(f"from_torch takes an nn.LSTM; got {type(module).__name__}")
-    state = module.state_dict()
-    for name, weight in state.items():
-        check_plain(weight, name)
+    cls = next((cls for cls in _KINDS if isinstance(module, cls)), None)
+    if cls is None:
+        raise UnsupportedTypeError(
+            f"from_torch takes an nn.LSTM, nn.GRU or nn.RNN; got {type(module).__name__}"
+        )
+    if getattr(module, "nonlinearity", "tanh") != "tanh":
+        raise UnsupportedTypeError(
+            f"from_torch takes an nn.RNN with nonlinearity='tanh', which SimpleRNN computes; got "
+            f"{module.nonlinearity!r}"
+        )
+    kind, name, state = _KINDS[cls], cls.__name__.lower(), module.state_dict()
+    for key, weight in state.items():
+        check_plain(weight, key)
         if weight.dtype != torch.float32:
             raise UnsupportedTypeError(
-                f"{name} is {weight.dtype}, and layers compute in float32: take module.float()"
+                f"{key} is {weight.dtype}, and layers compute in float32: take module.float()"
             )
-    model = layers.Sequential([layers.Input((None, module.input_size))], name="lstm")
+    model = layers.Sequential([layers.Input((None, module.input_size))], name=name)
     for number in range(module.num_layers):
-        forward = layers.LSTM(**_lstm_options(module, number, False))
-        if module.bidirectional:
-            backward = layers.LSTM(**_lstm_options(module, number, True))
-            name = f"bidirectional_l{number}"
-            model.add(layers.Bidirectional(forward, backward_layer=backward, name=name))
-        else:
-            model.add(forward)
         sides = (False, True) if module.bidirectional else (False,)
+        halves = [kind(**_options(module, name, number, reverse)) for reverse in sides]
+        model.add(
+            layers.Bidirectional(
+                halves[0], backward_layer=halves[1], name=f"bidirectional_l{number}"
+            )
+            if module.bidirectional
+            else halves[0]
+        )
         model.layers[-1].set_weights(
-            [array for reverse in sides for array in _lstm_arrays(module, state, number, reverse)]
+            [
+                array
+                for half, reverse in zip(halves, sides, strict=True)
+                for array in _arrays(half, module, state, number, reverse)
+            ]
         )
     return model
 
 
-def _lstm_options(module: torch.nn.LSTM, number: int, reverse: bool) -> dict[str, Any]:
+def _options(module: torch.nn.RNNBase, name: str, number: int, reverse: bool) -> dict[str, Any]:
     return {
         "units": module.hidden_size,
         "use_bias": module.bias,
@@ -64,13 +84,13 @@ def _lstm_options(module: torch.nn.LSTM, number: int, reverse: bool) -> dict[str
         "recurrent_initializer": "zeros",
         "return_sequences": True,
         "go_backwards": reverse,
-        "name": f"lstm_l{number}{'_reverse' if reverse else ''}",
+        "name": f"{name}_l{number}{'_reverse' if reverse else ''}",
     }
 
 
-def _lstm_arrays(
-    module: torch.nn.LSTM, state: Mapping[str, Any], number: int, reverse: bool
+def _arrays(
+    layer: Recurrent, module: torch.nn.RNNBase, state: Mapping[str, Any], number: int, reverse: bool
 ) -> list[Array]:
-    weights = LSTMWeights.from_torch(state, number, reverse)
+    weights = layer.weights_class.from_torch(state, number, reverse)
     arrays = [weights.kernel, weights.recurrent_kernel, weights.bias]
     return arrays if module.bias else arrays[:2]
