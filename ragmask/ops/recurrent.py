@@ -122,9 +122,10 @@ def _compute(
     """Write the outputs, and give the last states. options (go_backwards, zero_output_for_mask)."""
     last = tuple(HOST.empty(state.shape, state.dtype) for state in initial)
     kept = _kept_lengths(rows)
+    steps = rows.n_steps if kept is rows.lengths else int(kept.sum())
     units = initial[0].shape[1]
     multiplies = (rows.item_shape[0] + units) * cell.gates * units
-    order, chunks = _deal(kept, kept * (MULTIPLY_NS * multiplies) + STATES_NS)
+    order, chunks = _deal(kept, steps * MULTIPLY_NS * multiplies + len(rows) * STATES_NS)
     mask = _NO_MASK if rows.mask is None else rows.mask
     run_chunks(
         cell.cpu,
@@ -132,7 +133,7 @@ def _compute(
         (order, rows.values, ids, rows.starts, rows.lengths, mask),
         tuple(packed),
         (initial, last),
-        (_slots(kept, len(chunks)), *options),
+        (_slots(kept, steps, len(chunks)), *options),
         (given.out_starts, output),
     )
     return last
@@ -146,25 +147,25 @@ def _kept_lengths(rows: Rows) -> Ints:
     return kept
 
 
-def _deal(kept: Ints, cost_ns: Any) -> tuple[Ints, list[tuple[int, int]]]:
+def _deal(kept: Ints, cost_ns: float) -> tuple[Ints, list[tuple[int, int]]]:
     """Rows by length, longest first, dealt out like cards: one hand a thread."""
-    by_length = np.argsort(-kept, kind="stable")
-    is_worth_it = cost_ns.sum() > threads.WORTH_A_THREAD_NS
+    by_length = (-kept).argsort(kind="stable")
+    is_worth_it = cost_ns > threads.WORTH_A_THREAD_NS
     count = min(threads.get_num_threads(), len(kept)) if is_worth_it else 1
+    if count < 2:
+        return read_only(by_length), [(0, len(kept))]
     turn = np.arange(len(kept)) % (2 * count)  # 0 1 1 0: the first is not always the longest
     hands = [by_length[(turn == hand) | (turn == 2 * count - 1 - hand)] for hand in range(count)]
     edges = np.cumsum([0, *map(len, hands)]).tolist()
-    chunks = [(first, last) for first, last in pairwise(edges) if first < last]
-    return read_only(np.concatenate(hands) if hands else by_length), chunks
+    return read_only(np.concatenate(hands)), [*pairwise(edges)]
 
 
-def _slots(kept: Ints, hands: int) -> int:
+def _slots(kept: Ints, steps: int, hands: int) -> int:
     """How many rows a thread keeps in flight.
 
     As many as keep the longest row company to its end: with more, it would go on alone.
     """
-    longest = int(kept.max(initial=0))
-    if longest == 0:
+    if steps == 0:
         return 1
-    company = -(-int(kept.sum()) // (longest * hands))
+    company = -(-steps // (int(kept.max()) * hands))
     return min(MOST_SLOTS, -(-company // TILE_ROWS) * TILE_ROWS)
