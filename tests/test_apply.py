@@ -25,6 +25,7 @@ def applied(tmp_path):
     x = layers.Embedding(6, 4, mask_zero=True)(words)
     outputs = {
         "state": layers.LSTM(3)(x),
+        "gated": layers.SimpleRNN(2)(layers.Bidirectional(layers.GRU(2, return_sequences=True))(x)),
         "weights": layers.TemporalSoftmax()(x),
         "mean": layers.TemporalPool()(layers.Dense(1)(frames)),
     }
@@ -62,12 +63,13 @@ def test_apply_writes_what_the_model_gives(applied, rows):
     assert result.exit_code == 0, result.output
     assert "2,800 rows to" in result.output
     out = pq.read_table(folder / "out.parquet")
-    assert out.schema.names == ["number", "state", "weights", "mean"]
+    assert out.schema.names == ["number", "state", "gated", "weights", "mean"]
     assert out["number"].to_pylist() == list(range(2800))
     ids = vocabulary.encode(table["words"])
     expected = model([ids, rm.Ragged.from_arrow(table["pairs"])])
-    found = np.array(out["state"].to_pylist(), np.float32)
-    np.testing.assert_array_equal(found, expected["state"])
+    for name in ("state", "gated"):
+        found = np.array(out[name].to_pylist(), np.float32)
+        np.testing.assert_array_equal(found, expected[name])
     weights = rm.Ragged.from_arrow(out["weights"])
     np.testing.assert_array_equal(weights.mask, expected["weights"].mask)
     kept = weights.mask

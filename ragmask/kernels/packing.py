@@ -59,7 +59,7 @@ def pack_for_cuda(
     last = np.split(recurrent_kernel, cell.gates, axis=1)
     joint = cell.gates - cell.apart
     last[joint:joint] = [np.zeros_like(last[0])] * cell.apart
-    biases = np.split(_summed_bias(cell, bias), cell.sums, axis=1)
+    biases = np.split(_summed_bias(cell, bias, dtype), cell.sums, axis=1)
 
     def by_unit(parts: list[Array]) -> Array:
         rows = np.zeros((len(parts[0]), units, CUDA_SUMS), dtype)
@@ -69,8 +69,9 @@ def pack_for_cuda(
     return by_unit(first), by_unit(last), by_unit(biases)[0]
 
 
-def _summed_bias(cell: Cell, bias: Array) -> Array:
+def _summed_bias(cell: Cell, bias: Array, dtype: Any) -> Array:
     """What a unit's sums begin with, (1, sums · units)."""
+    bias = bias.astype(dtype)  # and then added: in float32 as if they had come in it
     if not cell.apart:
         return bias.reshape(1, -1)
     at = (cell.gates - cell.apart) * bias.shape[1] // cell.gates
@@ -80,7 +81,7 @@ def _summed_bias(cell: Cell, bias: Array) -> Array:
 
 
 def _first_sums(cell: Cell, bias: Array, dtype: Any) -> Array:
-    return _by_lanes(_summed_bias(cell, bias), cell.sums, dtype)
+    return _by_lanes(_summed_bias(cell, bias, dtype), cell.sums, dtype)
 
 
 def _panels(matrix: Array, gates: int, dtype: Any) -> Array:
