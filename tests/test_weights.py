@@ -218,7 +218,7 @@ def test_packed_weights_are_panels_of_one_vector_each(kind, dtype, units):
     first_sums = packed.first_sums.reshape(blocks, sums, lanes)
     matrix = np.concatenate([weights.kernel, weights.recurrent_kernel])
     matrix = matrix.reshape(3 + units, gates, units)
-    biases = weights.bias.reshape(-1, gates, units)
+    biases = weights.bias.astype(dtype).reshape(-1, gates, units)
     joint = gates - weights.cell.apart
     begin = np.concatenate([biases[:, :joint].sum(0), *biases[:, joint:]])
     for unit in range(blocks * lanes):
@@ -226,5 +226,5 @@ def test_packed_weights_are_panels_of_one_vector_each(kind, dtype, units):
         expected = matrix[:, :, unit].T if unit < units else np.zeros((gates, 3 + units))
         np.testing.assert_array_equal(panels[block, ..., lane], expected)
         wanted = begin[:, unit] if unit < units else np.zeros(sums)
-        np.testing.assert_array_equal(first_sums[block, :, lane], wanted.astype(dtype))
+        np.testing.assert_array_equal(first_sums[block, :, lane], wanted)
     assert weights.packed(dtype).panels is packed.panels

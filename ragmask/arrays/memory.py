@@ -1,8 +1,8 @@
 """New memory on the host: large arrays lie in Arrow's pool, which keeps pages for the next one.
 
-A fresh 60 MB array is filled in a quarter of the time that numpy's takes, most of which are page
-faults. The memory goes back to the pool as the last view of it dies, and from there to the system
-after a while, or on `pyarrow.default_memory_pool().release_unused()`.
+Most of what it takes to fill a fresh array of numpy's are page faults; how ops grow without them,
+`compare.py ops` prints. The memory goes back to the pool as the last view of it dies, and from
+there to the system after a while, or on `pyarrow.default_memory_pool().release_unused()`.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ragmask.arrays.protocol import Array, Shape, check_size
 
-_SMALL = 1 << 18  # bytes: numpy allocates so much in less than a microsecond
+_SMALL = 1 << 18  # bytes: numpy keeps so much itself
 _HUGE = 1 << 30
 
 

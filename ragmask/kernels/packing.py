@@ -54,7 +54,6 @@ def pack_for_cuda(
     Those that a cell does not have are zeros: its kernels read four numbers at once.
     """
     units = len(recurrent_kernel)
-    nothing = np.zeros((1, CUDA_SUMS * units), dtype)
     first = np.split(kernel, cell.gates, axis=1)
     last = np.split(recurrent_kernel, cell.gates, axis=1)
     joint = cell.gates - cell.apart
@@ -64,7 +63,7 @@ def pack_for_cuda(
     def by_unit(parts: list[Array]) -> Array:
         rows = np.zeros((len(parts[0]), units, CUDA_SUMS), dtype)
         rows[:, :, : len(parts)] = np.stack(parts, axis=-1)
-        return rows.reshape(len(rows), nothing.size)
+        return rows.reshape(len(rows), units * CUDA_SUMS)
 
     return by_unit(first), by_unit(last), by_unit(biases)[0]
 

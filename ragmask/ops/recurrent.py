@@ -153,7 +153,7 @@ def _deal(kept: Ints, cost_ns: float) -> tuple[Ints, list[tuple[int, int]]]:
     is_worth_it = cost_ns > threads.WORTH_A_THREAD_NS
     count = min(threads.get_num_threads(), len(kept)) if is_worth_it else 1
     if count < 2:
-        return read_only(by_length), [(0, len(kept))]
+        return read_only(by_length), [(0, len(kept))][: len(kept)]  # of no rows, none
     turn = np.arange(len(kept)) % (2 * count)  # 0 1 1 0: the first is not always the longest
     hands = [by_length[(turn == hand) | (turn == 2 * count - 1 - hand)] for hand in range(count)]
     edges = np.cumsum([0, *map(len, hands)]).tolist()

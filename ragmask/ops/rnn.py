@@ -40,22 +40,12 @@ def rnn(
 
     Parameters
     ----------
-    x : Ragged, Padded or array (rows, width, features), float16, float32 or float64. Its dtype is
-        the one computed in (float16 in float32), and the one given back.
-    weights : RNNWeights of that many features.
-    mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
-        (rows, width) for Padded and arrays. True = keep.
+    x, mask, go_backwards, zero_output_for_mask, outputs, out : as for `lstm`.
+    weights : RNNWeights of as many features as x has.
     initial_state : h, (rows, units), or (h,); by default zeros.
-    go_backwards : read each row from its end. Outputs stay aligned with the input's steps.
-    zero_output_for_mask : outputs of masked steps are 0, not the output before them.
-    outputs : False computes the last state alone, and needs no memory for outputs.
-    out : an array to write outputs to: (n_steps, units), or (rows, width, units) for Padded and
-        arrays.
 
     Returns RNNResult(outputs, h): outputs in x's kind, with its mask; h (rows, units) after each
-    row's last kept step. A masked step leaves the state alone. A row with no kept step returns its
-    initial state, and 0 as every output. Each number is the same, bit for bit, whatever the other
-    rows, the layout and the number of threads.
+    row's last kept step. Masks, rows with no kept step, and bits are as for `lstm`.
 
     J. L. Elman (1990); Keras's SimpleRNN and torch's RNN with their default, tanh.
     Raises InvalidInputError for features or states that do not fit.

@@ -10,6 +10,7 @@ import numpy as np
 
 from ragmask.arrays.cuda_array import CudaArray
 from ragmask.kernels import cuda
+from ragmask.kernels.cells import CELLS
 from ragmask.kernels.cuda import memory
 from ragmask.kernels.cuda.launch import Limits
 from ragmask.kernels.cuda.recurrent import launch as recurrent
@@ -67,7 +68,7 @@ def as_device(monkeypatch):
             return argument._make(map(on_host, argument))
         return over(argument) if isinstance(argument, CudaArray) else argument
 
-    for name in ("launch", "project", "lstm", "gru", "rnn"):
+    for name in ("launch", "project", *(cell.name.lower() for cell in CELLS)):
         monkeypatch.setattr(cuda, name, taking_arrays(getattr(cuda, name)))
     monkeypatch.setattr(recurrent, "device_limits", lambda: LIMITS)
     monkeypatch.setattr(memory, "on_device", lambda device: nullcontext())

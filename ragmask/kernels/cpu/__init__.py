@@ -5,15 +5,14 @@ there is no mask, pass None; to the recurrent ones, whose every variant takes se
 empty one.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ragmask.kernels.cells import CELLS
 from ragmask.kernels.cpu.batches import begin_batches, best_fit, shuffle
-from ragmask.kernels.cpu.recurrent.gru import gru
-from ragmask.kernels.cpu.recurrent.lstm import lstm
-from ragmask.kernels.cpu.recurrent.rnn import rnn
 from ragmask.kernels.registry import KERNELS
 
-__all__ = ["begin_batches", "best_fit", "gru", "lstm", "rnn", "shuffle"]
+__all__ = ["begin_batches", "best_fit", "shuffle"]
 
 if TYPE_CHECKING:
 
@@ -24,3 +23,6 @@ if TYPE_CHECKING:
 for _kernel in KERNELS:
     globals()[_kernel.name] = _kernel.cpu
     __all__.append(_kernel.name)
+for _cell in (cell.name.lower() for cell in CELLS):
+    globals()[_cell] = getattr(import_module(f"{__name__}.recurrent.{_cell}"), _cell)
+    __all__.append(_cell)

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ragmask.errors import MissingExtraError
+from ragmask.kernels.cells import CELLS
 from ragmask.kernels.registry import KERNELS
 
 if find_spec("numba_cuda") is None:  # numba's own target of that name is the old one
@@ -23,9 +24,6 @@ if find_spec("numba_cuda") is None:  # numba's own target of that name is the ol
 from ragmask.kernels.cuda.launch import Limits, launch, launch_blocks
 from ragmask.kernels.cuda.recurrent.arguments import Options, RowArrays, States
 from ragmask.kernels.cuda.recurrent.gemm import project
-from ragmask.kernels.cuda.recurrent.gru import gru, gru_row
-from ragmask.kernels.cuda.recurrent.lstm import lstm, lstm_row
-from ragmask.kernels.cuda.recurrent.rnn import rnn, rnn_row
 from ragmask.kernels.cuda.rows import (
     add,
     both,
@@ -47,12 +45,14 @@ from ragmask.kernels.cuda.rows import (
 from ragmask.kernels.cuda.softmax import SOFTMAX_MEMORY
 from ragmask.kernels.cuda.teams import THREADS, WARPS, is_short, kept_span
 
-# The kernels of the registry and their row functions. They are bound at once, as loading a module
-# later would bind it to the name of the kernel in it.
+# The kernels and cells on record, and their row functions. They are bound at once, as loading a
+# module later would bind it to the name of the kernel in it.
+_MODULES = {record.name: record.module for record in KERNELS}
+_MODULES |= {name: f"recurrent.{name}" for name in (cell.name.lower() for cell in CELLS)}
 _FUNCTIONS = {
-    name: getattr(import_module(f"{__name__}.{record.module}"), name)
-    for record in KERNELS
-    for name in (record.name, f"{record.name}_row")
+    name: getattr(import_module(f"{__name__}.{module}"), name)
+    for kernel, module in _MODULES.items()
+    for name in (kernel, f"{kernel}_row")
 }
 globals().update(_FUNCTIONS)
 
@@ -89,12 +89,6 @@ __all__ = [
     "kept_span",
     "launch",
     "launch_blocks",
-    "gru",
-    "gru_row",
-    "lstm",
-    "lstm_row",
     "project",
-    "rnn",
-    "rnn_row",
     *_FUNCTIONS,
 ]

@@ -271,7 +271,7 @@ class _TileCode:
                 total = builder.fadd(builder.load(totals[place]), builder.load(partial[place]))
                 builder.store(total, totals[place])
 
-        span = self.const(SPAN)  # a constant, so that LLVM unrolls it: 5 % on AVX-512
+        span = self.const(SPAN)  # a constant, so that LLVM unrolls the walk over it
         rest = builder.srem(builder.sub(at["end"], at["begin"]), span)
         last = builder.sub(at["end"], rest)
         with cgutils.for_range_slice(builder, at["begin"], last, span) as (begin, _):
