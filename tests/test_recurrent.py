@@ -279,3 +279,11 @@ def test_weights_must_be_weights(op, kind, plain):
     other = rm.GRUWeights if op is rm.lstm else rm.LSTMWeights
     with pytest.raises(rm.UnsupportedTypeError, match=f"{kind.__name__}; got {other.__name__}"):
         op(ROWS, weights_of(5, 3, other))
+
+
+@of_each_cell
+@pytest.mark.parametrize("dtype", [">f4", ">f8"])
+def test_no_rows_in_a_foreign_byte_order_reach_no_kernel(op, kind, plain, dtype):
+    result = op(np.zeros((0, 4, 5), dtype), weights_of(5, 3, kind))
+    assert result.outputs.shape == (0, 4, 3)
+    assert result.h.shape == (0, 3)
