@@ -140,26 +140,13 @@ sigmoid = by_precision(_sigmoid32, _sigmoid64)
 
 
 @inline
-def lstm_state(i: Any, f: Any, g: Any, c: Any) -> Any:
-    """An LSTM's new cell state, from the sums of its gates and the old cell state.
-
-    S. Hochreiter, J. Schmidhuber (1997), with the forget gate of F. Gers et al. (2000).
-    """
-    return multiply_add(sigmoid(f), c, sigmoid(i) * tanh(g))
+def _zero32(x: Any) -> Any:
+    return f4(0)
 
 
 @inline
-def lstm_output(o: Any, c: Any) -> Any:
-    """An LSTM's output, from the sum of its output gate and the new cell state."""
-    return sigmoid(o) * tanh(c)
+def _zero64(x: Any) -> Any:
+    return 0.0
 
 
-@inline
-def gru_output(z: Any, r: Any, h_of_input: Any, h_of_outputs: Any, h: Any) -> Any:
-    """A GRU's output, from the sums of its update and reset gates and of its candidate, and h.
-
-    K. Cho et al. (2014), in the form of Nvidia's cuDNN: the candidate's sum over the outputs before
-    is multiplied by the reset gate, bias included, and not the outputs (`reset_after`).
-    """
-    candidate = tanh(multiply_add(sigmoid(r), h_of_outputs, h_of_input))
-    return multiply_add(sigmoid(z), h - candidate, candidate)
+zero = by_precision(_zero32, _zero64)

@@ -5,6 +5,7 @@ On the CPU: for each block of `lanes` units (16 float32, 8 float64) and each gat
 past the last are zeros.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,50 @@ def pack_for_ids(
     steps = np.zeros((len(vectors) + 1, features + 1), dtype)
     steps[:-1, :-1], steps[:, -1] = vectors, 1  # the bias's factor
     return _packed(_panels(recurrent_kernel, cell.gates, dtype), np.matmul(steps, rows))
+
+
+def pack_for_gradient(
+    cell: Cell, kernel: Array, recurrent_kernel: Array, dtype: Any, wants_x: bool
+) -> Array:
+    """What the gradients of a step's sums are multiplied with: for each lanes of the features, if
+    they are wanted, then of the units, a panel (sums · units, lanes), flat.
+
+    The sums stand gate by gate, each of whole lanes of units: those apart of the input first, and
+    those apart of the output before last.
+    """
+    lanes = PANEL_BYTES // np.dtype(dtype).itemsize
+    units, joint = len(recurrent_kernel), cell.gates - cell.apart
+    width = -(-units // lanes) * lanes
+    of_input = [*range(joint, cell.gates), *range(joint)]
+    parts = [(kernel, 0, of_input)] if wants_x else []
+    parts.append((recurrent_kernel, cell.apart, [*range(cell.gates)]))
+    sizes = [-(-len(matrix) // lanes) for matrix, *_ in parts]
+    panels = _aligned_zeros((sum(sizes), cell.sums, width, lanes), dtype)
+    begin = 0
+    for (matrix, first, gates), size in zip(parts, sizes, strict=True):
+        by_gate = matrix.reshape(len(matrix), cell.gates, units)
+        for block in range(size):
+            some = by_gate[block * lanes : (block + 1) * lanes, gates]
+            panels[begin + block, first : first + cell.gates, :units, : len(some)] = some.T.swapaxes(0, 1)
+        begin += size
+    return panels.reshape(-1)
+
+
+def unpack_gradient(
+    cell: Cell, packed: Array, features: int, units: int
+) -> tuple[Array, Array, Array]:
+    """Of (blocks · sums, features + 1 + units, lanes): of kernel, recurrent kernel and bias."""
+    _, inputs, lanes = packed.shape
+    by_sum = packed.reshape(-1, cell.sums, inputs, lanes)
+    whole = np.moveaxis(by_sum, 2, 0).swapaxes(1, 2).reshape(inputs, cell.sums, -1)[..., :units]
+    joint, gates = cell.gates - cell.apart, cell.gates
+    of_output = np.concatenate([whole[features:, :joint], whole[features:, gates:]], axis=1)
+    of_input = whole[: features + 1, :gates]
+    kernel, recurrent = of_input[:-1].reshape(features, -1), of_output[1:].reshape(units, -1)
+    bias = of_input[-1].reshape(-1)
+    if cell.apart:
+        bias = np.stack([bias, of_output[0].reshape(-1)])
+    return tuple(map(np.ascontiguousarray, (kernel, recurrent, bias)))
 
 
 def pack_for_cuda(
@@ -107,9 +152,14 @@ def _packed(panels: Array, first_sums: Array) -> Packed:
 
 def _aligned(array: Array) -> Array:
     """A flat copy that begins with a cache line, so that no vector of it lies in two."""
-    memory = np.empty(array.nbytes + LINE_BYTES, np.uint8)
-    begin = -memory.ctypes.data % LINE_BYTES
-    copy = memory[begin : begin + array.nbytes].view(array.dtype)
-    copy.reshape(array.shape)[...] = array
+    copy = _aligned_zeros(array.shape, array.dtype)
+    copy[...] = array
     copy.flags.writeable = False
-    return copy
+    return copy.reshape(-1)
+
+
+def _aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.zeros(nbytes + LINE_BYTES, np.uint8)
+    begin = -memory.ctypes.data % LINE_BYTES
+    return memory[begin : begin + nbytes].view(dtype).reshape(shape)

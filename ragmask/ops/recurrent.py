@@ -1,5 +1,6 @@
 """Recurrent layers over ragged rows: what the ops of all cells do."""
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -7,14 +8,20 @@ import numpy as np
 
 from ragmask import threads
 from ragmask.arrays.host import HOST, read_only
-from ragmask.arrays.protocol import Array, Ints
+from ragmask.arrays.protocol import AnyArray, Array, Bools, Ints
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 from ragmask.kernels.cells import Cell
-from ragmask.kernels.constants import MOST_SLOTS, MULTIPLY_NS, STATES_NS, TILE_ROWS
-from ragmask.kernels.packing import Packed
+from ragmask.kernels.constants import (
+    MOST_SLOTS,
+    MULTIPLY_NS,
+    PANEL_BYTES,
+    STATES_NS,
+    TILE_ROWS,
+)
+from ragmask.kernels.packing import Packed, pack, pack_for_gradient, unpack_gradient
 from ragmask.kernels.registry import COUNT_KEPT
 from ragmask.ops.input import Input, floats
-from ragmask.ops.recurrent_cuda import run_on_cuda
+from ragmask.ops.recurrent_cuda import gradient_on_cuda, keep_on_cuda, run_on_cuda
 from ragmask.ops.states import initial_states
 from ragmask.rows.rows import Rows
 from ragmask.threads import run_chunks
@@ -121,22 +128,153 @@ def _compute(
 ) -> tuple[Array, ...]:
     """Write the outputs, and give the last states. options (go_backwards, zero_output_for_mask)."""
     last = tuple(HOST.empty(state.shape, state.dtype) for state in initial)
-    kept = _kept_lengths(rows)
-    steps = rows.n_steps if kept is rows.lengths else int(kept.sum())
-    units = initial[0].shape[1]
-    multiplies = (rows.item_shape[0] + units) * cell.gates * units
-    order, chunks = _deal(kept, steps * MULTIPLY_NS * multiplies + len(rows) * STATES_NS)
-    mask = _NO_MASK if rows.mask is None else rows.mask
+    order, slots, chunks = _plan(cell, rows, initial[0].shape[1])
     run_chunks(
         cell.cpu,
         chunks,
-        (order, rows.values, ids, rows.starts, rows.lengths, mask),
+        (order, rows.values, ids, rows.starts, rows.lengths, _mask_of(rows)),
         tuple(packed),
         (initial, last),
-        (_slots(kept, steps, len(chunks)), *options),
+        (slots, *options),
         (given.out_starts, output),
     )
     return last
+
+
+def recur_and_keep(
+    cell: Cell,
+    x: Rows,
+    kernel: AnyArray,
+    recurrent_kernel: AnyArray,
+    bias: AnyArray,
+    initial: AnyArray,
+    go_backwards: bool,
+) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """(outputs, last states, what `recur_gradient` takes of each step), for checked arrays.
+
+    x : rows end to end, of floats that are computed in; all arrays are of their dtype.
+    initial, and the last states: (states, rows, units), the outputs first.
+    """
+    run: Any = x.arrays.twin(_keep_on_host, keep_on_cuda)
+    return run(cell, x, (kernel, recurrent_kernel, bias), initial, go_backwards)
+
+
+def recur_gradient(
+    cell: Cell,
+    x: Rows,
+    kernel: AnyArray,
+    recurrent_kernel: AnyArray,
+    bias: AnyArray,
+    initial: AnyArray,
+    go_backwards: bool,
+    outputs: AnyArray,
+    kept: AnyArray,
+    of_outputs: AnyArray | None,
+    of_last: AnyArray | None,
+    wants_x: bool = True,
+) -> tuple[AnyArray | None, AnyArray, AnyArray, AnyArray, AnyArray]:
+    """The gradients of x, if it is wanted, the three weights and the initial states.
+
+    The arguments, outputs and kept are those of `recur_and_keep`. of_outputs (n_steps, units) and
+    of_last (states, rows, units) are the gradients of what it gave; None stands for zeros. A masked
+    step gets and gives 0: the gradient of its output, which repeats another, is not looked at.
+    """
+    run: Any = x.arrays.twin(_gradient_on_host, gradient_on_cuda)
+    weights, results = (kernel, recurrent_kernel, bias), (outputs, kept)
+    return run(cell, x, weights, initial, go_backwards, results, (of_outputs, of_last), wants_x)
+
+
+def _keep_on_host(
+    cell: Cell, x: Rows, weights: tuple[Array, ...], initial: Array, go_backwards: bool
+) -> tuple[Array, Array, Array]:
+    units = initial.shape[2]
+    packed = pack(cell, *weights, dtype=x.dtype)
+    lanes = PANEL_BYTES // x.dtype.itemsize
+    kept = HOST.empty((x.n_steps * -(-units // lanes) * cell.kept * lanes,), x.dtype)
+    outputs, last = HOST.empty((x.n_steps, units), x.dtype), HOST.empty(initial.shape, x.dtype)
+    order, slots, chunks = _plan(cell, x, units)
+    run_chunks(
+        cell.cpu_keeping,
+        chunks,
+        (order, x.values, _NO_IDS, x.starts, x.lengths, _mask_of(x)),
+        tuple(packed),
+        (tuple(read_only(initial)), tuple(last)),
+        (slots, go_backwards, False),
+        (x.starts, outputs, kept),
+    )
+    return outputs, last, kept
+
+
+def _gradient_on_host(
+    cell: Cell,
+    x: Rows,
+    weights: tuple[Array, ...],
+    initial: Array,
+    go_backwards: bool,
+    results: tuple[Array, Array],
+    gradients: tuple[Array | None, Array | None],
+    wants_x: bool,
+) -> tuple[Array | None, Array, Array, Array, Array]:
+    kernel, recurrent_kernel, _ = weights
+    outputs, kept = map(read_only, results)
+    of_outputs, of_last = gradients
+    dtype, n, (features, units) = x.dtype, x.n_steps, (len(kernel), len(recurrent_kernel))
+    lanes = PANEL_BYTES // dtype.itemsize
+    panels = -(-units // lanes) * cell.sums
+    fresh = HOST.empty if x.mask is None else partial(HOST.full, 0)  # masked steps are left alone
+    of_x = fresh((n, features if wants_x else 0), dtype)
+    of_sums = fresh((panels * n * lanes,), dtype)
+    of_initial = HOST.empty(initial.shape, dtype)
+    if of_outputs is None:
+        of_outputs = HOST.empty((0, units), dtype)
+    if of_last is None:
+        of_last = HOST.full(0, initial.shape, dtype)
+    order, slots, chunks = _plan(cell, x, units)
+    run_chunks(
+        cell.cpu_gradient,
+        chunks,
+        (order, x.starts, x.lengths, _mask_of(x), kept, read_only(of_outputs)),
+        pack_for_gradient(cell, kernel, recurrent_kernel, dtype, wants_x),
+        (tuple(read_only(of_last)), tuple(of_initial)),
+        (slots, go_backwards),
+        (of_x, of_sums),
+    )
+    inputs = features + 1 + units
+    packed = HOST.empty((panels, inputs, lanes), dtype)
+    run_chunks(
+        cell.cpu_weight_gradient,
+        _spans_of(inputs, n * inputs * cell.gates * units),
+        (x.starts, x.lengths, _mask_of(x)),
+        (x.values, outputs, read_only(initial[0])),
+        read_only(of_sums),
+        (cell.gates, cell.apart),
+        go_backwards,
+        packed,
+    )
+    weight_gradients = unpack_gradient(cell, packed, features, units)
+    return (of_x if wants_x else None), *weight_gradients, of_initial
+
+
+def _spans_of(lines: int, multiplies: int) -> list[tuple[int, int]]:
+    """Spans of lines of whole tiles, one a thread where that is worth it."""
+    is_worth_it = multiplies * MULTIPLY_NS > threads.WORTH_A_THREAD_NS
+    tiles = -(-lines // TILE_ROWS)
+    count = min(threads.get_num_threads(), tiles) if is_worth_it else 1
+    edges = [min(tiles * i // count * TILE_ROWS, lines) for i in range(count + 1)]
+    return [*pairwise(edges)]
+
+
+def _plan(cell: Cell, rows: Rows, units: int) -> tuple[Ints, int, list[tuple[int, int]]]:
+    """In which order rows are run, how many of them at once, and which by one thread."""
+    kept = _kept_lengths(rows)
+    steps = rows.n_steps if kept is rows.lengths else int(kept.sum())
+    multiplies = (rows.item_shape[0] + units) * cell.gates * units
+    order, chunks = _deal(kept, steps * MULTIPLY_NS * multiplies + len(rows) * STATES_NS)
+    return order, _slots(kept, steps, len(chunks)), chunks
+
+
+def _mask_of(rows: Rows) -> Bools:
+    return _NO_MASK if rows.mask is None else rows.mask
 
 
 def _kept_lengths(rows: Rows) -> Ints:

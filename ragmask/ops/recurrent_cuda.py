@@ -58,6 +58,14 @@ def run_on_cuda(
     return output, tuple(arrays.native(arrays.as_dtype(state, dtype)) for state in last)
 
 
+def keep_on_cuda(*arguments: Any) -> Any:
+    raise NotImplementedError
+
+
+def gradient_on_cuda(*arguments: Any) -> Any:
+    raise NotImplementedError
+
+
 def _order(arrays: CudaArrays, rows: Rows) -> CudaArray:
     """The rows with the most kept steps first, about: it decides the speed, and nothing else."""
     kept = rows.lengths

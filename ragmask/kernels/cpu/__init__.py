@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ragmask.kernels.cells import CELLS
 from ragmask.kernels.cpu.batches import begin_batches, best_fit, shuffle
+from ragmask.kernels.cpu.recurrent.weight_gradient import weight_gradient
 from ragmask.kernels.registry import KERNELS
 
-__all__ = ["begin_batches", "best_fit", "shuffle"]
+__all__ = ["begin_batches", "best_fit", "shuffle", "weight_gradient"]
 
 if TYPE_CHECKING:
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 for _kernel in KERNELS:
     globals()[_kernel.name] = _kernel.cpu
     __all__.append(_kernel.name)
-for _cell in (cell.name.lower() for cell in CELLS):
-    globals()[_cell] = getattr(import_module(f"{__name__}.recurrent.{_cell}"), _cell)
-    __all__.append(_cell)
+for _cell in CELLS:
+    _module = import_module(f"{__name__}.recurrent.{_cell.name.lower()}")
+    for _name in _cell.names:
+        globals()[_name] = getattr(_module, _name)
+        __all__.append(_name)

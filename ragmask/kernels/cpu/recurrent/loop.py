@@ -34,26 +34,54 @@ class Path(NamedTuple):
 
 
 if TYPE_CHECKING:  # each cell has its own: see `loop_of`
-    SUMS = 0
+    SUMS = KEPT = 0
 
     def multiply(*arguments: Any) -> None: ...
     def update(*arguments: Any) -> None: ...
+    def kept_of(out: Any) -> Any: ...
 
 
 def loop_of(cell: Cell, step: Callable[..., Any]) -> Callable[..., None]:
-    """The loop of a cell, to be compiled; `step(sums, states) -> states` takes tuples of numbers.
+    """The loop of a cell, to be compiled.
+
+    step : `(sums, states) -> (states, kept)`, all tuples of numbers, as in `kernels/steps.py`.
+    """
+    names = {
+        "SUMS": cell.sums,
+        "KEPT": 0,
+        "multiply": product_of(cell),
+        "update": _update_of(cell, step, 0),
+        "kept_of": inline(lambda out: out[1]),  # nobody writes to it
+    }
+    return with_names(_loop, names, cell.names[0])
+
+
+def keeping_loop_of(cell: Cell, step: Callable[..., Any]) -> Callable[..., None]:
+    """The same loop, which writes what the gradient takes of each step to `out[2]`.
+
+    That is (steps, blocks, kept, lanes), flat, for blocks of as many units as a panel has lanes.
+    """
+    names = {
+        "SUMS": cell.sums,
+        "KEPT": cell.kept,
+        "multiply": product_of(cell),
+        "update": _update_of(cell, step, cell.kept),
+        "kept_of": inline(lambda out: out[2]),
+    }
+    return with_names(_loop, names, cell.names[1])
+
+
+def with_names(
+    function: Callable[..., None], names: dict[str, Any], name: str
+) -> Callable[..., None]:
+    """The function with these globals beside its own.
 
     A function of its own and not a closure: of one over compiled functions, Numba knows no machine
     code of an earlier process again. A compiled function around one would be compiled twice.
     """
-    names = {
-        "SUMS": cell.sums,
-        "multiply": product_of(cell),
-        "update": _update_of(cell, step),
-    }
-    loop = FunctionType(_loop.__code__, globals() | names, cell.name.lower())
-    loop.__qualname__, loop.__doc__ = loop.__name__, _loop.__doc__
-    return loop
+    made = FunctionType(function.__code__, function.__globals__ | names, name)
+    made.__qualname__, made.__doc__, made.__module__ = name, function.__doc__, function.__module__
+    return made
 
 
 def _loop(
@@ -92,6 +120,7 @@ def _loop(
     slot_steps = np.empty(slots, np.int64)
     offsets = np.zeros(slots, np.int64)  # where in `first_sums` each slot's sums start
     next_offsets = np.zeros(slots if ids.size else 0, np.int64)
+    kept, places = kept_of(out), np.empty(slots, np.int64)  # where what is kept of a step goes
     in_flight, next_row = 0, first_row
 
     while True:
@@ -119,6 +148,9 @@ def _loop(
             row, step = slot_rows[slot], slot_steps[slot]
             at = starts[row] + position(step, lengths[row], backwards)
             copy(x[at], inputs[slot * stride : slot * stride + features])
+            if KEPT:
+                at = path.out_starts[row] + position(step, lengths[row], backwards)
+                places[slot] = at * blocks * KEPT * lanes
             if ids.size:
                 offset = ids[at] * step_sums
                 # ids may have changed since they were checked: any row of the table, but of it
@@ -132,7 +164,7 @@ def _loop(
             multiply(product, in_flight, features, units, block)
             begin = features + block * lanes
             before, after = inputs[begin:], next_inputs[begin:]
-            update(in_flight, block_sums, before, after, stride, memory[block])
+            update(in_flight, block_sums, before, after, stride, memory[block], kept, places, block)
 
         for slot in range(in_flight - 1, -1, -1):
             row = slot_rows[slot]
@@ -185,25 +217,51 @@ def skip_masked(row: int, step: int, path: Any) -> int:
     return step
 
 
-def _update_of(cell: Cell, step: Callable[..., Any]) -> Callable[..., None]:
+def _update_of(cell: Cell, step: Callable[..., Any], keeps: int) -> Callable[..., None]:
     """The update of one block's states, for all slots in flight."""
     sums, inner = cell.sums, cell.states - 1
-    read_sums, read_inner, write_inner = _read(sums), _read(inner), _write(inner)
+    read_sums, read_inner = read_of(sums), read_of(inner)
+    write_inner, write_kept = write_of(inner, 1), write_of(keeps)
 
     def update(
-        in_flight: Any, block_sums: Any, before: Any, after: Any, stride: Any, memory: Any
+        in_flight: Any,
+        block_sums: Any,
+        before: Any,
+        after: Any,
+        stride: Any,
+        memory: Any,
+        kept: Any,
+        places: Any,
+        block: Any,
     ) -> Any:
         """The outputs before lie in `before`, those after go to `after`, `stride` apart."""
 
     @overload(update, jit_options={"forceinline": True})
     def typed(
-        in_flight: Any, block_sums: Any, before: Any, after: Any, stride: Any, memory: Any
+        in_flight: Any,
+        block_sums: Any,
+        before: Any,
+        after: Any,
+        stride: Any,
+        memory: Any,
+        kept: Any,
+        places: Any,
+        block: Any,
     ) -> Any:
         lanes = PANEL_BYTES * 8 // block_sums.dtype.bitwidth  # LLVM vectorises over a constant (6×)
 
         def compiled(
-            in_flight: Any, block_sums: Any, before: Any, after: Any, stride: Any, memory: Any
+            in_flight: Any,
+            block_sums: Any,
+            before: Any,
+            after: Any,
+            stride: Any,
+            memory: Any,
+            kept: Any,
+            places: Any,
+            block: Any,
         ) -> Any:
+            to_keep = np.empty(keeps * lanes, block_sums.dtype)
             for slot in range(in_flight):
                 slot_sums = block_sums[slot * sums * lanes : (slot + 1) * sums * lanes]
                 slot_before = before[slot * stride : slot * stride + lanes]
@@ -212,20 +270,24 @@ def _update_of(cell: Cell, step: Callable[..., Any]) -> Callable[..., None]:
                 for lane in range(lanes):
                     output = (slot_before[lane],)
                     states = output + read_inner(slot_memory, lane, lanes)
-                    states = step(read_sums(slot_sums, lane, lanes), states)
+                    states, numbers = step(read_sums(slot_sums, lane, lanes), states)
                     slot_after[lane] = states[0]
                     write_inner(slot_memory, lane, lanes, states)
+                    write_kept(to_keep, lane, lanes, numbers)
+                if keeps:
+                    begin = places[slot] + block * keeps * lanes
+                    copy(to_keep, kept[begin : begin + keeps * lanes])
 
         return compiled
 
     return update
 
 
-def _read(count: int) -> Callable[..., Any]:
+def read_of(count: int) -> Callable[..., Any]:
     """`(numbers[lane], numbers[lane + lanes], …)`, whose length compiled code has to know."""
     if count == 0:
         return inline(lambda numbers, lane, lanes: ())
-    fewer = _read(count - 1)
+    fewer = read_of(count - 1)
 
     @inline
     def read(numbers: Any, lane: int, lanes: int) -> Any:
@@ -235,16 +297,19 @@ def _read(count: int) -> Callable[..., Any]:
     return read
 
 
-def _write(count: int) -> Callable[..., None]:
-    """Put the states after the first where `_read` finds them: no loop, which LLVM would keep."""
+def write_of(count: int, first: int = 0) -> Callable[..., None]:
+    """Put `count` of a tuple's numbers, from its `first` on, where `read_of` finds them.
+
+    No loop, which LLVM would keep.
+    """
     if count == 0:
-        return inline(lambda numbers, lane, lanes, states: None)
-    fewer = _write(count - 1)
+        return inline(lambda numbers, lane, lanes, values: None)
+    fewer = write_of(count - 1, first)
 
     @inline
-    def write(numbers: Any, lane: int, lanes: int, states: Any) -> None:
-        fewer(numbers, lane, lanes, states)
-        numbers[lane + (count - 1) * lanes] = states[count]
+    def write(numbers: Any, lane: int, lanes: int, values: Any) -> None:
+        fewer(numbers, lane, lanes, values)
+        numbers[lane + (count - 1) * lanes] = values[first + count - 1]
 
     return write
 

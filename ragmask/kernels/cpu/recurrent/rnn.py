@@ -1,17 +1,12 @@
 """The simple recurrent network, with tanh: J. L. Elman (1990)."""
 
-from typing import Any
-
 from ragmask.kernels.cells import RNN
-from ragmask.kernels.compile import inline, njit
-from ragmask.kernels.cpu.recurrent.loop import loop_of
-from ragmask.kernels.math import tanh
-
-
-@inline
-def step(sums: Any, states: Any) -> Any:
-    """The state (h,) after a step."""
-    return (tanh(sums[0]),)
-
+from ragmask.kernels.compile import njit
+from ragmask.kernels.cpu.recurrent.gradient import gradient_of
+from ragmask.kernels.cpu.recurrent.loop import keeping_loop_of, loop_of
+from ragmask.kernels.steps import rnn_gradient as gradient
+from ragmask.kernels.steps import rnn_step as step
 
 rnn = njit(loop_of(RNN, step))
+rnn_keeping = njit(keeping_loop_of(RNN, step))
+rnn_gradient = njit(gradient_of(RNN, gradient))

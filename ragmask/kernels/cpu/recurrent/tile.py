@@ -60,7 +60,7 @@ def _lanes_of(array: Any) -> Any:
 def product_of(cell: Cell) -> Callable[..., None]:
     """The product of one block of units, for all slots in flight."""
     gates, sums, apart, parts = cell.gates, cell.sums, cell.apart, cell.biases
-    tile = _tile_of(cell)
+    tile = tile_of(cell)
 
     @inline
     def multiply(product: Any, in_flight: int, features: int, units: int, block: int) -> None:
@@ -146,12 +146,12 @@ def shapes_of(gates: int, family: Family) -> list[Shape]:
     return [shape(rows) for rows in range(1, TILE_ROWS + 1)]
 
 
-def _tile_of(cell: Cell) -> Callable[..., None]:
+def tile_of(cell: Cell, transposed: bool = False) -> Callable[..., None]:
     """A tile for a number of slots.
 
     For the `rows` slots and the gates of its shape, adds x[slot, begin:end] @ panel to each sum,
     or to first_sums[offsets[slot]] where the sum begins here. For other gates than a shape's first
-    it does nothing.
+    it does nothing. Transposed, it is x[begin:end, slot], of rows `stride` numbers apart.
     """
 
     @intrinsic
@@ -182,7 +182,8 @@ def _tile_of(cell: Cell) -> Callable[..., None]:
             number = context.get_data_type(types_[0].dtype)
             family = family_of(*context.codegen().magic_tuple())
             for shape in shapes_of(cell.gates, family):
-                code = _TileCode(builder, cell, shape, number, types_[0].dtype.bitwidth // 8)
+                number_bytes = types_[0].dtype.bitwidth // 8
+                code = _TileCode(builder, cell, shape, number, number_bytes, transposed)
                 is_shape = builder.icmp_signed("==", at["rows"], code.const(shape.rows))
                 panel = builder.urem(at["gate"], code.const(shape.panels))
                 begins = builder.icmp_signed("==", panel, code.const(0))
@@ -200,9 +201,16 @@ class _TileCode:
     """Writes the instructions of one tile."""
 
     def __init__(
-        self, builder: Any, cell: Cell, shape: Shape, number: Any, number_bytes: int
+        self,
+        builder: Any,
+        cell: Cell,
+        shape: Shape,
+        number: Any,
+        number_bytes: int,
+        transposed: bool,
     ) -> None:
         self.builder, self.cell, self.shape, self.bytes = builder, cell, shape, number_bytes
+        self.transposed = transposed
         self.lanes = PANEL_BYTES // number_bytes
         self.vector = ir.VectorType(number, self.lanes)
         self.tile = [(row, panel) for row in range(shape.rows) for panel in range(shape.panels)]
@@ -243,7 +251,10 @@ class _TileCode:
         builder, rows, panels = self.builder, range(self.shape.rows), range(self.shape.panels)
         slots = [builder.add(at["slot"], self.const(row)) for row in rows]
         gates = [builder.add(at["gate"], self.const(panel)) for panel in panels]
-        x = [builder.gep(arrays["x"], [self.times(slot, arrays["stride"])]) for slot in slots]
+        x_stride, step_stride = arrays["stride"], self.const(1)
+        if self.transposed:
+            x_stride, step_stride = step_stride, x_stride
+        x = [builder.gep(arrays["x"], [self.times(slot, x_stride)]) for slot in slots]
         first_panel = self.times(at["block"], self.cell.gates)
         w = []
         for gate in gates:
@@ -262,7 +273,8 @@ class _TileCode:
                 index = builder.add(begin, loop.index)
                 lane = self.times(index, self.lanes)
                 weights = [self.load(self.pointer(base, lane)) for base in w]
-                factors = [self.spread(builder.load(builder.gep(base, [index]))) for base in x]
+                step = self.times(index, step_stride)
+                factors = [self.spread(builder.load(builder.gep(base, [step]))) for base in x]
                 for row, panel in self.tile:
                     before = builder.load(partial[row, panel])
                     after = self.multiply_add(factors[row], weights[panel], before)
