@@ -72,7 +72,7 @@ def _loop(
     of_output = np.zeros(slots * width, of_x.dtype)  # of each slot's output
     through = np.zeros(slots * width, of_x.dtype)  # to that of the output before, past the sums
     memory = np.zeros((blocks, slots * inner * lanes), of_x.dtype)  # of its other states
-    block_sums = np.empty(slots * SUMS * lanes, of_x.dtype)
+    undone = np.empty(slots * (SUMS + 1) * lanes, of_x.dtype)
     product_sums = np.empty(slots * lanes, of_x.dtype)
     slot_rows = np.empty(slots, np.int64)
     slot_steps = np.empty(slots, np.int64)
@@ -109,21 +109,24 @@ def _loop(
                 add(gradients[places[slot]], slot_output)
         for block in range(blocks):
             memories = memory[block]
-            undo(
-                in_flight, kept, places, block, blocks, of_output, memories, through, block_sums
-            )
+            undo(in_flight, kept, places, block, blocks, of_output, memories, undone)
             for which in range(SUMS):
                 # those apart of the input first, those apart of the output before last
                 place = which + APART if which < GATES - APART else which
                 place -= GATES - APART if GATES - APART <= which < GATES else 0
                 panel = (block * SUMS + which) * n
                 for slot in range(in_flight):
-                    begin = (slot * SUMS + which) * lanes
-                    one = block_sums[begin : begin + lanes]
+                    begin = (slot * (SUMS + 1) + which) * lanes
+                    one = undone[begin : begin + lanes]
                     begin = (slot * SUMS + place) * width + block * lanes
                     copy(one, sums[begin : begin + lanes])
                     begin = (panel + places[slot]) * lanes
                     copy(one, of_sums[begin : begin + lanes])
+            for slot in range(in_flight):
+                begin = (slot * (SUMS + 1) + SUMS) * lanes
+                one = undone[begin : begin + lanes]
+                begin = slot * width + block * lanes
+                copy(one, through[begin : begin + lanes])
 
         for block in range(x_blocks + blocks):
             is_x = block < x_blocks
@@ -189,7 +192,7 @@ def _undo_of(cell: Cell, gradient: Callable[..., Any]) -> Callable[..., None]:
     """From the gradients of one block's states to those of its sums, for all slots in flight."""
     sums, inner, keeps = cell.sums, cell.states - 1, cell.kept
     read_kept, read_inner = read_of(keeps), read_of(inner)
-    write_sums, write_inner = write_of(sums), write_of(inner, 1)
+    write_undone, write_inner = write_of(sums + 1), write_of(inner, 1)
 
     def undo(
         in_flight: Any,
@@ -199,10 +202,9 @@ def _undo_of(cell: Cell, gradient: Callable[..., Any]) -> Callable[..., None]:
         blocks: Any,
         of_output: Any,
         memory: Any,
-        through: Any,
-        block_sums: Any,
+        undone: Any,
     ) -> Any:
-        """`through` gets what goes to the output before past the sums."""
+        """`undone` gets, of each slot, the sums' gradients and what goes past them."""
 
     @overload(undo, jit_options={"forceinline": True})
     def typed(
@@ -213,10 +215,9 @@ def _undo_of(cell: Cell, gradient: Callable[..., Any]) -> Callable[..., None]:
         blocks: Any,
         of_output: Any,
         memory: Any,
-        through: Any,
-        block_sums: Any,
+        undone: Any,
     ) -> Any:
-        lanes = PANEL_BYTES * 8 // block_sums.dtype.bitwidth
+        lanes = PANEL_BYTES * 8 // undone.dtype.bitwidth
 
         def compiled(
             in_flight: Any,
@@ -226,23 +227,20 @@ def _undo_of(cell: Cell, gradient: Callable[..., Any]) -> Callable[..., None]:
             blocks: Any,
             of_output: Any,
             memory: Any,
-            through: Any,
-            block_sums: Any,
+            undone: Any,
         ) -> Any:
             for slot in range(in_flight):
                 begin = (places[slot] * blocks + block) * keeps * lanes
                 slot_kept = kept[begin : begin + keeps * lanes]
                 begin = (slot * blocks + block) * lanes
                 slot_output = of_output[begin : begin + lanes]
-                slot_through = through[begin : begin + lanes]
                 slot_memory = memory[slot * inner * lanes : (slot + 1) * inner * lanes]
-                slot_sums = block_sums[slot * sums * lanes : (slot + 1) * sums * lanes]
+                slot_undone = undone[slot * (sums + 1) * lanes : (slot + 1) * (sums + 1) * lanes]
                 for lane in range(lanes):
                     output = (slot_output[lane],)
                     states = output + read_inner(slot_memory, lane, lanes)
                     of_sums, states = gradient(read_kept(slot_kept, lane, lanes), states)
-                    write_sums(slot_sums, lane, lanes, of_sums)
-                    slot_through[lane] = states[0]
+                    write_undone(slot_undone, lane, lanes, of_sums + (states[0],))
                     write_inner(slot_memory, lane, lanes, states)
 
         return compiled

@@ -207,7 +207,7 @@ class _TileCode:
         shape: Shape,
         number: Any,
         number_bytes: int,
-        transposed: bool,
+        transposed: bool = False,
     ) -> None:
         self.builder, self.cell, self.shape, self.bytes = builder, cell, shape, number_bytes
         self.transposed = transposed
