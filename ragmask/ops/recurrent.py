@@ -188,7 +188,8 @@ def _keep_on_host(
     cell: Cell, x: Rows, weights: tuple[Array, ...], initial: Array, go_backwards: bool
 ) -> tuple[Array, Array, Array]:
     units = initial.shape[2]
-    packed = pack(cell, *weights, dtype=x.dtype)
+    kernel, recurrent_kernel, bias = weights
+    packed = pack(cell, kernel, recurrent_kernel, bias, x.dtype)
     lanes = PANEL_BYTES // x.dtype.itemsize
     kept = HOST.empty((x.n_steps * -(-units // lanes) * cell.kept * lanes,), x.dtype)
     outputs, last = HOST.empty((x.n_steps, units), x.dtype), HOST.empty(initial.shape, x.dtype)
