@@ -420,6 +420,90 @@ def zeros(steps):
     return [0] * len(steps[0])
 
 
+# -- gradients ----------------------------------------------------------------------------
+# From the gradient of what an op gives to that of what it was given. A masked step gets 0, and
+# whatever arrives there is ignored.
+
+
+def masking_gradient(gradients, masks):
+    """masks are those of the output."""
+    return [
+        [step if keep else zeros([step]) for step, keep in pairs(row, keeps)]
+        for row, keeps in zip(gradients, masks, strict=True)
+    ]
+
+
+def softmax_gradient(soft, masks, gradients):
+    """soft · (gradient - Σ soft · gradient), feature by feature."""
+    result = []
+    for soft_row, keeps, gradient in zip(soft, masks, gradients, strict=True):
+        row = [zeros([step]) for step in soft_row]
+        kept = [step for step, keep in enumerate(keeps) if keep]
+        for feature in range(len(soft_row[0]) if soft_row else 0):
+            total = 0.0
+            for step in kept:
+                total += soft_row[step][feature] * gradient[step][feature]
+            for step in kept:
+                row[step][feature] = soft_row[step][feature] * (gradient[step][feature] - total)
+        result.append(row)
+    return result
+
+
+def pool_gradient(rows, masks, how, gradients):
+    """gradients has a step a row: it goes to each kept step, or to the one that was taken."""
+    result = []
+    for row, keeps, gradient in zip(rows, masks, gradients, strict=True):
+        steps = [zeros([step]) for step in row]
+        kept = [step for step, keep in enumerate(keeps) if keep]
+        for feature in range(len(gradient)):
+            if how in ("sum", "mean"):
+                for step in kept:
+                    count = len(kept) if how == "mean" else 1
+                    steps[step][feature] = gradient[feature] / count
+            elif kept:
+                numbers = [row[step][feature] for step in kept]
+                place = {"first": 0, "last": -1, "max": first_largest(numbers)}[how]
+                steps[kept[place]][feature] = gradient[feature]
+        result.append(steps)
+    return result
+
+
+def first_largest(numbers):
+    """Where the maximum is; a NaN is."""
+    for place, number in enumerate(numbers):
+        if number != number:
+            return place
+    return numbers.index(max(numbers))
+
+
+def embedding_gradient(rows, masks, vocabulary, features, gradients):
+    """The table's: masks are those of the output."""
+    table = [[0.0] * features for _ in range(vocabulary)]
+    for row, keeps, gradient in zip(rows, masks, gradients, strict=True):
+        for number, keep, step in zip(row, keeps, gradient, strict=True):
+            if keep:
+                table[number] = plus(table[number], step)
+    return table
+
+
+def cut_rows_gradient(starts, n, features, gradients):
+    """The gradient of the steps that rows were cut from."""
+    steps = [[0.0] * features for _ in range(n)]
+    for start, row in zip(starts, gradients, strict=True):
+        for number, step in enumerate(row):
+            steps[start + number] = plus(steps[start + number], step)
+    return steps
+
+
+def pad_gradient(gradients, lengths, padding):
+    """The rows' own steps of the gradient of padded ones; to_padded's keeps its mask as well."""
+    result = []
+    for row, length in zip(gradients, lengths, strict=True):
+        before = len(row) - length if padding == "pre" else 0
+        result.append(row[before : before + length])
+    return result
+
+
 # -- batches ------------------------------------------------------------------------------
 
 
