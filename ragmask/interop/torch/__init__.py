@@ -19,12 +19,40 @@ except ImportError as error:
         'ragmask.interop.torch needs torch, which is not installed: pip install "ragmask[torch]"'
     ) from error
 
+from ragmask.interop.torch import nn
 from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, to_tensors
+from ragmask.interop.torch.functional import (
+    embedding,
+    gru,
+    lstm,
+    masking,
+    rnn,
+    temporal_concat,
+    temporal_pool,
+    temporal_softmax,
+    temporal_split,
+)
+from ragmask.interop.torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from ragmask.interop.torch.models import from_torch
 from ragmask.interop.torch.packed import from_packed, to_packed
+from ragmask.interop.torch.ragged import RaggedTensor
 from ragmask.interop.torch.tensors import from_jagged, to_jagged, to_padded
 
 __all__ = [
+    "RaggedTensor",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "embedding",
+    "gru",
+    "lstm",
+    "masking",
+    "mean_squared_error",
+    "nn",
+    "rnn",
+    "temporal_concat",
+    "temporal_pool",
+    "temporal_softmax",
+    "temporal_split",
     "StreamDataset",
     "TensorBatch",
     "from_jagged",
