@@ -10,7 +10,7 @@ from ragmask.ops.pool import pool_gradient
 from ragmask.ops.softmax import softmax_gradient
 from ragmask.rows.rows import add_rows
 from tests import reference
-from tests.strategies import assert_rows, lists_of, over, raggeds, with_normals
+from tests.strategies import as_rows, assert_rows, lists_of, over, raggeds, with_normals
 
 HOWS = ("sum", "mean", "max", "first", "last")
 ITEMS = st.sampled_from([(), (1,), (3,), (16,), (2, 2), (0,)])
@@ -30,11 +30,6 @@ def with_gradient(batch, seed=1):
     if batch.mask is not None:
         gradient[~batch.mask] = NAN
     return gradient
-
-
-def as_rows(ragged, values):
-    """(rows of steps of features) of other values of a compact batch."""
-    return lists_of(rm.Ragged(values, ragged.starts, ragged.lengths))[0]
 
 
 @given(COMPACT, DTYPES, ITEMS)
