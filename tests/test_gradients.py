@@ -98,6 +98,14 @@ def test_rows_that_were_cut_out(ragged, dtype, item_shape):
     np.testing.assert_allclose(found, np.reshape(expected, found.shape), tolerance, tolerance)
 
 
+@pytest.mark.parametrize("starts", [[0, 2], [0, 1]], ids=["apart", "overlapping"])
+def test_a_step_in_one_row_is_copied_bit_for_bit(starts):
+    values = np.array([-0.0, 1, -0.0, -0.0])
+    found = add_rows(values, rm.Ragged(np.zeros(5), starts, [2, 2])._rows.layout, 5)
+    assert np.signbit(found[[0, starts[1] + 1]]).all()
+    assert not np.signbit(found[4])
+
+
 @given(raggeds(compact=True, masked=(False,)), ITEMS, st.sampled_from(["pre", "post"]))
 def test_padding_is_undone_by_cutting_rows_out(ragged, item_shape, padding):
     """The gradient of padding is taken out of it, and that of taking rows out is padding."""
