@@ -187,21 +187,21 @@ class CudaArrays:
     def grouped(
         self, ids: CudaArray, mask: CudaArray | None, n: int
     ) -> tuple[CudaArray, CudaArray, CudaArray]:
-        """By the stable sort of the array's own library, or numpy's, as numba has none."""
+        """By the stable sort of the array's own library; by numpy's where that has none."""
         like = self.like
-        is_numba = like.library == "numba"
-        library: Any = np if is_numba else sys.modules[like.library]
-        with library.cuda.Device(like.device) if like.library == "cupy" else nullcontext():
-            numbers = ids.to_host() if is_numba else ids.native()
+        name = like.library if like.library in ("torch", "cupy") else "numpy"
+        read, library = self.to_host if name == "numpy" else self.native, sys.modules[name]
+        with library.cuda.Device(like.device) if name == "cupy" else nullcontext():
+            numbers = read(ids)
             inside = (numbers >= 0) & (numbers < n)
             if mask is not None:
-                inside = inside & (mask.to_host() if is_numba else mask.native())
-            if like.library == "torch":
-                keys, order = library.where(inside, numbers, n).sort(stable=True)
-                places = library.arange(n + 1, device=numbers.device)
+                inside = inside & read(mask)
+            keys = library.where(inside, numbers, n)
+            if name == "torch":
+                keys, order = keys.sort(stable=True)
+                places = library.arange(n + 1, device=keys.device)
             else:
-                keys = library.where(inside, numbers, n)
-                order = library.argsort(keys, kind="stable")
+                order = keys.argsort() if name == "cupy" else keys.argsort(kind="stable")
                 keys, places = keys[order], library.arange(n + 1)
             offsets = library.searchsorted(keys, places)
             starts, lengths = offsets[:-1], offsets[1:] - offsets[:-1]
@@ -289,7 +289,7 @@ class CudaArrays:
     # -- what the methods above share
 
     def _own(self, numbers: Any) -> CudaArray:
-        """The library's own int64 numbers; numpy's, where that is numba."""
+        """int64 numbers of that library, or of numpy, as this object's."""
         like = self.like
         if isinstance(numbers, np.ndarray):
             return self.from_host(numbers)

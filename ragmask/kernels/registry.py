@@ -93,7 +93,7 @@ SOFTMAX_GRADIENT = Kernel(
     _COMPUTED,
     row_ns=30.0,
     step_ns=1.0,
-    size_ns=0.5,
+    size_ns=0.25,
     shares="features",
 )
 POOL_GRADIENT = Kernel(
@@ -102,7 +102,7 @@ POOL_GRADIENT = Kernel(
     f"x: items, {_MASKED}, how: int, gradient: items, out: items",
     _COMPUTED,
     row_ns=20.0,
-    step_ns=2.0,
+    step_ns=4.0,
     size_ns=0.3,
     shares="features",
 )
@@ -113,9 +113,9 @@ EMBEDDING_GRADIENT = Kernel(
     _COMPUTED,
     row_ns=20.0,
     step_ns=5.0,
-    size_ns=0.3,
+    size_ns=0.5,
     shares="features",
 )
 _FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM)
 _BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT)
-KERNELS = _FORWARD
+KERNELS = _FORWARD + _BACKWARD

@@ -150,6 +150,7 @@ def add_rows(values: AnyArray, layout: Layout, n: int) -> AnyArray:
 
     values are the rows' steps, end to end. Where rows overlap, their sum: a step was looked up like
     a row of a table, and gets its gradient as one does. Floats, or any numbers if none overlap.
+    Where the rows are the steps themselves, values themselves and no copy.
     """
     arrays, places = layout.arrays, layout.end_to_end
     if layout.begin == 0 and layout.n_steps == n:

@@ -58,8 +58,9 @@ def group(ids: Any, mask: Any, starts: Any, lengths: Any, order: Any) -> None:
     """
     lengths[:] = 0
     for step in range(ids.size):
-        if (mask is None or mask[step]) and 0 <= ids[step] < lengths.size:
-            lengths[ids[step]] += 1
+        row = ids[step]
+        if (mask is None or mask[step]) and 0 <= row < lengths.size:
+            lengths[row] += 1
     end = 0
     for row in range(lengths.size):
         end += lengths[row]
@@ -90,7 +91,7 @@ def embedding_gradient(
     features = gradient.shape[1]
     for row in range(first_row, last_row):
         row_out = out[row]
-        row_out[:] = 0
+        row_out[:] = -0.0 if lengths[row] > 0 else 0.0  # -0 leaves every number as it is
         for place in range(starts[row], starts[row] + lengths[row]):
             if place + AHEAD < order.size:
                 coming = order[place + AHEAD] * features

@@ -190,7 +190,7 @@ def softmax_gradient(
 
 @njit
 def sum_in_lanes(values: Any, size: int, lanes: Any) -> Any:
-    """The sum of `size` values, whose number alone says in which order; LANES more have room."""
+    """The sum of `size` values; values has room for LANES more. Their number alone says how."""
     whole = (size + LANES - 1) // LANES * LANES
     values[size:whole] = 0
     lanes[:] = 0
