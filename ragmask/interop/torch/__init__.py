@@ -1,4 +1,4 @@
-"""Ragged to torch and back, as jagged, padded and packed tensors; streams for its DataLoader.
+"""Training on ragged rows in torch, without padding; tensors to Ragged and back; its DataLoader.
 
 >>> import ragmask as rm
 >>> from ragmask.interop.torch import to_padded
@@ -37,6 +37,7 @@ from ragmask.interop.torch.models import from_torch
 from ragmask.interop.torch.packed import from_packed, to_packed
 from ragmask.interop.torch.ragged import RaggedTensor
 from ragmask.interop.torch.tensors import from_jagged, to_jagged, to_padded
+from ragmask.interop.torch.trained import TorchModel, to_torch
 
 __all__ = [
     "RaggedTensor",
@@ -55,6 +56,7 @@ __all__ = [
     "temporal_split",
     "StreamDataset",
     "TensorBatch",
+    "TorchModel",
     "from_jagged",
     "from_packed",
     "from_torch",
@@ -62,4 +64,5 @@ __all__ = [
     "to_packed",
     "to_padded",
     "to_tensors",
+    "to_torch",
 ]
