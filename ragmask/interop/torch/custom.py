@@ -5,12 +5,14 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 `register_fake` beside it.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ragmask.arrays.coerce import values_array
 from ragmask.batches.ragged import Ragged
@@ -28,9 +30,33 @@ from ragmask.ops.softmax import softmax_gradient
 from ragmask.ops.softmax import temporal_softmax as numpy_softmax
 from ragmask.rows.rows import Rows, add_rows
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 
 def _op(name: str) -> Callable[[Callable[..., Any]], Any]:
-    return torch.library.custom_op(f"ragmask::{name}", mutates_args=())
+    def define(function: Callable[..., Any]) -> Any:
+        @wraps(function)
+        def checked(*arguments: Any) -> Any:
+            if forward_ad._current_level >= 0:  # tangents would be lost without a word
+                raise NotImplementedError(
+                    f"ragmask::{name} has no forward-mode derivative, and one is being taken "
+                    "(jvp, jacfwd, dual_level): use backward(), or torch.autograd.grad"
+                )
+            return function(*arguments)
+
+        return torch.library.custom_op(f"ragmask::{name}", checked, mutates_args=())
+
+    return define
+
+
+def _fake(op: Any) -> Callable[[Function], Function]:
+    """What torch asks where it traces an op: only shapes and dtypes."""
+
+    def register(function: Function) -> Function:
+        op.register_fake(function)
+        return function
+
+    return register
 
 
 def _no_second(op: Any) -> None:
@@ -76,6 +102,27 @@ def array_of(tensor: Tensor, what: str) -> Any:
     return values_array(tensor.detach().contiguous(), what)
 
 
+def _bits(values: Tensor) -> Tensor:
+    """Something to copy in the place of values that numpy does not know."""
+    return values.view(torch.int16) if values.dtype == torch.bfloat16 else values
+
+
+def _array_like(tensor: Tensor | None, shape: Sequence[int], like: Tensor, what: str) -> Any:
+    """The array of a tensor, if there is one, of this shape, and of another's dtype and device.
+
+    A kernel does not look, and anyone may call the op of a gradient.
+    """
+    if tensor is None:
+        return None
+    if tuple(tensor.shape) != tuple(shape) or tensor.dtype != like.dtype:
+        raise InvalidInputError(
+            f"{what} must be {like.dtype} {tuple(shape)}; got {tensor.dtype} {tuple(tensor.shape)}"
+        )
+    if tensor.device != like.device:
+        raise DeviceError(f"{what} must live on {like.device}; got {tensor.device}")
+    return array_of(tensor, what)
+
+
 # -- softmax
 
 
@@ -90,15 +137,16 @@ def _softmax_gradient(
     soft: Tensor, offsets: Tensor, mask: Tensor | None, gradient: Tensor
 ) -> Tensor:
     rows = rows_of(soft, offsets, mask)
-    return tensor_of(softmax_gradient(rows, array_of(gradient, "the gradient")))
+    of_soft = _array_like(gradient, soft.shape, soft, "the gradient")
+    return tensor_of(softmax_gradient(rows, of_soft))
 
 
-@temporal_softmax.register_fake
+@_fake(temporal_softmax)
 def _(values: Tensor, offsets: Tensor, mask: Tensor | None) -> Tensor:
     return torch.empty_like(values, memory_format=torch.contiguous_format)
 
 
-@_softmax_gradient.register_fake
+@_fake(_softmax_gradient)
 def _(soft: Tensor, offsets: Tensor, mask: Tensor | None, gradient: Tensor) -> Tensor:
     return torch.empty_like(soft)
 
@@ -132,15 +180,17 @@ def _pool_gradient(
 ) -> Tensor:
     how_: Any = how
     rows = rows_of(values, offsets, mask)
-    return tensor_of(pool_gradient(rows, how_, array_of(gradient, "the gradient")))
+    shape = len(rows), *values.shape[1:]
+    of_pooled = _array_like(gradient, shape, values, "the gradient")
+    return tensor_of(pool_gradient(rows, how_, of_pooled))
 
 
-@temporal_pool.register_fake
+@_fake(temporal_pool)
 def _(values: Tensor, offsets: Tensor, mask: Tensor | None, how: str) -> Tensor:
     return values.new_empty((offsets.shape[0] - 1, *values.shape[1:]))
 
 
-@_pool_gradient.register_fake
+@_fake(_pool_gradient)
 def _(values: Tensor, offsets: Tensor, mask: Tensor | None, gradient: Tensor, how: str) -> Tensor:
     return torch.empty_like(values, memory_format=torch.contiguous_format)
 
@@ -166,7 +216,8 @@ def embedding(
     ids: Tensor, offsets: Tensor, mask: Tensor | None, table: Tensor, mask_zero: bool
 ) -> Tensor:
     rows = Ragged._of(rows_of(ids, offsets, mask))
-    return tensor_of(numpy_embedding(rows, array_of(table, "table"))._rows.values)
+    vectors = numpy_embedding(rows, array_of(_bits(table), "table"))
+    return tensor_of(vectors._rows.values).view(table.dtype)
 
 
 @_op("embedding_gradient")
@@ -178,19 +229,22 @@ def _embedding_gradient(
     vocabulary: int,
     mask_zero: bool,
 ) -> Tensor:
-    rows = checked_ids(rows_of(ids, offsets, mask), vocabulary)
+    rows, dtype = checked_ids(rows_of(ids, offsets, mask), vocabulary), gradient.dtype
+    if dtype == torch.bfloat16:
+        gradient = gradient.float()
     if mask_zero:  # a step of id 0 is masked in what was given back
         rows = rows.masked(rows.arrays.kept_nonzero(rows.mask, rows.values))
-    of_steps = array_of(gradient, "the gradient")
-    return tensor_of(embedding_gradient(rows, vocabulary, of_steps))
+    shape = len(ids), *gradient.shape[1:]
+    of_steps = _array_like(gradient, shape, gradient, "the gradient")
+    return tensor_of(embedding_gradient(rows, vocabulary, of_steps)).to(dtype)
 
 
-@embedding.register_fake
+@_fake(embedding)
 def _(ids: Tensor, offsets: Tensor, mask: Tensor | None, table: Tensor, mask_zero: bool) -> Tensor:
     return table.new_empty((ids.shape[0], *table.shape[1:]))
 
 
-@_embedding_gradient.register_fake
+@_fake(_embedding_gradient)
 def _(
     ids: Tensor,
     offsets: Tensor,
@@ -229,7 +283,7 @@ def masking(
     return tensor_of(kept.values), tensor_of(kept.mask)
 
 
-@masking.register_fake
+@_fake(masking)
 def _(
     values: Tensor, offsets: Tensor, mask: Tensor | None, mask_value: float
 ) -> tuple[Tensor, Tensor]:
@@ -257,30 +311,36 @@ masking.register_autograd(_undo_masking, setup_context=_keep_masking)
 @_op("take_rows")
 def take_rows(values: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """The steps of rows that lie anywhere in `values`, end to end."""
-    ragged = Ragged(values.detach().contiguous(), starts.detach(), lengths.detach())
-    taken = ragged.compact()._rows.values
-    if np.shares_memory(taken, ragged._rows.values) if ragged._rows.arrays.is_host else True:
-        return tensor_of(taken).clone()
-    return tensor_of(taken)
+    bits = _bits(values).detach().contiguous()
+    ragged = Ragged(bits, starts.detach(), lengths.detach())
+    taken, arrays = ragged.compact()._rows.values, ragged._rows.arrays
+    steps = tensor_of(taken)
+    if not arrays.is_host or np.may_share_memory(taken, ragged._rows.values):
+        steps = steps.clone()
+    return steps.view(values.dtype)
 
 
 @_op("add_rows")
 def _add_rows(gradient: Tensor, starts: Tensor, lengths: Tensor, n: int) -> Tensor:
     """The transpose: `n` steps, each the sum of the rows' steps that lie there."""
+    dtype = gradient.dtype
+    if dtype == torch.bfloat16:
+        gradient = gradient.float()
     none = gradient.new_empty((n, 0), dtype=torch.bool)  # what rows are checked against
     layout = Ragged(none, starts.detach(), lengths.detach())._rows.layout
-    given = array_of(gradient, "the gradient")
+    shape = layout.n_steps, *gradient.shape[1:]
+    given = _array_like(gradient, shape, gradient, "the gradient")
     added = add_rows(given, layout, n)
-    return tensor_of(added).clone() if added is given else tensor_of(added)
+    return tensor_of(added.copy() if added is given else added).to(dtype)
 
 
-@take_rows.register_fake
+@_fake(take_rows)
 def _(values: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     n: Any = torch.library.get_ctx().new_dynamic_size()
     return values.new_empty((n, *values.shape[1:]))
 
 
-@_add_rows.register_fake
+@_fake(_add_rows)
 def _(gradient: Tensor, starts: Tensor, lengths: Tensor, n: int) -> Tensor:
     return gradient.new_empty((n, *gradient.shape[1:]))
 
@@ -309,11 +369,12 @@ _add_rows.register_autograd(_undo_add, setup_context=_keep_add)
 
 @_op("to_padded")
 def to_padded(values: Tensor, offsets: Tensor, width: int, value: float) -> Tensor:
-    padded = Ragged._of(rows_of(values, offsets)).to_padded(width, value=value)
-    return tensor_of(padded._values)
+    exact = values.float() if values.dtype == torch.bfloat16 else values
+    padded = Ragged._of(rows_of(exact, offsets)).to_padded(width, value=value)
+    return tensor_of(padded._values).to(values.dtype)
 
 
-@to_padded.register_fake
+@_fake(to_padded)
 def _(values: Tensor, offsets: Tensor, width: int, value: float) -> Tensor:
     return values.new_empty((offsets.shape[0] - 1, width, *values.shape[1:]))
 
@@ -368,21 +429,31 @@ def _recurrent(cell: Cell) -> Any:
         initial: Tensor,
         outputs: Tensor,
         kept: Tensor,
-        of_outputs: Tensor,
-        of_last: Tensor,
+        of_outputs: Tensor | None,
+        of_last: Tensor | None,
         go_backwards: bool,
         wants_values: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         rows, arrays = _checked(
             cell, values, offsets, mask, kernel, recurrent_kernel, bias, initial
         )
-        given = [array_of(one, "a gradient") for one in (outputs, kept, of_outputs, of_last)]
-        of_values, *others = recur_gradient(cell, rows, *arrays, go_backwards, *given, wants_values)
-        if of_values is None:
-            return values.new_empty(0), *map(tensor_of, others)
-        return tensor_of(of_values), *map(tensor_of, others)
+        units = recurrent_kernel.shape[0]
+        results = (
+            _array_like(outputs, (len(values), units), values, "outputs"),
+            _array_like(kept, (_kept_size(cell, values, units),), values, "what was kept"),
+        )
+        gradients = (
+            _array_like(of_outputs, outputs.shape, values, "the gradient of outputs"),
+            _array_like(of_last, initial.shape, values, "the gradient of the last states"),
+        )
+        of_x, *others = recur_gradient(
+            cell, rows, *arrays, go_backwards, *results, *gradients, wants_values
+        )
+        of_values = values.new_empty(0) if of_x is None else tensor_of(of_x)
+        first, second, third, fourth = map(tensor_of, others)
+        return of_values, first, second, third, fourth
 
-    @recurrent.register_fake
+    @_fake(recurrent)
     def _(
         values: Tensor,
         offsets: Tensor,
@@ -395,16 +466,14 @@ def _recurrent(cell: Cell) -> Any:
         keep: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         n, units = values.shape[0], recurrent_kernel.shape[0]
-        lanes = PANEL_BYTES // values.element_size()
-        of_step = -(-units // lanes) * lanes * cell.kept
-        kept = n * of_step if keep and values.device.type == "cpu" else 0
+        kept = _kept_size(cell, values, units) if keep else 0
         return (
             values.new_empty((n, units)),
             torch.empty_like(initial, memory_format=torch.contiguous_format),
             values.new_empty((kept,)),
         )
 
-    @gradient.register_fake
+    @_fake(gradient)
     def _(
         values: Tensor,
         offsets: Tensor,
@@ -415,24 +484,25 @@ def _recurrent(cell: Cell) -> Any:
         initial: Tensor,
         outputs: Tensor,
         kept: Tensor,
-        of_outputs: Tensor,
-        of_last: Tensor,
+        of_outputs: Tensor | None,
+        of_last: Tensor | None,
         go_backwards: bool,
         wants_values: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    ) -> Any:
         arrays = kernel, recurrent_kernel, bias, initial
-        return (
-            values.new_empty(values.shape if wants_values else (0,)),
-            *(torch.empty_like(one, memory_format=torch.contiguous_format) for one in arrays),
-        )
+        of_values = values.new_empty(values.shape if wants_values else (0,))
+        contiguous = torch.contiguous_format
+        others = (torch.empty_like(one, memory_format=contiguous) for one in arrays)
+        return of_values, *others
 
     def keep(ctx: Any, inputs: Any, output: Any) -> None:
         *tensors, ctx.go_backwards, _ = inputs
         outputs, _, kept = output
         ctx.mark_non_differentiable(kept)
+        ctx.set_materialize_grads(False)  # zeros for what was kept would be the most of all
         ctx.save_for_backward(*tensors, outputs, kept)
 
-    def undo(ctx: Any, of_outputs: Tensor, of_last: Tensor, _: Any) -> Any:
+    def undo(ctx: Any, of_outputs: Tensor | None, of_last: Tensor | None, _: Any) -> Any:
         wants = ctx.needs_input_grad[0]
         of_values, *others = gradient(
             *ctx.saved_tensors, of_outputs, of_last, ctx.go_backwards, wants
@@ -444,6 +514,14 @@ def _recurrent(cell: Cell) -> Any:
     return recurrent
 
 
+def _kept_size(cell: Cell, values: Tensor, units: int) -> int:
+    """How many numbers a recurrent layer keeps for its gradient."""
+    if values.device.type == "cuda":
+        return 0
+    lanes = PANEL_BYTES // values.element_size()
+    return values.shape[0] * (-(-units // lanes) * lanes * cell.kept)
+
+
 def _checked(
     cell: Cell,
     values: Tensor,
@@ -453,7 +531,7 @@ def _checked(
     recurrent_kernel: Tensor,
     bias: Tensor,
     initial: Tensor,
-) -> tuple[Rows, list[Any]]:
+) -> tuple[Rows, tuple[Any, Any, Any, Any]]:
     """Rows and arrays that fit each other, all of one dtype."""
     names = "kernel", "recurrent_kernel", "bias", "initial_state"
     tensors = kernel, recurrent_kernel, bias, initial
@@ -466,7 +544,8 @@ def _checked(
         if tensor.dtype != values.dtype or values.dtype not in (torch.float32, torch.float64):
             raise UnsupportedTypeError(
                 f"{cell.name}: values and weights are float32 or float64, both the same; got "
-                f"{values.dtype}, and {name} of {tensor.dtype}"
+                f"{values.dtype}, and {name} of {tensor.dtype}: take x.to({tensor.dtype}), or the "
+                f"layer's .to({values.dtype})"
             )
     if recurrent_kernel.ndim != 2 or values.ndim != 2:
         raise InvalidInputError(
@@ -490,7 +569,8 @@ def _checked(
     if units == 0:
         raise InvalidInputError(f"{cell.name}: a layer of 0 units has no outputs")
     rows = rows_of(values, offsets, mask)
-    return rows, [array_of(one, name) for name, one in zip(names, tensors, strict=True)]
+    first, second, third, fourth = map(array_of, tensors, names)
+    return rows, (first, second, third, fourth)
 
 
 RECURRENT = {cell.name: _recurrent(cell) for cell in CELLS}

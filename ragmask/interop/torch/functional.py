@@ -1,6 +1,7 @@
 """The operations on RaggedTensors, differentiable."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from ragmask.ops.pool import How
 from ragmask.rows.checks import check_count
 
 _HALVES = torch.float16, torch.bfloat16
+_WEIGHTS = "kernel", "recurrent_kernel", "bias"
 
 T = TypeVar("T")
 
@@ -55,8 +57,9 @@ def masking(x: RaggedTensor, mask_value: float = 0.0) -> RaggedTensor:
     tensor([False,  True])
     """
     _check(x)
-    values, mask = custom.masking(x.values, x.offsets, x.mask, mask_value)
-    return made(values, x.offsets, mask)
+    values, dtype = _computed(x.values)
+    values, mask = custom.masking(values, x.offsets, x.mask, mask_value)
+    return made(values.to(dtype), x.offsets, mask)
 
 
 def temporal_softmax(x: RaggedTensor) -> RaggedTensor:
@@ -114,7 +117,7 @@ def temporal_split(
     check_count("sections", sections, 1)
     lengths = x.lengths
     longest = int(lengths.max()) if len(x) else 0
-    total = longest if width is None else width
+    total = longest if width is None else check_count("width", width)
     if total < longest:
         raise InvalidInputError(f"width {total} is less than the longest row, {longest}")
     if total % sections:
@@ -125,10 +128,7 @@ def temporal_split(
     span = total // sections
     begins = [lengths.clamp(max=section * span) for section in range(sections + 1)]
     starts = x.offsets[:-1]
-    return [
-        x._taken(starts + begin, end - begin)
-        for begin, end in zip(begins, begins[1:], strict=False)
-    ]
+    return [x._taken(starts + begin, end - begin) for begin, end in pairwise(begins)]
 
 
 def temporal_concat(xs: Sequence[RaggedTensor]) -> RaggedTensor:
@@ -242,6 +242,9 @@ def _recur(
     go_backwards: bool,
 ) -> tuple[RaggedTensor, tuple[Tensor, ...]]:
     _check(x)
+    for name, weight in zip(_WEIGHTS, (kernel, recurrent_kernel, bias), strict=True):
+        if not isinstance(weight, Tensor):
+            raise UnsupportedTypeError(f"{name} must be a tensor; got {type(weight).__name__}")
     values, dtype = _computed(x.values)
     weights = [_computed(weight)[0] for weight in (kernel, recurrent_kernel, bias)]
     units = recurrent_kernel.shape[0]
@@ -280,5 +283,6 @@ def each(x: T, function: Callable[[Tensor], Tensor]) -> T | RaggedTensor:
     """A tensor, or the values of a RaggedTensor, put through a function."""
     if isinstance(x, RaggedTensor):
         return x.with_values(function(x.values))
-    tensor: Any = x
-    return function(tensor)
+    values: Any = x
+    result: T | Any = function(values)
+    return result

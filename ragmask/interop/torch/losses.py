@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch import custom
-from ragmask.interop.torch.functional import _check, temporal_pool
+from ragmask.interop.torch.functional import _check, _computed, temporal_pool
 from ragmask.interop.torch.ragged import RaggedTensor, made
 
 Reduction = Literal["mean", "sum", "none"]
@@ -44,7 +44,8 @@ def cross_entropy(
     over : "rows" takes the mean of each row first, and then of the rows that have such a step
         ("none": a tensor (rows,)).
 
-    No step that counts gives 0, with gradient 0. A target outside the classes is an error.
+    No step that counts gives 0, with gradient 0. A target outside the classes is an error. Of
+    float16 and bfloat16 logits the loss is computed, and given back, in float32, as by autocast.
     """
     _check(logits, "logits")
     values, kept = _targets(logits, targets, "targets")
@@ -53,16 +54,18 @@ def cross_entropy(
             "logits have steps of shape (classes,) and targets an integer a step; got "
             f"{tuple(logits.item_shape)} and {values.dtype} {tuple(values.shape[1:])}"
         )
+    values = values.long()
     kept = kept & (values != ignore_index)
-    values = torch.where(kept, values, 0).long()
+    values = torch.where(kept, values, 0)
     classes = logits.values.shape[1]
     if not torch.compiler.is_compiling():
         _check_classes(logits, values, classes)
-    inside = torch.where(kept[:, None], logits.values, 0)
+    inside = _kept_or_0(_floats(logits, "logits"), kept)
+    weight = None if weight is None else weight.to(inside.dtype)
     losses = torch.nn.functional.cross_entropy(
         inside, values, weight, reduction="none", label_smoothing=label_smoothing
     )
-    shares = kept.to(losses.dtype) if weight is None else torch.where(kept, weight[values], 0)
+    shares = kept if weight is None else torch.where(kept, weight[values], 0)
     return _reduced(logits, torch.where(kept, losses, 0), shares, reduction, over)
 
 
@@ -87,9 +90,9 @@ def mean_squared_error(
     _check(prediction, "prediction")
     values, kept = _targets(prediction, target, "target")
     _check_same_shape(prediction, values)
-    one, other = (_kept_or_0(tensor, kept) for tensor in (prediction.values, values))
-    losses = _mean_of_items((one - other).square())
-    return _reduced(prediction, losses, kept.to(losses.dtype), reduction, over)
+    one, other = _kept_or_0(_floats(prediction, "prediction"), kept), _kept_or_0(values, kept)
+    losses = _mean_of_items((one - other.to(one.dtype)).square())
+    return _reduced(prediction, losses, kept, reduction, over)
 
 
 def binary_cross_entropy(
@@ -117,12 +120,12 @@ def binary_cross_entropy(
     values, kept = _targets(prediction, target, "target")
     _check_same_shape(prediction, values)
     name = "binary_cross_entropy_with_logits" if from_logits else "binary_cross_entropy"
-    one, other = (_kept_or_0(tensor, kept) for tensor in (prediction.values, values))
+    one, other = _kept_or_0(_floats(prediction, "prediction"), kept), _kept_or_0(values, kept)
     of_numbers = getattr(torch.nn.functional, name)(
         one, other.to(one.dtype), weight, reduction="none"
     )
     losses = _mean_of_items(_kept_or_0(of_numbers, kept))
-    return _reduced(prediction, losses, kept.to(losses.dtype), reduction, over)
+    return _reduced(prediction, losses, kept, reduction, over)
 
 
 def _targets(x: RaggedTensor, targets: Any, what: str) -> tuple[Tensor, Tensor]:
@@ -170,6 +173,13 @@ def _check_classes(x: RaggedTensor, values: Tensor, classes: int) -> None:
         )
 
 
+def _floats(x: RaggedTensor, what: str) -> Tensor:
+    """Values that a loss can be computed from."""
+    if not x.dtype.is_floating_point:
+        raise UnsupportedTypeError(f"{what} must be floats; got {x.dtype}")
+    return _computed(x.values)[0]
+
+
 def _kept_or_0(values: Tensor, kept: Tensor) -> Tensor:
     """A masked step is 0, and NaN goes neither into it nor back out of it."""
     return torch.where(kept.view(-1, *[1] * (values.ndim - 1)), values, 0)
@@ -187,32 +197,32 @@ def _mean_of_items(values: Tensor) -> Tensor:
 
 
 def _reduced(x: RaggedTensor, losses: Tensor, shares: Tensor, reduction: str, over: str) -> Any:
-    """losses (n_steps,), 0 where a step does not count, and its share of a mean's divisor."""
+    """losses (n_steps,), 0 where a step does not count, and its share of a mean's divisor.
+
+    Added up in float64: it costs little beside what the losses came from, and counts are exact.
+    """
     if reduction not in ("mean", "sum", "none"):
         raise InvalidInputError(f'reduction must be "mean", "sum" or "none"; got {reduction!r}')
     if over not in ("steps", "rows"):
         raise InvalidInputError(f'over must be "steps" or "rows"; got {over!r}')
     if over == "steps" and reduction == "none":
         return made(losses, x.offsets)
-    of_rows = temporal_pool(made(losses, x.offsets), "sum")
-    shares_of_rows = temporal_pool(made(shares, x.offsets), "sum")
+    result = temporal_pool(made(losses.double(), x.offsets), "sum")
+    shares = temporal_pool(made(shares.double(), x.offsets), "sum")
     if over == "rows":
-        of_rows = _divided(of_rows, shares_of_rows)
-        shares_of_rows = (shares_of_rows > 0).to(of_rows.dtype)
-        if reduction == "none":
-            return of_rows
-    total = _in_any_order(of_rows)
-    if reduction == "sum":
-        return total
-    return _divided(total, _in_any_order(shares_of_rows))
+        result, shares = _divided(result, shares), (shares > 0).double()
+    if reduction != "none":
+        result = _in_any_order(result)
+    if reduction == "mean":
+        result = _divided(result, _in_any_order(shares))
+    return result.to(losses.dtype)
 
 
 def _in_any_order(numbers: Tensor) -> Tensor:
-    """Their sum, in float64 and from the least on: the same bits in whatever order they come."""
-    ordered = numbers.double().sort().values
+    """Their sum, from the least on: the same bits in whatever order they come."""
     offsets = torch.tensor([0, 1], device=numbers.device) * len(numbers)
-    total: Tensor = custom.temporal_pool(ordered, offsets, None, "sum")
-    return total[0].to(numbers.dtype)
+    total: Tensor = custom.temporal_pool(numbers.sort().values, offsets, None, "sum")
+    return total[0]
 
 
 def _divided(sums: Tensor, shares: Tensor) -> Tensor:

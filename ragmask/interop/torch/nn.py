@@ -101,7 +101,10 @@ class _Recurrent(torch.nn.Module):
         columns, directions = self.cell.gates * hidden_size, 1 + self.bidirectional
         for layer in range(num_layers):
             features = input_size if layer == 0 else directions * hidden_size
-            shapes = {"weight_ih": (columns, features), "weight_hh": (columns, hidden_size)}
+            shapes: dict[str, tuple[int, ...]] = {
+                "weight_ih": (columns, features),
+                "weight_hh": (columns, hidden_size),
+            }
             if bias:
                 shapes |= {"bias_ih": (columns,), "bias_hh": (columns,)}
             for direction in range(directions):

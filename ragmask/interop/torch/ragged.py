@@ -1,17 +1,20 @@
 """RaggedTensor: rows of unequal length, as tensors that torch can differentiate."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from ragmask.arrays.host import check_offsets
+from ragmask.arrays.protocol import LARGEST, Array
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
+from ragmask.errors import DeviceError, InvalidInputError, RowIndexError, UnsupportedTypeError
 from ragmask.interop.torch import custom
-from ragmask.interop.torch.memory import array_of, check_ragged, torch_dtype, writable
-from ragmask.rows.checks import Side
+from ragmask.interop.torch.memory import check_ragged, torch_dtype, writable
+from ragmask.rows.checks import Side, check_count, check_side
 
 _ROWS_SHOWN = 6
 
@@ -73,8 +76,13 @@ class RaggedTensor:
     @classmethod
     def from_rows(cls, rows: Sequence[torch.Tensor]) -> "RaggedTensor":
         """One tensor a row, (length, *item) each, joined by torch.cat."""
-        if not rows:
+        if not len(rows):
             raise InvalidInputError("from_rows needs at least one row, to know what a step is")
+        for number, row in enumerate(rows):
+            if not isinstance(row, torch.Tensor) or row.ndim == 0:
+                raise UnsupportedTypeError(
+                    f"row {number} must be a tensor (length, *item); got {row!r:.40}"
+                )
         lengths = torch.tensor([0, *map(len, rows)], device=rows[0].device)
         return cls(torch.cat(list(rows)), lengths.cumsum(0))
 
@@ -96,6 +104,11 @@ class RaggedTensor:
         mask : bool (rows, width): a row goes from its first kept step to its last, and keeps the
             mask of what lies between. Without mask and lengths rows are full.
         """
+        if not isinstance(values, torch.Tensor) or values.ndim < 2:
+            raise UnsupportedTypeError(
+                "from_padded takes a tensor (rows, width, *item); got "
+                f"{tuple(values.shape) if isinstance(values, torch.Tensor) else type(values)}"
+            )
         rows, width = values.shape[:2]
         places = torch.arange(width, device=values.device)
         first = torch.zeros(rows, dtype=torch.int64, device=values.device)
@@ -112,6 +125,8 @@ class RaggedTensor:
             lengths = (last - first).clamp(min=0)
         elif lengths is None:
             lengths = torch.full_like(first, width)
+        else:
+            _check_lengths(lengths, rows, width)
         starts = torch.arange(rows, device=values.device) * width + first
         flat = cls(values.flatten(0, 1), torch.tensor([0, rows * width], device=values.device))
         taken = flat._taken(starts, lengths.to(torch.int64))
@@ -169,6 +184,10 @@ class RaggedTensor:
 
     def with_values(self, values: torch.Tensor) -> "RaggedTensor":
         """The same rows of as many other values, and the same mask."""
+        if not isinstance(values, torch.Tensor) or values.ndim == 0:
+            raise UnsupportedTypeError(
+                f"values must be a tensor (n_steps, *item); got {type(values).__name__}"
+            )
         if len(values) != self.n_steps:
             raise InvalidInputError(
                 f"there are {self.n_steps} steps; got {len(values)} values for them"
@@ -211,13 +230,15 @@ class RaggedTensor:
         width : by default that of the longest row; none may be longer.
         """
         lengths = self.lengths
-        longest = int(lengths.max()) if len(self) else 0
         if width is None:
-            width = longest
-        elif width < longest:
-            raise InvalidInputError(
-                f"width {width} is less than the longest row, {longest}: truncate(width) first"
-            )
+            width = int(lengths.max()) if len(self) else 0
+        elif not torch.compiler.is_compiling():
+            check_count("width", width, most=LARGEST)
+            longest = int(lengths.max()) if len(self) else 0
+            if width < longest:
+                raise InvalidInputError(
+                    f"width {width} is less than the longest row, {longest}: truncate(width) first"
+                )
         values = custom.to_padded(self.kept_values(), self.offsets, width, value)
         inside = torch.arange(width, device=self.device) < lengths[:, None]
         if self.mask is not None:
@@ -234,23 +255,47 @@ class RaggedTensor:
     # -- some rows, or some of their steps: copies
 
     def __getitem__(self, rows: Any) -> Any:
-        """A row's values for an int; a RaggedTensor for a slice, and for ints or bools of rows."""
-        if isinstance(rows, int):
-            if not -len(self) <= rows < len(self):
-                raise IndexError(f"row {rows} of {len(self)}")
-            row = rows % len(self)
+        """A row's values for an int; a RaggedTensor for a slice, and for ints or bools of rows.
+
+        Raises IndexError for rows that are not there; UnsupportedTypeError for what names none.
+        """
+        if isinstance(rows, slice):
+            places = range(len(self))[rows]  # torch has no negative steps
+            rows = torch.arange(len(places), device=self.device) * places.step + places.start
+        elif hasattr(rows, "__index__") and getattr(rows, "ndim", 0) == 0:
+            row = operator.index(rows)
+            if not -len(self) <= row < len(self):
+                raise RowIndexError(f"row {row} of a batch of {len(self)} rows")
+            row %= len(self)
             return self.kept_values()[int(self.offsets[row]) : int(self.offsets[row + 1])]
-        if not isinstance(rows, slice):
-            rows = torch.as_tensor(rows, device=self.device)
-            if rows.dtype != torch.bool:
-                rows = rows.to(torch.int64)
+        else:
+            rows = self._row_numbers(rows)
         return self._taken(self.offsets[:-1][rows], self.lengths[rows])
+
+    def _row_numbers(self, rows: Any) -> torch.Tensor:
+        """Rows as a tensor of ints or bools that may index others."""
+        try:
+            numbers = torch.as_tensor(rows, device=self.device)
+        except (TypeError, ValueError, RuntimeError):
+            numbers = None
+        if numbers is None or isinstance(rows, tuple) or numbers.ndim != 1:
+            kind = type(rows).__name__ if numbers is None else f"shape {tuple(numbers.shape)}"
+            raise UnsupportedTypeError(
+                f"rows are picked by an integer, a slice, or integers or bools (rows,); got {kind}"
+            )
+        are_bools = numbers.dtype == torch.bool
+        if are_bools and len(numbers) != len(self):
+            raise InvalidInputError(
+                f"an index of bools needs one for each of {len(self)} rows; got {len(numbers)}"
+            )
+        if (numbers.dtype.is_floating_point or numbers.dtype.is_complex) and len(numbers):
+            raise UnsupportedTypeError(f"rows are picked by integers; got {numbers.dtype}")
+        return numbers if are_bools else numbers.long()
 
     def truncate(self, maxlen: int, side: Side = "post") -> "RaggedTensor":
         """At most `maxlen` steps of each row; `side` is the end that is cut off."""
-        if side not in ("post", "pre"):
-            raise InvalidInputError(f'side must be "post" or "pre"; got {side!r}')
-        lengths = self.lengths.clamp(max=maxlen)
+        check_side("side", side)
+        lengths = self.lengths.clamp(max=min(check_count("maxlen", maxlen), LARGEST))
         starts = self.offsets[1:] - lengths if side == "pre" else self.offsets[:-1]
         return self._taken(starts, lengths)
 
@@ -278,12 +323,10 @@ def offsets_of(lengths: torch.Tensor) -> torch.Tensor:
 
 
 def _check(values: Any, offsets: Any, mask: Any) -> None:
-    given = [one for one in (values, offsets, mask) if one is not None]
-    if not all(type(one) in (torch.Tensor, torch.nn.Parameter) for one in given):
-        if any(isinstance(one, list | tuple | int | float) for one in given):
-            kinds = ", ".join(type(one).__name__ for one in given)
-            raise UnsupportedTypeError(f"values, offsets and mask must be tensors; got {kinds}")
-        return  # a pytree's placeholders, or tensors that are being traced
+    given = [values, offsets, *([] if mask is None else [mask])]
+    if not all(isinstance(one, torch.Tensor) for one in given):
+        kinds = ", ".join(type(one).__name__ for one in given)
+        raise UnsupportedTypeError(f"values, offsets and mask must be tensors; got {kinds}")
     if len({one.device for one in given}) > 1:
         places = ", ".join(str(one.device) for one in given)
         raise DeviceError(f"values, offsets and mask must live on one device; got {places}")
@@ -297,16 +340,56 @@ def _check(values: Any, offsets: Any, mask: Any) -> None:
             f"offsets must be int64 (rows + 1,); got {offsets.dtype} {tuple(offsets.shape)}: "
             "take offsets.long()"
         )
-    check_offsets(len(values), array_of(offsets.cpu(), "offsets"))
-    if int(offsets[0]) != 0 or int(offsets[-1]) != len(values):
-        raise InvalidInputError(
-            f"offsets go from {int(offsets[0])} to {int(offsets[-1])}, and the rows must cover all "
-            f"{len(values)} values: cut the values to them"
-        )
     if mask is not None and (mask.dtype != torch.bool or mask.shape != values.shape[:1]):
         raise InvalidInputError(
             f"mask must be bool ({len(values)},); got {mask.dtype} {tuple(mask.shape)}"
         )
+    numbers = _numbers(offsets)
+    if numbers is None:
+        return
+    check_offsets(len(values), numbers)
+    if numbers[0] != 0 or numbers[-1] != len(values):
+        raise InvalidInputError(
+            f"offsets go from {numbers[0]} to {numbers[-1]}, and the rows must cover all "
+            f"{len(values)} values: cut the values to them"
+        )
 
 
-torch.utils._pytree.register_dataclass(RaggedTensor)
+def _check_lengths(lengths: Any, rows: int, width: int) -> None:
+    """Of the rows of a padded tensor: past its own width lies the next one."""
+    if not isinstance(lengths, torch.Tensor) or lengths.shape != (rows,):
+        got = tuple(lengths.shape) if isinstance(lengths, torch.Tensor) else type(lengths).__name__
+        raise InvalidInputError(f"lengths must be a tensor ({rows},); got {got}")
+    if lengths.dtype.is_floating_point or lengths.dtype in (torch.bool, torch.complex64):
+        raise UnsupportedTypeError(f"lengths must be integers; got {lengths.dtype}")
+    numbers = None if torch.compiler.is_compiling() else _numbers(lengths)
+    if numbers is not None and (bad := np.flatnonzero((numbers < 0) | (numbers > width))).size:
+        raise InvalidInputError(
+            f"row {bad[0]} has length {numbers[bad[0]]}; the padded width is {width}"
+        )
+
+
+def _numbers(tensor: torch.Tensor) -> Array | None:
+    """What it holds; None where that is nothing yet: on meta, or while it is being traced."""
+    try:
+        numbers: Array = tensor.numpy(force=True)
+    except RuntimeError:
+        return None
+    return numbers
+
+
+def _flatten(ragged: RaggedTensor) -> tuple[list[Any], None]:
+    return [ragged.values, ragged.offsets, ragged.mask], None
+
+
+def _unflatten(parts: Iterable[Any], _: Any) -> RaggedTensor:
+    """Of whatever a pytree's leaves were made into, tensors or not: nothing is checked."""
+    return made(*parts)
+
+
+torch.utils._pytree.register_pytree_node(
+    RaggedTensor,
+    _flatten,
+    _unflatten,
+    serialized_type_name="ragmask.interop.torch.RaggedTensor",
+)
