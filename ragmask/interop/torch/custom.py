@@ -6,6 +6,7 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -79,8 +80,8 @@ def rows_of(values: Tensor, offsets: Tensor, mask: Tensor | None = None) -> Rows
                 f"{name} live on {tensor.device}, and the values on {values.device}: move one, "
                 "with .to()"
             )
-    kept = None if mask is None else mask.detach()
-    ragged = Ragged.from_offsets(values.detach().contiguous(), offsets.detach(), kept)
+    kept = None if mask is None else _as_is(mask)
+    ragged = Ragged.from_offsets(_as_is(values), _as_is(offsets), kept)
     if not ragged.is_compact:
         raise InvalidInputError(
             f"offsets must go from 0 to {len(values)}, the number of steps; they cover "
@@ -99,12 +100,30 @@ def tensor_of(array: Any) -> Tensor:
 
 
 def array_of(tensor: Tensor, what: str) -> Any:
-    return values_array(tensor.detach().contiguous(), what)
+    return values_array(_as_is(tensor), what)
+
+
+def _as_is(tensor: Tensor) -> Any:
+    """Its memory: numpy's array where it can be. Of any object, to find that out takes 6 µs."""
+    plain = tensor.detach().contiguous()
+    if plain.is_cpu:
+        with suppress(TypeError, RuntimeError):  # whoever reads the tensor says what is wrong
+            return plain.numpy()
+    return plain
 
 
 def _bits(values: Tensor) -> Tensor:
     """Something to copy in the place of values that numpy does not know."""
     return values.view(torch.int16) if values.dtype == torch.bfloat16 else values
+
+
+def _own_steps(ragged: Ragged, dtype: torch.dtype) -> Tensor:
+    """The rows' steps, end to end, in memory that is nobody else's."""
+    taken, arrays = ragged.compact()._rows.values, ragged._rows.arrays
+    steps = tensor_of(taken)
+    if not arrays.is_host or np.may_share_memory(taken, ragged._rows.values):
+        steps = steps.clone()
+    return steps.view(dtype)
 
 
 def _array_like(tensor: Tensor | None, shape: Sequence[int], like: Tensor, what: str) -> Any:
@@ -311,13 +330,8 @@ masking.register_autograd(_undo_masking, setup_context=_keep_masking)
 @_op("take_rows")
 def take_rows(values: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
     """The steps of rows that lie anywhere in `values`, end to end."""
-    bits = _bits(values).detach().contiguous()
-    ragged = Ragged(bits, starts.detach(), lengths.detach())
-    taken, arrays = ragged.compact()._rows.values, ragged._rows.arrays
-    steps = tensor_of(taken)
-    if not arrays.is_host or np.may_share_memory(taken, ragged._rows.values):
-        steps = steps.clone()
-    return steps.view(values.dtype)
+    ragged = Ragged(_as_is(_bits(values)), _as_is(starts), _as_is(lengths))
+    return _own_steps(ragged, values.dtype)
 
 
 @_op("add_rows")
@@ -327,11 +341,12 @@ def _add_rows(gradient: Tensor, starts: Tensor, lengths: Tensor, n: int) -> Tens
     if dtype == torch.bfloat16:
         gradient = gradient.float()
     none = gradient.new_empty((n, 0), dtype=torch.bool)  # what rows are checked against
-    layout = Ragged(none, starts.detach(), lengths.detach())._rows.layout
+    layout = Ragged(_as_is(none), _as_is(starts), _as_is(lengths))._rows.layout
     shape = layout.n_steps, *gradient.shape[1:]
     given = _array_like(gradient, shape, gradient, "the gradient")
     added = add_rows(given, layout, n)
-    return tensor_of(added.copy() if added is given else added).to(dtype)
+    steps = tensor_of(added)
+    return (steps.clone() if added is given else steps).to(dtype)
 
 
 @_fake(take_rows)
@@ -374,23 +389,47 @@ def to_padded(values: Tensor, offsets: Tensor, width: int, value: float) -> Tens
     return tensor_of(padded._values).to(values.dtype)
 
 
+@_op("to_padded_gradient")
+def _padded_gradient(gradient: Tensor, offsets: Tensor, n: int) -> Tensor:
+    """The `n` steps of rows that were padded."""
+    padded = Ragged.from_padded(_as_is(_bits(gradient)), lengths=_as_is(offsets.diff()))
+    if padded.n_steps != n:
+        raise InvalidInputError(f"the offsets are of {padded.n_steps} steps; got n={n}")
+    return _own_steps(padded, gradient.dtype)
+
+
 @_fake(to_padded)
 def _(values: Tensor, offsets: Tensor, width: int, value: float) -> Tensor:
     return values.new_empty((offsets.shape[0] - 1, width, *values.shape[1:]))
 
 
+@_fake(_padded_gradient)
+def _(gradient: Tensor, offsets: Tensor, n: int) -> Tensor:
+    return gradient.new_empty((n, *gradient.shape[2:]))
+
+
 def _keep_padded(ctx: Any, inputs: Any, output: Tensor) -> None:
-    _, offsets, ctx.width, _ = inputs
+    values, offsets, *_ = inputs
+    ctx.n = values.shape[0]
     ctx.save_for_backward(offsets)
 
 
 def _undo_padded(ctx: Any, gradient: Tensor) -> Any:
-    (offsets,) = ctx.saved_tensors
-    starts = torch.arange(gradient.shape[0], device=offsets.device) * ctx.width
-    return take_rows(gradient.flatten(0, 1), starts, offsets.diff()), None, None, None
+    return _padded_gradient(gradient, *ctx.saved_tensors, ctx.n), None, None, None
+
+
+def _keep_padded_gradient(ctx: Any, inputs: Any, output: Tensor) -> None:
+    gradient, offsets, _ = inputs
+    ctx.width = gradient.shape[1]
+    ctx.save_for_backward(offsets)
+
+
+def _undo_padded_gradient(ctx: Any, gradient: Tensor) -> Any:
+    return to_padded(gradient, *ctx.saved_tensors, ctx.width, 0), None, None
 
 
 to_padded.register_autograd(_undo_padded, setup_context=_keep_padded)
+_padded_gradient.register_autograd(_undo_padded_gradient, setup_context=_keep_padded_gradient)
 
 
 # -- recurrent layers

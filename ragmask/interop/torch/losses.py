@@ -119,13 +119,22 @@ def binary_cross_entropy(
     _check(prediction, "prediction")
     values, kept = _targets(prediction, target, "target")
     _check_same_shape(prediction, values)
-    name = "binary_cross_entropy_with_logits" if from_logits else "binary_cross_entropy"
     one, other = _kept_or_0(_floats(prediction, "prediction"), kept), _kept_or_0(values, kept)
-    of_numbers = getattr(torch.nn.functional, name)(
-        one, other.to(one.dtype), weight, reduction="none"
-    )
+    other = other.to(one.dtype)
+    if from_logits:
+        of_numbers = (1 - other) * one - _log_sigmoid(one)
+        of_numbers = of_numbers if weight is None else of_numbers * weight
+    else:
+        of_numbers = torch.nn.functional.binary_cross_entropy(one, other, weight, reduction="none")
     losses = _mean_of_items(_kept_or_0(of_numbers, kept))
     return _reduced(prediction, losses, kept, reduction, over)
+
+
+def _log_sigmoid(x: Tensor) -> Tensor:
+    """Of each number alone: torch's own gives others bits to the last numbers of a tensor."""
+    is_above = x > 0
+    distance = torch.where(is_above, x, -x)
+    return torch.where(is_above, 0, x) - (-distance).exp().log1p()
 
 
 def _targets(x: RaggedTensor, targets: Any, what: str) -> tuple[Tensor, Tensor]:
@@ -208,13 +217,15 @@ def _reduced(x: RaggedTensor, losses: Tensor, shares: Tensor, reduction: str, ov
     if over == "steps" and reduction == "none":
         return made(losses, x.offsets)
     result = temporal_pool(made(losses.double(), x.offsets), "sum")
-    shares = temporal_pool(made(shares.double(), x.offsets), "sum")
+    if over == "rows" or shares.dtype != torch.bool:
+        shares = temporal_pool(made(shares.double(), x.offsets), "sum")
     if over == "rows":
-        result, shares = _divided(result, shares), (shares > 0).double()
+        result, shares = _divided(result, shares), shares > 0
     if reduction != "none":
         result = _in_any_order(result)
-    if reduction == "mean":
-        result = _divided(result, _in_any_order(shares))
+    if reduction == "mean":  # steps, and rows, are counted
+        is_counted = shares.dtype == torch.bool
+        result = _divided(result, shares.sum() if is_counted else _in_any_order(shares))
     return result.to(losses.dtype)
 
 

@@ -252,11 +252,33 @@ class RNN(_Recurrent):
     >>> outputs.item_shape
     torch.Size([8])
 
-    Arguments and parameters are torch's, as for `LSTM`. `rnn(x, h0) -> (outputs, h)`.
+    Arguments and parameters are torch's, as for `LSTM`; a nonlinearity other than tanh is refused.
+    `rnn(x, h0) -> (outputs, h)`.
     """
 
     cell = RNN_CELL
     order = (0,)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",  # torch's place for it
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if nonlinearity != "tanh":
+            raise UnsupportedTypeError(
+                f"RNN computes tanh: leave nonlinearity out; got {nonlinearity!r}"
+            )
+        options = bias, batch_first, dropout, bidirectional, proj_size, device, dtype
+        super().__init__(input_size, hidden_size, num_layers, *options)
 
     def forward(self, x: RaggedTensor, hx: Tensor | None = None) -> tuple[RaggedTensor, Tensor]:
         outputs, (h,) = self._run(x, None if hx is None else (hx,))

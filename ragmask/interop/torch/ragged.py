@@ -143,6 +143,11 @@ class RaggedTensor:
         return self.offsets.diff()
 
     @property
+    def longest(self) -> int:
+        """The longest row's length; 0 where there are no rows."""
+        return int(self.lengths.max()) if len(self) else 0
+
+    @property
     def n_steps(self) -> int:
         return len(self.values)
 
@@ -231,14 +236,9 @@ class RaggedTensor:
         """
         lengths = self.lengths
         if width is None:
-            width = int(lengths.max()) if len(self) else 0
-        elif not torch.compiler.is_compiling():
-            check_count("width", width, most=LARGEST)
-            longest = int(lengths.max()) if len(self) else 0
-            if width < longest:
-                raise InvalidInputError(
-                    f"width {width} is less than the longest row, {longest}: truncate(width) first"
-                )
+            width = self.longest
+        else:
+            check_width(self, width)
         values = custom.to_padded(self.kept_values(), self.offsets, width, value)
         inside = torch.arange(width, device=self.device) < lengths[:, None]
         if self.mask is not None:
@@ -267,6 +267,8 @@ class RaggedTensor:
             if not -len(self) <= row < len(self):
                 raise RowIndexError(f"row {row} of a batch of {len(self)} rows")
             row %= len(self)
+            if torch.compiler.is_compiling():  # where a view of unknown size has no gradient
+                return self._taken(self.offsets[row : row + 1], self.lengths[row : row + 1]).values
             return self.kept_values()[int(self.offsets[row]) : int(self.offsets[row + 1])]
         else:
             rows = self._row_numbers(rows)
@@ -322,6 +324,17 @@ def offsets_of(lengths: torch.Tensor) -> torch.Tensor:
     return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
 
 
+def check_width(x: RaggedTensor, width: int) -> None:
+    """Raise unless all rows fit into it: where this is compiled, when it runs."""
+    check_count("width", width, most=LARGEST)
+    if torch.compiler.is_compiling():
+        torch._assert_async((x.lengths <= width).all(), "a row is longer than the width")
+    elif width < x.longest:
+        raise InvalidInputError(
+            f"width {width} is less than the longest row, {x.longest}: truncate(width) first"
+        )
+
+
 def _check(values: Any, offsets: Any, mask: Any) -> None:
     given = [values, offsets, *([] if mask is None else [mask])]
     if not all(isinstance(one, torch.Tensor) for one in given):
@@ -362,7 +375,11 @@ def _check_lengths(lengths: Any, rows: int, width: int) -> None:
         raise InvalidInputError(f"lengths must be a tensor ({rows},); got {got}")
     if lengths.dtype.is_floating_point or lengths.dtype in (torch.bool, torch.complex64):
         raise UnsupportedTypeError(f"lengths must be integers; got {lengths.dtype}")
-    numbers = None if torch.compiler.is_compiling() else _numbers(lengths)
+    if torch.compiler.is_compiling():
+        fits = (lengths >= 0) & (lengths <= width)
+        torch._assert_async(fits.all(), "a row is longer than the padded width")
+        return
+    numbers = _numbers(lengths)
     if numbers is not None and (bad := np.flatnonzero((numbers < 0) | (numbers > width))).size:
         raise InvalidInputError(
             f"row {bad[0]} has length {numbers[bad[0]]}; the padded width is {width}"
