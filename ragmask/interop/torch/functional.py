@@ -11,7 +11,6 @@ from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch import custom
 from ragmask.interop.torch.ragged import RaggedTensor, made, offsets_of
 from ragmask.kernels.cells import GRU, LSTM, RNN, Cell
-from ragmask.kernels.constants import POOL_CODES
 from ragmask.ops.pool import How
 from ragmask.rows.checks import check_count
 
@@ -92,11 +91,8 @@ def temporal_pool(x: RaggedTensor, how: How = "mean") -> Tensor:
     computed in float32.
     """
     _check(x)
-    if how not in POOL_CODES:
-        words = ", ".join(map(repr, POOL_CODES))
-        raise InvalidInputError(f"how must be one of {words}; got {how!r}")
     values, dtype = _computed(x.values)
-    pooled: Tensor = custom.temporal_pool(values, x.offsets, x.mask, how)
+    pooled: Tensor = custom.temporal_pool(values, x.offsets, x.mask, custom.checked_how(how))
     return pooled.to(dtype) if dtype in _HALVES else pooled
 
 
