@@ -8,6 +8,7 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,11 +21,11 @@ from ragmask.batches.ragged import Ragged
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch.memory import writable
 from ragmask.kernels.cells import CELLS, Cell
-from ragmask.kernels.constants import PANEL_BYTES
+from ragmask.kernels.constants import PANEL_BYTES, POOL_CODES
 from ragmask.ops.embeddings import checked_ids, embedding_gradient
 from ragmask.ops.embeddings import embedding as numpy_embedding
 from ragmask.ops.masks import masking as numpy_masking
-from ragmask.ops.pool import pool_gradient
+from ragmask.ops.pool import How, pool_gradient
 from ragmask.ops.pool import temporal_pool as numpy_pool
 from ragmask.ops.recurrent import recur_and_keep, recur_gradient
 from ragmask.ops.softmax import softmax_gradient
@@ -36,8 +37,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def _op(name: str) -> Callable[[Callable[..., Any]], Any]:
     def define(function: Callable[..., Any]) -> Any:
+        names = tuple(signature(function).parameters)
+
         @wraps(function)
         def checked(*arguments: Any) -> Any:
+            _check_devices(name, names, arguments)
             if forward_ad._current_level >= 0:  # tangents would be lost without a word
                 raise NotImplementedError(
                     f"ragmask::{name} has no forward-mode derivative, and one is being taken "
@@ -54,10 +58,27 @@ def _fake(op: Any) -> Callable[[Function], Function]:
     """What torch asks where it traces an op: only shapes and dtypes."""
 
     def register(function: Function) -> Function:
-        op.register_fake(function)
+        names = tuple(signature(function).parameters)
+
+        @wraps(function)
+        def checked(*arguments: Any) -> Any:
+            _check_devices(op._name, names, arguments)
+            return function(*arguments)
+
+        op.register_fake(checked)
         return function
 
     return register
+
+
+def _check_devices(op: str, names: tuple[str, ...], arguments: tuple[Any, ...]) -> None:
+    first: Any = arguments[0]
+    for name, tensor in zip(names, arguments, strict=True):
+        if isinstance(tensor, Tensor) and tensor.device != first.device:
+            raise DeviceError(
+                f"{op}: {name} lives on {tensor.device}, and {names[0]} on {first.device}: move "
+                "one, with .to()"
+            )
 
 
 def _no_second(op: Any) -> None:
@@ -74,12 +95,6 @@ def _no_second(op: Any) -> None:
 
 def rows_of(values: Tensor, offsets: Tensor, mask: Tensor | None = None) -> Rows:
     """Rows over the tensors' own memory, once they are checked."""
-    for name, tensor in (("offsets", offsets), ("mask", mask)):
-        if tensor is not None and tensor.device != values.device:
-            raise DeviceError(
-                f"{name} live on {tensor.device}, and the values on {values.device}: move one, "
-                "with .to()"
-            )
     kept = None if mask is None else _as_is(mask)
     ragged = Ragged.from_offsets(_as_is(values), _as_is(offsets), kept)
     if not ragged.is_compact:
@@ -127,7 +142,7 @@ def _own_steps(ragged: Ragged, dtype: torch.dtype) -> Tensor:
 
 
 def _array_like(tensor: Tensor | None, shape: Sequence[int], like: Tensor, what: str) -> Any:
-    """The array of a tensor, if there is one, of this shape, and of another's dtype and device.
+    """The array of a tensor, if there is one, of this shape, and of another's dtype.
 
     A kernel does not look, and anyone may call the op of a gradient.
     """
@@ -137,8 +152,6 @@ def _array_like(tensor: Tensor | None, shape: Sequence[int], like: Tensor, what:
         raise InvalidInputError(
             f"{what} must be {like.dtype} {tuple(shape)}; got {tensor.dtype} {tuple(tensor.shape)}"
         )
-    if tensor.device != like.device:
-        raise DeviceError(f"{what} must live on {like.device}; got {tensor.device}")
     return array_of(tensor, what)
 
 
@@ -185,11 +198,20 @@ _no_second(_softmax_gradient)
 
 # -- pooling
 
+_UNSIGNED = torch.uint8, torch.uint16, torch.uint32, torch.uint64
+
+
+def checked_how(how: Any) -> How:
+    if how not in POOL_CODES:
+        words = ", ".join(map(repr, POOL_CODES))
+        raise InvalidInputError(f"how must be one of {words}; got {how!r}")
+    word: How = how
+    return word
+
 
 @_op("temporal_pool")
 def temporal_pool(values: Tensor, offsets: Tensor, mask: Tensor | None, how: str) -> Tensor:
-    how_: Any = how
-    pooled = numpy_pool(Ragged._of(rows_of(values, offsets, mask)), how_)
+    pooled = numpy_pool(Ragged._of(rows_of(values, offsets, mask)), checked_how(how))
     return tensor_of(pooled)
 
 
@@ -197,16 +219,19 @@ def temporal_pool(values: Tensor, offsets: Tensor, mask: Tensor | None, how: str
 def _pool_gradient(
     values: Tensor, offsets: Tensor, mask: Tensor | None, gradient: Tensor, how: str
 ) -> Tensor:
-    how_: Any = how
     rows = rows_of(values, offsets, mask)
     shape = len(rows), *values.shape[1:]
     of_pooled = _array_like(gradient, shape, values, "the gradient")
-    return tensor_of(pool_gradient(rows, how_, of_pooled))
+    return tensor_of(pool_gradient(rows, checked_how(how), of_pooled))
 
 
 @_fake(temporal_pool)
 def _(values: Tensor, offsets: Tensor, mask: Tensor | None, how: str) -> Tensor:
-    return values.new_empty((offsets.shape[0] - 1, *values.shape[1:]))
+    dtype = values.dtype
+    if not dtype.is_floating_point and how in ("mean", "sum"):
+        dtype = torch.float64 if how == "mean" else torch.int64
+        dtype = torch.uint64 if how == "sum" and values.dtype in _UNSIGNED else dtype
+    return values.new_empty((offsets.shape[0] - 1, *values.shape[1:]), dtype=dtype)
 
 
 @_fake(_pool_gradient)
@@ -575,11 +600,6 @@ def _checked(
     names = "kernel", "recurrent_kernel", "bias", "initial_state"
     tensors = kernel, recurrent_kernel, bias, initial
     for name, tensor in zip(names, tensors, strict=True):
-        if tensor.device != values.device:
-            raise DeviceError(
-                f"{name} lives on {tensor.device}, and the values on {values.device}: move one, "
-                "with .to()"
-            )
         if tensor.dtype != values.dtype or values.dtype not in (torch.float32, torch.float64):
             raise UnsupportedTypeError(
                 f"{cell.name}: values and weights are float32 or float64, both the same; got "

@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch import custom
 from ragmask.interop.torch.ragged import RaggedTensor, check_width, made, offsets_of
 from ragmask.kernels.cells import GRU, LSTM, RNN, Cell
-from ragmask.kernels.constants import POOL_CODES
 from ragmask.ops.pool import How
 from ragmask.rows.checks import check_count
 
 _HALVES = torch.float16, torch.bfloat16
+_WEIGHTS = "kernel", "recurrent_kernel", "bias"
 
 T = TypeVar("T")
 
@@ -39,7 +39,6 @@ def embedding(ids: RaggedTensor, table: Tensor, *, mask_zero: bool = False) -> R
     _check(ids, "ids")
     if ids.dtype.is_floating_point or ids.dtype.is_complex:
         raise UnsupportedTypeError(f"ids must be integers; got {ids.dtype}")
-    _check_places(ids, table=table)
     vectors = custom.embedding(ids.values, ids.offsets, ids.mask, table, mask_zero)
     mask = ids.mask
     if mask_zero:
@@ -92,11 +91,8 @@ def temporal_pool(x: RaggedTensor, how: How = "mean") -> Tensor:
     computed in float32.
     """
     _check(x)
-    if how not in POOL_CODES:
-        words = ", ".join(map(repr, POOL_CODES))
-        raise InvalidInputError(f"how must be one of {words}; got {how!r}")
     values, dtype = _computed(x.values)
-    pooled: Tensor = custom.temporal_pool(values, x.offsets, x.mask, how)
+    pooled: Tensor = custom.temporal_pool(values, x.offsets, x.mask, custom.checked_how(how))
     return pooled.to(dtype) if dtype in _HALVES else pooled
 
 
@@ -241,7 +237,9 @@ def _recur(
     go_backwards: bool,
 ) -> tuple[RaggedTensor, tuple[Tensor, ...]]:
     _check(x)
-    _check_places(x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias)
+    for name, weight in zip(_WEIGHTS, (kernel, recurrent_kernel, bias), strict=True):
+        if not isinstance(weight, Tensor):
+            raise UnsupportedTypeError(f"{name} must be a tensor; got {type(weight).__name__}")
     values, dtype = _computed(x.values)
     weights = [_computed(weight)[0] for weight in (kernel, recurrent_kernel, bias)]
     units = recurrent_kernel.shape[0]
@@ -249,7 +247,6 @@ def _recur(
         initial = values.new_zeros((cell.states, len(x), units))
     else:
         initial = _computed(torch.stack(list(states)))[0]
-        _check_places(x, initial_state=initial)
     tensors = values, *weights, initial
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     outputs, last, _ = custom.RECURRENT[cell.name](
@@ -275,20 +272,6 @@ def _check(x: Any, what: str = "x") -> None:
             f"{what} must be a RaggedTensor; got {type(x).__name__}: make one with "
             "RaggedTensor(values, offsets), from_ragged or from_padded"
         )
-
-
-def _check_places(x: RaggedTensor, **tensors: Any) -> None:
-    """Raise unless these are tensors, and where x is.
-
-    Ops look again, but do not run where a tensor is on meta: torch gives back whatever memory held.
-    """
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise UnsupportedTypeError(f"{name} must be a tensor; got {type(tensor).__name__}")
-        if tensor.device != x.device:
-            raise DeviceError(
-                f"{name} lives on {tensor.device}, and the rows on {x.device}: move one, with .to()"
-            )
 
 
 def each(x: T, function: Callable[[Tensor], Tensor]) -> T | RaggedTensor:

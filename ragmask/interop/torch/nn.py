@@ -153,18 +153,18 @@ class _Recurrent(torch.nn.Module):
     def _weights(self, layer: int, direction: int) -> tuple[Tensor, Tensor, Tensor]:
         """One layer's, one direction's, in ragmask's shapes and order of gates."""
         suffix = f"_l{layer}{'_reverse' * direction}"
-        kernel, recurrent = (
-            self._ordered(getattr(self, f"weight_{of}{suffix}")).t() for of in ("ih", "hh")
-        )
+        kernel, recurrent = (self._ordered(f"weight_{of}{suffix}").t() for of in ("ih", "hh"))
         columns = kernel.shape[1]
         if not self.bias:
             shape = (2, columns) if self.cell.apart else (columns,)
             return kernel, recurrent, kernel.new_zeros(shape)
-        biases = [self._ordered(getattr(self, f"bias_{of}{suffix}")) for of in ("ih", "hh")]
+        biases = [self._ordered(f"bias_{of}{suffix}") for of in ("ih", "hh")]
         bias = torch.stack(biases) if self.cell.apart else biases[0] + biases[1]
         return kernel, recurrent, bias
 
-    def _ordered(self, weight: Tensor) -> Tensor:
+    def _ordered(self, name: str) -> Tensor:
+        """A parameter in the dtype that is computed in, and with ragmask's order of gates."""
+        weight = functional._computed(getattr(self, name))[0]
         if self.order == tuple(range(self.cell.gates)):
             return weight
         gates = weight.chunk(self.cell.gates)
@@ -172,10 +172,11 @@ class _Recurrent(torch.nn.Module):
 
     def _check_states(self, states: tuple[Tensor, ...], shape: tuple[int, ...]) -> None:
         for state in states:
-            if tuple(state.shape) != shape:
+            given = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
+            if given != shape:
                 raise InvalidInputError(
-                    f"hx has shape {tuple(state.shape)}; (layers · directions, rows, hidden_size) "
-                    f"is {shape}"
+                    "hx must have the shape (layers · directions, rows, hidden_size), "
+                    f"{shape}; got {given}"
                 )
 
     def extra_repr(self) -> str:
