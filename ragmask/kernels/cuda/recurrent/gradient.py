@@ -62,7 +62,7 @@ def reader_of(count: int) -> Any:
 
     @cuda_device
     def read(array: Any, at: int, stride: int) -> Any:
-        return before(array, at, stride) + (array[u8(at + last * stride)],)
+        return (*before(array, at, stride), array[u8(at + last * stride)])
 
     return read
 
@@ -97,8 +97,10 @@ def keeping_kernel(step: Callable[..., Any], count: int) -> Any:
 
     @cuda_kernel
     def recurrent_keeping(rows: Any, sums: Any, h0: Any, c0: Any, options: Any, out: Any) -> None:
-        """sums (n · units · 4,); h0, c0 (rows, units), as States has them; out (n · count · units,),
-        left alone at masked steps."""
+        """sums (n · units · 4,); h0, c0 (rows, units), as States has them.
+
+        out (n · count · units,) is left alone at masked steps.
+        """
         order, starts, lengths, mask, _ = rows
         row, units, number = u8(order[u8(cuda.blockIdx.x)]), h0.shape[1], out.dtype.type
         direction = direction_of(options)
@@ -194,6 +196,8 @@ def gradient_kernel(undo: Callable[..., Any], count: int) -> Any:
             at = first_kept(mask, at + direction, end, direction)
         for unit in range(thread, units, threads):
             c[row, u8(unit)] = of_carry[u8(unit)]
-            h[row, u8(unit)] = of_output[u8(unit)]  # last: a cell of one state has c in the same place
+            h[row, u8(unit)] = of_output[
+                u8(unit)
+            ]  # last: a cell of one state has c in the same place
 
     return recurrent_gradient
