@@ -284,6 +284,117 @@ def rnn_step(x, h, kernel, recurrent_kernel, bias):
     return ([math.tanh(total) for total in sums],)
 
 
+def recur_gradient(
+    step_gradient,
+    step,
+    states,
+    rows,
+    masks,
+    kernel,
+    recurrent_kernel,
+    bias,
+    of_outputs,
+    of_last,
+    initial_state=None,
+    go_backwards=False,
+):
+    """Gradients (of x, kernel, recurrent kernel, bias, initial states), from those of the results.
+
+    of_outputs are rows of steps, of_last a list of rows for each state. A masked step gets and
+    gives 0. `step_gradient` takes what `step` takes and the gradients of what that gave, and gives
+    those of x, of the states, and of the weights.
+    """
+    nothing = [0.0] * len(recurrent_kernel)
+    weights = kernel, recurrent_kernel, bias
+    of_weights = [nulls(array) for array in weights]
+    of_x, of_initial = [], [[] for _ in range(states)]
+    for number, (row, keeps) in enumerate(zip(rows, masks, strict=True)):
+        now = [nothing] * states
+        if initial_state is not None:
+            now = [state[number] for state in initial_state]
+        places = [place for place, keep in enumerate(keeps) if keep]
+        before = []
+        for place in reversed(places) if go_backwards else places:
+            before.append((place, now))
+            now = step(row[place], *now, *weights)
+        of_now = [state[number] for state in of_last]
+        of_row = [[0.0] * len(kernel) for _ in row]
+        for place, was in reversed(before):
+            of_now = [plus(of_now[0], of_outputs[number][place]), *of_now[1:]]
+            of_row[place], of_now, of_arrays = step_gradient(row[place], *was, *weights, *of_now)
+            of_weights = [added(one, more) for one, more in zip(of_weights, of_arrays, strict=True)]
+        of_x.append(of_row)
+        for state, one in zip(of_initial, of_now, strict=True):
+            state.append(one)
+    return of_x, *of_weights, of_initial
+
+
+def lstm_step_gradient(x, h, c, kernel, recurrent_kernel, bias, of_h, of_c):
+    units = len(h)
+    sums = plus(times(x, kernel, bias), times(h, recurrent_kernel))
+    of_sums, of_c_before = [0.0] * len(sums), []
+    for unit in range(units):
+        i, f, o = (sigmoid(sums[gate * units + unit]) for gate in (0, 1, 3))
+        g = math.tanh(sums[2 * units + unit])
+        tanh_c = math.tanh(f * c[unit] + i * g)
+        of_new = of_c[unit] + of_h[unit] * o * (1 - tanh_c**2)
+        of_sums[unit] = of_new * g * i * (1 - i)
+        of_sums[units + unit] = of_new * c[unit] * f * (1 - f)
+        of_sums[2 * units + unit] = of_new * i * (1 - g**2)
+        of_sums[3 * units + unit] = of_h[unit] * tanh_c * o * (1 - o)
+        of_c_before.append(of_new * f)
+    of_states = times(of_sums, turned(recurrent_kernel)), of_c_before
+    of_weights = outer(x, of_sums), outer(h, of_sums), of_sums
+    return times(of_sums, turned(kernel)), of_states, of_weights
+
+
+def gru_step_gradient(x, h, kernel, recurrent_kernel, bias, of_h):
+    units = len(h)
+    of_input, of_output = times(x, kernel, bias[0]), times(h, recurrent_kernel, bias[1])
+    of_inputs, of_outputs = [0.0] * 3 * units, [0.0] * 3 * units  # the gradients of these two
+    past = []
+    for unit in range(units):
+        z, r = (sigmoid(of_input[at] + of_output[at]) for at in (unit, units + unit))
+        at = 2 * units + unit
+        candidate = math.tanh(of_input[at] + r * of_output[at])
+        of_inputs[at] = of_h[unit] * (1 - z) * (1 - candidate**2)
+        of_outputs[at] = of_inputs[at] * r
+        of_inputs[unit] = of_outputs[unit] = of_h[unit] * (h[unit] - candidate) * z * (1 - z)
+        of_r = of_inputs[at] * of_output[at] * r * (1 - r)
+        of_inputs[units + unit] = of_outputs[units + unit] = of_r
+        past.append(of_h[unit] * z)
+    of_state = plus(times(of_outputs, turned(recurrent_kernel)), past)
+    of_weights = outer(x, of_inputs), outer(h, of_outputs), [of_inputs, of_outputs]
+    return times(of_inputs, turned(kernel)), (of_state,), of_weights
+
+
+def rnn_step_gradient(x, h, kernel, recurrent_kernel, bias, of_h):
+    ((*new,),) = rnn_step(x, h, kernel, recurrent_kernel, bias)
+    of_sums = [one * (1 - y**2) for one, y in zip(of_h, new, strict=True)]
+    of_weights = outer(x, of_sums), outer(h, of_sums), of_sums
+    return times(of_sums, turned(kernel)), (times(of_sums, turned(recurrent_kernel)),), of_weights
+
+
+def nulls(array):
+    return [nulls(one) for one in array] if isinstance(array, list) else 0.0
+
+
+def added(one, other):
+    """The sums of numbers in lists, or lists of lists."""
+    if not isinstance(one, list):
+        return one + other
+    return [added(a, b) for a, b in zip(one, other, strict=True)]
+
+
+def outer(one, other):
+    return [[a * b for b in other] for a in one]
+
+
+def turned(matrix):
+    """Its transpose."""
+    return [list(column) for column in zip(*matrix, strict=True)]
+
+
 def times(x, matrix, bias=None):
     """x @ matrix + bias. A matrix without rows has the bias's columns."""
     total = list(bias) if bias is not None else [0.0] * len(matrix[0])
@@ -307,6 +418,90 @@ def pairs(row, keeps):
 def zeros(steps):
     """A step of zeros, as wide as these."""
     return [0] * len(steps[0])
+
+
+# -- gradients ----------------------------------------------------------------------------
+# From the gradient of what an op gives to that of what it was given. A masked step gets 0, and
+# whatever arrives there is ignored.
+
+
+def masking_gradient(gradients, masks):
+    """masks are those of the output."""
+    return [
+        [step if keep else zeros([step]) for step, keep in pairs(row, keeps)]
+        for row, keeps in zip(gradients, masks, strict=True)
+    ]
+
+
+def softmax_gradient(soft, masks, gradients):
+    """soft · (gradient - Σ soft · gradient), feature by feature."""
+    result = []
+    for soft_row, keeps, gradient in zip(soft, masks, gradients, strict=True):
+        row = [zeros([step]) for step in soft_row]
+        kept = [step for step, keep in enumerate(keeps) if keep]
+        for feature in range(len(soft_row[0]) if soft_row else 0):
+            total = 0.0
+            for step in kept:
+                total += soft_row[step][feature] * gradient[step][feature]
+            for step in kept:
+                row[step][feature] = soft_row[step][feature] * (gradient[step][feature] - total)
+        result.append(row)
+    return result
+
+
+def pool_gradient(rows, masks, how, gradients):
+    """gradients has a step a row: it goes to each kept step, or to the one that was taken."""
+    result = []
+    for row, keeps, gradient in zip(rows, masks, gradients, strict=True):
+        steps = [zeros([step]) for step in row]
+        kept = [step for step, keep in enumerate(keeps) if keep]
+        for feature in range(len(gradient)):
+            if how in ("sum", "mean"):
+                for step in kept:
+                    count = len(kept) if how == "mean" else 1
+                    steps[step][feature] = gradient[feature] / count
+            elif kept:
+                numbers = [row[step][feature] for step in kept]
+                place = {"first": 0, "last": -1, "max": first_largest(numbers)}[how]
+                steps[kept[place]][feature] = gradient[feature]
+        result.append(steps)
+    return result
+
+
+def first_largest(numbers):
+    """Where the maximum is; a NaN is."""
+    for place, number in enumerate(numbers):
+        if number != number:
+            return place
+    return numbers.index(max(numbers))
+
+
+def embedding_gradient(rows, masks, vocabulary, features, gradients):
+    """The table's: masks are those of the output."""
+    table = [[0.0] * features for _ in range(vocabulary)]
+    for row, keeps, gradient in zip(rows, masks, gradients, strict=True):
+        for number, keep, step in zip(row, keeps, gradient, strict=True):
+            if keep:
+                table[number] = plus(table[number], step)
+    return table
+
+
+def cut_rows_gradient(starts, n, features, gradients):
+    """The gradient of the steps that rows were cut from."""
+    steps = [[0.0] * features for _ in range(n)]
+    for start, row in zip(starts, gradients, strict=True):
+        for number, step in enumerate(row):
+            steps[start + number] = plus(steps[start + number], step)
+    return steps
+
+
+def pad_gradient(gradients, lengths, padding):
+    """The rows' own steps of the gradient of padded ones; to_padded's keeps its mask as well."""
+    result = []
+    for row, length in zip(gradients, lengths, strict=True):
+        before = len(row) - length if padding == "pre" else 0
+        result.append(row[before : before + length])
+    return result
 
 
 # -- batches ------------------------------------------------------------------------------

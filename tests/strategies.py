@@ -130,6 +130,11 @@ def lists_of(batch):
     return values.reshape(*values.shape[:2], int(np.prod(values.shape[2:]))).tolist(), mask.tolist()
 
 
+def as_rows(ragged, values):
+    """(rows of steps of features) of other values of a compact batch."""
+    return lists_of(rm.Ragged(values, ragged.starts, ragged.lengths))[0]
+
+
 def assert_rows(rows, expected, tolerance=0.0):
     """Rows of steps of features are as long as these, and as large."""
     assert [len(row) for row in rows] == [len(row) for row in expected]

@@ -23,7 +23,7 @@ def mgu_step(sums, states):
     gate, inputs, recurrent = sums
     forget = sigmoid(gate)
     candidate = tanh(inputs + forget * recurrent)
-    return forget * states[0] + (1 - forget) * candidate, states[1] + 1
+    return (forget * states[0] + (1 - forget) * candidate, states[1] + 1), ()
 
 
 KERNEL = inline(loop_of(MGU, mgu_step))

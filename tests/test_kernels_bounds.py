@@ -13,7 +13,11 @@ import ragmask as rm
 from ragmask.kernels import cpu
 from ragmask.layers import fusion
 from ragmask.arrays.host import offsets_of
+from ragmask.ops.embeddings import embedding_gradient
+from ragmask.ops.pool import pool_gradient
+from ragmask.ops.softmax import softmax_gradient
 from ragmask.rows.padding import pack_rows
+from ragmask.rows.rows import add_rows
 
 starts = np.array([5], np.int64)
 try:
@@ -43,12 +47,22 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
         offsets = offsets_of(np.array(sizes, np.int64))
         steps = np.empty((rows.n_steps, 3), np.float32)
         pack_rows(longest_first._rows, offsets[:-1], steps)
+        compact = rows.compact()._rows
+        for how in ("mean", "max", "last"):
+            pool_gradient(compact, how, x[: len(rows)])
+        embedding_gradient(id_rows.compact()._rows, 4, steps)
+        add_rows(steps, rows._rows.layout, len(x))
 print("done")
 """
 
 WITH_THE_JIT = """
             rm.embedding(kind(id_rows), x[:4], mask_zero=True)
-            rm.temporal_softmax(batch)
+            soft = rm.temporal_softmax(batch)
+            if isinstance(soft, rm.Ragged):
+                for features in (1, 3):
+                    part = np.ascontiguousarray(soft.values[:, :features])
+                    part = rm.Ragged(part, soft.starts, soft.lengths, soft.mask)
+                    softmax_gradient(part._rows, part.values)
             for units in (1, 17):
                 for layer in (rm.layers.LSTM, rm.layers.GRU, rm.layers.SimpleRNN):
                     recurrent = layer(units, return_sequences=True, go_backwards=units > 1)

@@ -135,16 +135,16 @@ def test_a_processor_is_of_the_family_that_its_registers_make(triple, cpu, featu
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
-@pytest.mark.parametrize("gates", [3, 4])
-def test_the_walk_over_the_depth_stays_in_registers(name, gates):
+@pytest.mark.parametrize(("gates", "transposed"), [(3, False), (4, False), (1, False), (1, True)])
+def test_the_walk_over_the_depth_stays_in_registers(name, gates, transposed):
     """Assembled for a processor of each family, wherever the test runs."""
     cell = Cell("Any", gates=gates, states=1)
     family = FAMILIES[name]
     shape = tile.shapes_of(gates, family)[-1]
-    assembly = assemble(module_of(cell, shape), *PROCESSORS[name])
+    assembly = assemble(module_of(cell, shape, transposed), *PROCESSORS[name])
     multiply = re.compile(r"\tfmla\t" if name == "NEON" else r"\tvfmadd\w+ps\t")
     walks = [
-        block[: [*multiply.finditer(block)][-1].end()]
+        block[multiply.search(block).start() : [*multiply.finditer(block)][-1].end()]
         for block in re.split(r"^\.?L?[\w.$]+:", assembly, flags=re.M)
         if len(multiply.findall(block))
         >= shape.rows * shape.panels * PANEL_BYTES // family.register_bytes
@@ -154,7 +154,7 @@ def test_the_walk_over_the_depth_stays_in_registers(name, gates):
         assert not re.findall(r"\(%rsp|\[sp", walk), walk
 
 
-def module_of(cell, shape):
+def module_of(cell, shape, transposed):
     """A module with one tile of float32 as its only function."""
     number, index = ir.FloatType(), ir.IntType(64)
     numbers, indices = number.as_pointer(), index.as_pointer()
@@ -170,7 +170,7 @@ def module_of(cell, shape):
     builder = ir.IRBuilder(function.append_basic_block())
     arrays = dict(zip(arrays, function.args, strict=False))
     at = dict(zip(places, function.args[len(arrays) :], strict=True))
-    tile._TileCode(builder, cell, shape, number, 4).emit(arrays, at)
+    tile._TileCode(builder, cell, shape, number, 4, transposed).emit(arrays, at)
     builder.ret_void()
     return module
 

@@ -1,6 +1,8 @@
 """CudaArrays: what `Arrays` does on a GPU, by kernels of `ragmask.kernels.cuda`."""
 
 import math
+import sys
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -177,6 +179,34 @@ class CudaArrays:
         launch("both", out.size, flat, numbers.reshape(-1), out.reshape(-1))
         return out
 
+    def arange(self, first: int, step: int, count: int) -> CudaArray:
+        out = self.like.empty((count,), np.int64)
+        launch("progression", count, first, step, out)
+        return out
+
+    def grouped(
+        self, ids: CudaArray, mask: CudaArray | None, n: int
+    ) -> tuple[CudaArray, CudaArray, CudaArray]:
+        """By the stable sort of the array's own library; by numpy's where that has none."""
+        like = self.like
+        name = like.library if like.library in ("torch", "cupy") else "numpy"
+        read, library = self.to_host if name == "numpy" else self.native, sys.modules[name]
+        with library.cuda.Device(like.device) if name == "cupy" else nullcontext():
+            numbers = read(ids)
+            inside = (numbers >= 0) & (numbers < n)
+            if mask is not None:
+                inside = inside & read(mask)
+            keys = library.where(inside, numbers, n)
+            if name == "torch":
+                keys, order = keys.sort(stable=True)
+                places = library.arange(n + 1, device=keys.device)
+            else:
+                order = keys.argsort() if name == "cupy" else keys.argsort(kind="stable")
+                keys, places = keys[order], library.arange(n + 1)
+            offsets = library.searchsorted(keys, places)
+            starts, lengths = offsets[:-1], offsets[1:] - offsets[:-1]
+        return self._own(starts), self._own(lengths), self._own(order)
+
     def joined_in_time(
         self, parts: list[tuple[CudaArray, CudaArray]]
     ) -> tuple[CudaArray, CudaArray] | None:
@@ -258,11 +288,13 @@ class CudaArrays:
 
     # -- what the methods above share
 
-    def arange(self, first: int, step: int, count: int) -> CudaArray:
-        """first, first + step, …: `count` numbers."""
-        out = self.like.empty((count,), np.int64)
-        launch("progression", count, first, step, out)
-        return out
+    def _own(self, numbers: Any) -> CudaArray:
+        """int64 numbers of that library, or of numpy, as this object's."""
+        like = self.like
+        if isinstance(numbers, np.ndarray):
+            return self.from_host(numbers)
+        pointer = numbers.__cuda_array_interface__["data"][0]
+        return CudaArray(pointer, numbers.shape, np.int64, numbers, like.library, like.device)
 
     def _take(self, numbers: CudaArray, rows: CudaArray) -> CudaArray:
         out = self.like.empty(rows.shape, numbers.dtype)

@@ -147,6 +147,17 @@ class HostArrays:
             kept &= mask
         return kept
 
+    def arange(self, first: int, step: int, count: int) -> Ints:
+        return read_only(first + step * np.arange(count))
+
+    def grouped(self, ids: Ints, mask: Bools | None, n: int) -> tuple[Ints, Ints, Ints]:
+        from ragmask.kernels.cpu.embedding import group
+
+        starts, lengths = memory.empty((n,), np.int64), memory.empty((n,), np.int64)
+        order = memory.empty(ids.shape, np.int64)
+        group(ids, mask, starts, lengths, order)
+        return read_only(starts), read_only(lengths), read_only(order)
+
     def joined_in_time(self, parts: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints] | None:
         starts, lengths = parts[0]
         end = starts + lengths

@@ -144,6 +144,17 @@ class Arrays(Protocol):
     def kept_nonzero(self, mask: AnyArray | None, numbers: AnyArray) -> AnyArray:
         """`mask & (numbers != 0)`."""
 
+    def arange(self, first: int, step: int, count: int) -> AnyArray:
+        """first, first + step, …: `count` numbers."""
+
+    def grouped(
+        self, ids: AnyArray, mask: AnyArray | None, n: int
+    ) -> tuple[AnyArray, AnyArray, AnyArray]:
+        """(starts, lengths, order): where the kept steps of each id from 0 to n - 1 are in `order`.
+
+        The steps of one id stay in order; ids outside are left out.
+        """
+
     def joined_in_time(
         self, parts: list[tuple[AnyArray, AnyArray]]
     ) -> tuple[AnyArray, AnyArray] | None:

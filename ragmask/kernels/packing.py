@@ -50,9 +50,9 @@ def pack_for_ids(
 def pack_for_gradient(
     cell: Cell, kernel: Array, recurrent_kernel: Array, dtype: Any, wants_x: bool
 ) -> Array:
-    """What the gradients of a step's sums are multiplied with: for each lanes of the features, if
-    they are wanted, then of the units, a panel (sums · units, lanes), flat.
+    """Panels of the transposed kernels, (sums · units, lanes), flat.
 
+    One for each `lanes` features, where x's gradient is wanted, then one for each `lanes` units.
     The sums stand gate by gate, each of whole lanes of units: those apart of the input first, and
     those apart of the output before last.
     """
@@ -69,7 +69,9 @@ def pack_for_gradient(
         by_gate = matrix.reshape(len(matrix), cell.gates, units)
         for block in range(size):
             some = by_gate[block * lanes : (block + 1) * lanes, gates]
-            panels[begin + block, first : first + cell.gates, :units, : len(some)] = some.T.swapaxes(0, 1)
+            panels[begin + block, first : first + cell.gates, :units, : len(some)] = (
+                some.T.swapaxes(0, 1)
+            )
         begin += size
     return panels.reshape(-1)
 
@@ -88,7 +90,7 @@ def unpack_gradient(
     bias = of_input[-1].reshape(-1)
     if cell.apart:
         bias = np.stack([bias, of_output[0].reshape(-1)])
-    return tuple(map(np.ascontiguousarray, (kernel, recurrent, bias)))
+    return np.ascontiguousarray(kernel), np.ascontiguousarray(recurrent), bias
 
 
 def pack_for_cuda(
@@ -162,4 +164,5 @@ def _aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.zeros(nbytes + LINE_BYTES, np.uint8)
     begin = -memory.ctypes.data % LINE_BYTES
-    return memory[begin : begin + nbytes].view(dtype).reshape(shape)
+    zeros: Array = memory[begin : begin + nbytes].view(dtype).reshape(shape)
+    return zeros

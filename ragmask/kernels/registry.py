@@ -4,6 +4,7 @@ from ragmask.kernels.kernel import FLOATS, WORDS, Kernel
 
 _PLACE = "starts: ints, lengths: ints"
 _MASKED = f"{_PLACE}, mask: mask"
+_COMPUTED = ("float32", "float64")  # gradients are computed in these alone
 
 # Costs are nanoseconds of one core at 3 GHz; bytes are written to memory that is there already.
 PAD = Kernel(
@@ -85,4 +86,36 @@ CUMSUM = Kernel(
     shares="features",
 )
 
-KERNELS = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM)
+SOFTMAX_GRADIENT = Kernel(
+    "softmax_gradient",
+    "softmax",
+    f"soft: flat, features: int, {_MASKED}, gradient: flat, out: flat",
+    _COMPUTED,
+    row_ns=30.0,
+    step_ns=1.0,
+    size_ns=0.25,
+    shares="features",
+)
+POOL_GRADIENT = Kernel(
+    "pool_gradient",
+    "pool",
+    f"x: items, {_MASKED}, how: int, gradient: items, out: items",
+    _COMPUTED,
+    row_ns=20.0,
+    step_ns=4.0,
+    size_ns=0.3,
+    shares="features",
+)
+EMBEDDING_GRADIENT = Kernel(
+    "embedding_gradient",
+    "embedding",
+    f"gradient: items, {_PLACE}, order: ints, out: items",
+    _COMPUTED,
+    row_ns=20.0,
+    step_ns=5.0,
+    size_ns=0.5,
+    shares="features",
+)
+_FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM)
+_BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT)
+KERNELS = _FORWARD + _BACKWARD

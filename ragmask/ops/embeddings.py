@@ -12,7 +12,7 @@ from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.kernels.registry import EMBEDDING
 from ragmask.ops.input import Input
-from ragmask.rows.rows import Rows
+from ragmask.rows.rows import Rows, add_steps
 
 
 def embedding(
@@ -92,3 +92,12 @@ def checked_ids(rows: Rows, vocabulary: int) -> Rows:
             f"whose vocabulary has {vocabulary} rows"
         )
     return rows.over(numbers)
+
+
+def embedding_gradient(ids: Rows, vocabulary: int, gradient: AnyArray) -> AnyArray:
+    """The table's gradient, (vocabulary, *item): of each id, the sum of its kept steps' in order.
+
+    ids are compact, from `checked_ids`, with the mask of the op's output; gradient (n_steps, *item)
+    of floats. What arrives at a masked step is ignored.
+    """
+    return add_steps(ids.arrays, gradient, ids.values, ids.mask, vocabulary)

@@ -4,12 +4,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ragmask.arrays.protocol import Array
+from ragmask.arrays.host import HOST
+from ragmask.arrays.protocol import AnyArray, Array
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError
 from ragmask.kernels.constants import POOL_CODES
-from ragmask.kernels.registry import POOL
+from ragmask.kernels.registry import POOL, POOL_GRADIENT
 from ragmask.ops.input import Input, as_dtype, flat_items, summed_dtypes
 from ragmask.rows.rows import Rows
 
@@ -65,3 +66,27 @@ def _dtypes(rows: Rows, how: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
     if how == "mean" and dtype.kind in "biu":
         return np.dtype(np.float64), np.dtype(np.float64)
     return computed, summed if how == "sum" else dtype
+
+
+def pool_gradient(x: Rows, how: How, gradient: AnyArray) -> AnyArray:
+    """The gradient of the pooling's input, (n_steps, *item), of x's dtype: a float's.
+
+    x is what was pooled, compact; gradient (rows, *item), of its dtype. A maximum's goes to the
+    step that was taken: the first of equals.
+    """
+    arrays, computed = x.arrays, HOST.computed(x.dtype)
+    flat = flat_items(arrays.frozen(arrays.as_dtype(x.values, computed)))
+    out = arrays.empty(flat.shape, computed)
+    if out.size:
+        x.layout.run(
+            POOL_GRADIENT,
+            flat.shape[1],
+            flat,
+            x.starts,
+            x.lengths,
+            x.mask,
+            POOL_CODES[how],
+            flat_items(arrays.frozen(arrays.as_dtype(gradient, computed))),
+            out,
+        )
+    return arrays.as_dtype(out.reshape(x.values.shape), x.dtype)

@@ -149,14 +149,16 @@ def recur_and_keep(
     bias: AnyArray,
     initial: AnyArray,
     go_backwards: bool,
+    keep: bool = True,
 ) -> tuple[AnyArray, AnyArray, AnyArray]:
     """(outputs, last states, what `recur_gradient` takes of each step), for checked arrays.
 
     x : rows end to end, of floats that are computed in; all arrays are of their dtype.
-    initial, and the last states: (states, rows, units), the outputs first.
+    initial, and the last states: (states, rows, units), the outputs first. What is kept is empty
+    unless `keep`.
     """
     run: Any = x.arrays.twin(_keep_on_host, keep_on_cuda)
-    return run(cell, x, (kernel, recurrent_kernel, bias), initial, go_backwards)
+    return run(cell, x, (kernel, recurrent_kernel, bias), initial, go_backwards, keep)
 
 
 def recur_gradient(
@@ -185,22 +187,24 @@ def recur_gradient(
 
 
 def _keep_on_host(
-    cell: Cell, x: Rows, weights: tuple[Array, ...], initial: Array, go_backwards: bool
+    cell: Cell, x: Rows, weights: tuple[Array, ...], initial: Array, go_backwards: bool, keep: bool
 ) -> tuple[Array, Array, Array]:
     units = initial.shape[2]
-    packed = pack(cell, *weights, dtype=x.dtype)
+    kernel, recurrent_kernel, bias = weights
+    packed = pack(cell, kernel, recurrent_kernel, bias, x.dtype)
     lanes = PANEL_BYTES // x.dtype.itemsize
-    kept = HOST.empty((x.n_steps * -(-units // lanes) * cell.kept * lanes,), x.dtype)
+    of_step = -(-units // lanes) * lanes * (cell.kept if keep else 0)
+    kept = HOST.empty((x.n_steps * of_step,), x.dtype)
     outputs, last = HOST.empty((x.n_steps, units), x.dtype), HOST.empty(initial.shape, x.dtype)
     order, slots, chunks = _plan(cell, x, units)
     run_chunks(
-        cell.cpu_keeping,
+        cell.cpu_keeping if keep else cell.cpu,
         chunks,
         (order, x.values, _NO_IDS, x.starts, x.lengths, _mask_of(x)),
         tuple(packed),
         (tuple(read_only(initial)), tuple(last)),
         (slots, go_backwards, False),
-        (x.starts, outputs, kept),
+        (x.starts, outputs, kept) if keep else (x.starts, outputs),
     )
     return outputs, last, kept
 

@@ -3,10 +3,13 @@
 import math
 from typing import Any
 
+from ragmask.arrays.host import HOST
+from ragmask.arrays.protocol import AnyArray
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
-from ragmask.kernels.registry import SOFTMAX
+from ragmask.kernels.registry import SOFTMAX, SOFTMAX_GRADIENT
 from ragmask.ops.input import Input, floats
+from ragmask.rows.rows import Rows
 
 
 def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = None) -> Any:
@@ -50,3 +53,27 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
     if target is not output:
         arrays.assign(target, output)
     return given.give(output, given.rows.compact_mask())
+
+
+def softmax_gradient(soft: Rows, gradient: AnyArray) -> AnyArray:
+    """The gradient of the softmax's input: soft · (gradient - Σ soft · gradient), of kept steps.
+
+    soft is what the softmax gave, compact and with its mask; gradient (n_steps, *item), of its
+    dtype. Masked steps get 0, and what arrives there is ignored.
+    """
+    arrays, computed = soft.arrays, HOST.computed(soft.dtype)
+    out = arrays.empty(gradient.shape, computed)
+    features = math.prod(soft.item_shape)
+    if out.size:
+        soft.layout.run(
+            SOFTMAX_GRADIENT,
+            features,
+            arrays.frozen(arrays.as_dtype(soft.values, computed)).reshape(-1),
+            features,
+            soft.starts,
+            soft.lengths,
+            soft.mask,
+            arrays.frozen(arrays.as_dtype(gradient, computed)).reshape(-1),
+            out.reshape(-1),
+        )
+    return arrays.as_dtype(out, soft.dtype)

@@ -1,5 +1,6 @@
 """Rows: values, where each row lies in them, and which steps count. What ops and kernels see."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from ragmask.arrays.coerce import as_words
 from ragmask.arrays.host import HOST
 from ragmask.arrays.protocol import AnyArray, Array, Arrays, Bools, Ints
-from ragmask.kernels.registry import COMPACT
+from ragmask.kernels.registry import COMPACT, EMBEDDING_GRADIENT
 from ragmask.rows.checks import Side
 from ragmask.rows.layout import Layout
 
@@ -142,3 +143,55 @@ def copy_rows(values: AnyArray, layout: Layout, out_starts: AnyArray, out: AnyAr
         out_starts,
         out_words,
     )
+
+
+def add_rows(values: AnyArray, layout: Layout, n: int) -> AnyArray:
+    """The transpose of copying rows out of `n` steps: (n, *item), and 0 where no row lies.
+
+    values are the rows' steps, end to end. Where rows overlap, their sum: a step was looked up like
+    a row of a table, and gets its gradient as one does. Floats, or any numbers if none overlap.
+    Where the rows are the steps themselves, values themselves and no copy.
+    """
+    arrays, places = layout.arrays, layout.end_to_end
+    if layout.begin == 0 and layout.n_steps == n:
+        return values
+    if rows_overlap(arrays.to_host(layout.starts), arrays.to_host(layout.lengths)):
+        steps = arrays.empty((layout.n_steps,), np.int64)
+        copy_rows(arrays.arange(0, 1, n), layout, places.starts, steps)
+        return add_steps(arrays, values, steps, None, n)
+    out = arrays.full(0, (n, *values.shape[1:]), values.dtype)
+    copy_rows(arrays.frozen(values), places, layout.starts, out)
+    return out
+
+
+def rows_overlap(starts: Ints, lengths: Ints) -> bool:
+    """Whether a step is in two rows."""
+    some = lengths > 0
+    starts, ends = starts[some], (starts + lengths)[some]
+    order = np.argsort(starts, kind="stable")
+    return bool((ends[order[:-1]] > starts[order[1:]]).any())
+
+
+def add_steps(
+    arrays: Arrays, values: AnyArray, ids: AnyArray, mask: AnyArray | None, n: int
+) -> AnyArray:
+    """(n, *item): in each place the sum of the kept steps whose id it is, in their order.
+
+    values (n_steps, *item) of floats; ids int64 (n_steps,); mask bool (n_steps,) or None.
+    """
+    item_shape, dtype = values.shape[1:], values.dtype
+    features, computed = math.prod(item_shape), HOST.computed(dtype)
+    if not values.size:
+        return arrays.full(0, (n, *item_shape), dtype)
+    out = arrays.empty((n, features), computed)
+    starts, lengths, order = arrays.grouped(arrays.frozen(ids), mask, n)
+    Layout(arrays, starts, lengths).run(
+        EMBEDDING_GRADIENT,
+        features,
+        arrays.frozen(arrays.as_dtype(values, computed)).reshape(len(values), features),
+        starts,
+        lengths,
+        order,
+        out,
+    )
+    return arrays.as_dtype(out.reshape(n, *item_shape), dtype)

@@ -69,7 +69,7 @@ def test_a_models_weights_are_copies():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (lambda: torch.nn.Linear(3, 4), "takes an nn.LSTM, nn.GRU or nn.RNN; got Linear"),
+        (lambda: torch.nn.Linear(3, 4), "or an nn.LSTM, nn.GRU or nn.RNN; got Linear"),
         (lambda: torch.nn.RNN(3, 4, nonlinearity="relu"), "tanh', which .*; got 'relu'"),
         (lambda: torch.nn.LSTM(3, 4).state_dict(), "nn.RNN; got OrderedDict"),
         (lambda: torch.nn.LSTM(3, 4, proj_size=2), r"projection \(proj_size\) is not supported"),

@@ -1,4 +1,4 @@
-"""Ragged to torch and back, as jagged, padded and packed tensors; streams for its DataLoader.
+"""Training on ragged rows in torch, without padding; tensors to Ragged and back; its DataLoader.
 
 >>> import ragmask as rm
 >>> from ragmask.interop.torch import to_padded
@@ -19,14 +19,44 @@ except ImportError as error:
         'ragmask.interop.torch needs torch, which is not installed: pip install "ragmask[torch]"'
     ) from error
 
+from ragmask.interop.torch import nn
 from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, to_tensors
+from ragmask.interop.torch.functional import (
+    embedding,
+    gru,
+    lstm,
+    masking,
+    rnn,
+    temporal_concat,
+    temporal_pool,
+    temporal_softmax,
+    temporal_split,
+)
+from ragmask.interop.torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from ragmask.interop.torch.models import from_torch
 from ragmask.interop.torch.packed import from_packed, to_packed
+from ragmask.interop.torch.ragged import RaggedTensor
 from ragmask.interop.torch.tensors import from_jagged, to_jagged, to_padded
+from ragmask.interop.torch.trained import TorchModel, to_torch
 
 __all__ = [
+    "RaggedTensor",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "embedding",
+    "gru",
+    "lstm",
+    "masking",
+    "mean_squared_error",
+    "nn",
+    "rnn",
+    "temporal_concat",
+    "temporal_pool",
+    "temporal_softmax",
+    "temporal_split",
     "StreamDataset",
     "TensorBatch",
+    "TorchModel",
     "from_jagged",
     "from_packed",
     "from_torch",
@@ -34,4 +64,5 @@ __all__ = [
     "to_packed",
     "to_padded",
     "to_tensors",
+    "to_torch",
 ]

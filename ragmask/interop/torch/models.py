@@ -1,4 +1,4 @@
-"""torch's modules as layers."""
+"""torch's modules, and ragmask's own for torch, as models of layers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,18 +8,25 @@ import torch
 from ragmask import layers
 from ragmask.arrays.protocol import Array
 from ragmask.errors import UnsupportedTypeError
+from ragmask.interop.torch import nn
 from ragmask.interop.torch.memory import check_plain
+from ragmask.interop.torch.trained import TorchModel, from_trained
 from ragmask.layers.recurrent import Recurrent
 
-_KINDS: dict[type[torch.nn.RNNBase], type[Recurrent]] = {
+_KINDS: dict[type[torch.nn.Module], type[Recurrent]] = {
     torch.nn.LSTM: layers.LSTM,
     torch.nn.GRU: layers.GRU,
     torch.nn.RNN: layers.SimpleRNN,
+    nn.LSTM: layers.LSTM,
+    nn.GRU: layers.GRU,
+    nn.RNN: layers.SimpleRNN,
 }
 
 
-def from_torch(module: torch.nn.RNNBase) -> layers.Sequential:
-    """An nn.LSTM, nn.GRU or nn.RNN as a model of such layers, or Bidirectional ones.
+def from_torch(module: torch.nn.Module) -> layers.Model:
+    """What `to_torch` made, as a model with the weights it has now; or an LSTM, GRU or RNN.
+
+    Those of torch.nn and of `rt.nn` become a model of such layers, or Bidirectional ones.
 
     >>> import ragmask as rm
     >>> import torch
@@ -38,11 +45,19 @@ def from_torch(module: torch.nn.RNNBase) -> layers.Sequential:
     Raises UnsupportedTypeError for other modules, for an LSTM with a projection (proj_size), for an
     RNN of relu, and for weights that are not float32 or live on another device.
     """
+    if isinstance(module, TorchModel):
+        return from_trained(module)
     cls = next((cls for cls in _KINDS if isinstance(module, cls)), None)
     if cls is None:
         raise UnsupportedTypeError(
-            f"from_torch takes an nn.LSTM, nn.GRU or nn.RNN; got {type(module).__name__}"
+            "from_torch takes what to_torch made, or an nn.LSTM, nn.GRU or nn.RNN; got "
+            f"{type(module).__name__}"
         )
+    module_: Any = module  # with the attributes of torch's recurrent ones
+    return _from_recurrent(module_, cls)
+
+
+def _from_recurrent(module: torch.nn.RNNBase, cls: type[torch.nn.Module]) -> layers.Sequential:
     if getattr(module, "nonlinearity", "tanh") != "tanh":
         raise UnsupportedTypeError(
             f"from_torch takes an nn.RNN with nonlinearity='tanh', which SimpleRNN computes; got "

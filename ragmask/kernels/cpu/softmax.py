@@ -125,3 +125,79 @@ def exp_of_vectors(values: Any, features: int, shift: Any, scale: Any) -> None:
             scale[feature] += step[feature]
     for feature in range(features):
         scale[feature] = 1 / scale[feature] if scale[feature] != 0 else 0
+
+
+@njit
+def softmax_gradient(
+    first_row: int,
+    last_row: int,
+    soft: Any,
+    features: int,
+    starts: Any,
+    lengths: Any,
+    mask: Any,
+    gradient: Any,
+    out: Any,
+) -> None:
+    """From the gradient of a softmax to that of its input; masked steps get 0.
+
+    soft, the softmax itself, gradient and out (n · features,), all float32 or all float64, of at
+    least 1 feature; starts, lengths int64 (rows,), of all three; mask bool (n,) or None. The
+    gradient of a masked step is not added to any other.
+    """
+    longest = 0
+    for row in range(first_row, last_row):
+        longest = max(longest, lengths[row])
+    # as in softmax: a mask that another thread changes may keep more steps
+    products = np.zeros((longest if features == 1 else 0) + LANES, soft.dtype)
+    lanes = np.empty(LANES, soft.dtype)
+    totals = np.empty(features, soft.dtype)
+
+    for row in range(first_row, last_row):
+        length = lengths[row]
+        row_soft = soft[starts[row] * features : (starts[row] + length) * features]
+        row_gradient = gradient[starts[row] * features : (starts[row] + length) * features]
+        row_out = out[starts[row] * features : (starts[row] + length) * features]
+        if features == 1:
+            if mask is None:
+                kept = length
+                for step in range(length):
+                    products[step] = row_soft[step] * row_gradient[step]
+            else:
+                row_mask = mask[starts[row] : starts[row] + length]
+                kept = 0
+                for step in range(length):
+                    products[kept] = row_soft[step] * row_gradient[step]
+                    kept += row_mask[step]
+            total = sum_in_lanes(products, kept, lanes)
+            for step in range(length):
+                value = row_soft[step] * (row_gradient[step] - total)
+                row_out[step] = value if mask is None or row_mask[step] else 0
+        else:
+            totals[:] = 0
+            for step in range(length):
+                if mask is None or mask[starts[row] + step]:
+                    for feature in range(features):
+                        at = step * features + feature
+                        totals[feature] += row_soft[at] * row_gradient[at]
+            for step in range(length):
+                keep = mask is None or mask[starts[row] + step]
+                for feature in range(features):
+                    at = step * features + feature
+                    value = row_soft[at] * (row_gradient[at] - totals[feature])
+                    row_out[at] = value if keep else 0
+
+
+@njit
+def sum_in_lanes(values: Any, size: int, lanes: Any) -> Any:
+    """The sum of `size` values; values has room for LANES more. Their number alone says how."""
+    whole = (size + LANES - 1) // LANES * LANES
+    values[size:whole] = 0
+    lanes[:] = 0
+    for begin in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] += values[begin + lane]
+    total = lanes[0]
+    for lane in range(1, LANES):
+        total += lanes[lane]
+    return total

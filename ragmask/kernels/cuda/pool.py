@@ -10,9 +10,11 @@ from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN, SUM
 from ragmask.kernels.cuda.teams import (
     THREADS,
     WARPS,
+    i8,
     is_short_span,
     lane_layout,
     larger,
+    reduction,
     rows_by_teams,
     rows_of_block,
     share_spans,
@@ -22,7 +24,17 @@ from ragmask.kernels.cuda.teams import (
 )
 from ragmask.kernels.overloads import computed_in
 
-__all__ = ["FIRST", "LAST", "MAX", "MEAN", "SUM", "pool", "pool_row"]
+__all__ = [
+    "FIRST",
+    "LAST",
+    "MAX",
+    "MEAN",
+    "SUM",
+    "pool",
+    "pool_gradient",
+    "pool_gradient_row",
+    "pool_row",
+]
 
 
 @cuda_kernel
@@ -133,3 +145,124 @@ def kept_value(x: Any, ends: Any, step: int, feature: int, mask: Any, nothing: A
     value = number(x[u8(start + step), u8(feature)])
     keep = mask is None or mask[u8(start + step)]
     return value if keep & inside else nothing
+
+
+@cuda_kernel
+def pool_gradient(
+    x: Any, starts: Any, lengths: Any, mask: Any, how: int, gradient: Any, out: Any
+) -> None:
+    """The twin of `cpu.pool_gradient`. Blocks share the features."""
+    memory = cuda.shared.array(THREADS, x.dtype), cuda.shared.array(THREADS, np.int64)
+    spans = cuda.shared.array((WARPS, 3), np.int64)
+    block = rows_of_block(lengths.size)
+    share_spans(block, mask, starts, lengths, spans)
+    size, rows, shared = (spans, x.shape[1]), (starts, lengths), (memory, spans)
+    pool_gradient_rows(block, size, x, rows, mask, how, gradient, out, shared)
+
+
+@cuda_device
+def pool_gradient_row(
+    x: Any,
+    segment: Any,
+    span: Any,
+    mask: Any,
+    how: int,
+    gradient: Any,
+    row: int,
+    out: Any,
+    memory: Any,
+    team: Any,
+) -> None:
+    """The steps' gradient from `gradient[row]`: for a warp, (0, 1) as its team, or (warp, WARPS).
+
+    segment (start, length); span (first, last, kept) from `kept_span`; memory two shared arrays,
+    (THREADS,) of x's type and of int64.
+    """
+    warp, warps = team
+    tiles = (warp, warps, 0, 1)
+    pool_gradient_tiles(x, segment, span, mask, how, gradient, row, out, memory, tiles)
+
+
+@cuda_device
+def pool_gradient_tiles(
+    x: Any,
+    segment: Any,
+    span: Any,
+    mask: Any,
+    how: int,
+    gradient: Any,
+    row: int,
+    out: Any,
+    memory: Any,
+    team: Any,
+) -> None:
+    """The steps' gradient for some tiles of a row's features, each parts-th one.
+
+    team is (warp, warps, part, parts).
+    """
+    number = x.dtype.type
+    start, length = segment
+    first, last, kept = span
+    warp, warps, part, parts = team
+    features = x.shape[1]
+    numbers, places = memory
+    across, down, lane_feature, lane_step = lane_layout(features)
+    for tile in range(part * across, features, parts * across):
+        feature = tile + lane_feature
+        inside = lane_step < down and feature < features
+        begin, by = warp * down + lane_step, warps * down
+        taken = last - 1 if how == LAST else first
+        if how == MAX:
+            ends, nothing = (start, last), number(-np.inf)
+            top, step = nothing, first + begin if inside else last
+            while step < last:
+                top = larger(top, kept_value(x, ends, step, feature, mask, nothing))
+                step += by
+            top = team_maximum(top, across, down, numbers, warp, warps)
+            taken, step = i8(length), first + begin if inside else last
+            while step < last and taken == length:  # the first that equals the maximum
+                value = x[u8(start + step), u8(feature)]
+                keep = mask is None or mask[u8(start + step)]
+                if keep and (value == top or (value != value and top != top)):
+                    taken = i8(step)
+                step += by
+            taken = team_minimum(taken, across, down, places, warp, warps)
+        share, step = number(0), begin if inside else length
+        if inside and kept > 0:
+            share = gradient[u8(row), u8(feature)]
+        if how == MEAN and kept > 0:
+            share = number(share / number(kept))
+        while step < length:
+            kept_here = mask is None or mask[u8(start + step)]
+            keep = kept_here if how <= MEAN else step == taken
+            out[u8(start + step), u8(feature)] = share if keep else number(0)
+            step += by
+
+
+@cuda_device
+def smaller(one: Any, other: Any) -> Any:
+    return min(one, other)
+
+
+team_minimum = reduction(smaller)
+
+
+@cuda_device
+def pool_gradient_by_team(
+    row: Any,
+    team: Any,
+    x: Any,
+    rows: Any,
+    mask: Any,
+    how: int,
+    gradient: Any,
+    out: Any,
+    shared: Any,
+) -> None:
+    (starts, lengths), (memory, spans), turn = rows, shared, row % u8(WARPS)
+    segment = starts[row], lengths[row]
+    span = spans[turn, u8(0)], spans[turn, u8(1)], spans[turn, u8(2)]
+    pool_gradient_tiles(x, segment, span, mask, how, gradient, row, out, memory, team)
+
+
+pool_gradient_rows = rows_by_teams(is_short_span, pool_gradient_by_team)

@@ -142,3 +142,107 @@ def kept_value(x: Any, features: int, at: int, feature: int, mask: Any) -> Any:
     value = number(x[u8(at * features + feature)])
     keep = mask is None or mask[u8(at)]
     return value if keep else number(-np.inf)
+
+
+@cuda_kernel
+def softmax_gradient(
+    soft: Any, features: int, starts: Any, lengths: Any, mask: Any, gradient: Any, out: Any
+) -> None:
+    """The twin of `cpu.softmax_gradient`. Blocks share the features."""
+    memory = cuda.shared.array(THREADS, soft.dtype)
+    spans = cuda.shared.array((WARPS, 2), np.int64)
+    block = rows_of_block(lengths.size)
+    share_spans(block, mask, starts, lengths, spans)
+    size, rows, shared = (spans, features), (starts, lengths), (memory, spans)
+    softmax_gradient_rows(block, size, soft, features, rows, mask, gradient, out, shared)
+
+
+@cuda_device
+def softmax_gradient_row(
+    soft: Any,
+    features: int,
+    segment: Any,
+    span: Any,
+    mask: Any,
+    gradient: Any,
+    out: Any,
+    memory: Any,
+    team: Any,
+) -> None:
+    """One row's gradient: for a warp, (0, 1) as its team, or a block, (warp, WARPS).
+
+    segment (start, length); span (first, last) from `kept_span`; memory shared, (THREADS,) of
+    soft's type.
+    """
+    warp, warps = team
+    tiles = (warp, warps, 0, 1)
+    softmax_gradient_tiles(soft, features, segment, span, mask, gradient, out, memory, tiles)
+
+
+@cuda_device
+def softmax_gradient_tiles(
+    soft: Any,
+    features: int,
+    segment: Any,
+    span: Any,
+    mask: Any,
+    gradient: Any,
+    out: Any,
+    memory: Any,
+    team: Any,
+) -> None:
+    """A row's gradient for some tiles of its features, each parts-th one.
+
+    team is (warp, warps, part, parts).
+    """
+    number = soft.dtype.type
+    start, length = segment
+    first, last = span
+    warp, warps, part, parts = team
+    across, down, lane_feature, lane_step = lane_layout(features)
+
+    filler, fillers = threads_of(team)
+    fill(number(0), first * features, out, start * features, filler, fillers)
+    after = (length - last) * features
+    fill(number(0), after, out, (start + last) * features, filler, fillers)
+
+    for tile in range(part * across, features, parts * across):
+        feature = tile + lane_feature
+        begin, by = first + warp * down + lane_step, warps * down
+        if lane_step >= down or feature >= features:
+            begin = last
+        total, step = number(0), begin
+        while step < last:
+            at = u8((start + step) * features + feature)
+            keep = mask is None or mask[u8(start + step)]
+            product = soft[at] * gradient[at]
+            total += product if keep else number(0)
+            step += by
+        total = team_sum(total, across, down, memory, warp, warps)
+        step = begin
+        while step < last:
+            at = u8((start + step) * features + feature)
+            keep = mask is None or mask[u8(start + step)]
+            value = soft[at] * (gradient[at] - total)
+            out[at] = value if keep else number(0)
+            step += by
+
+
+@cuda_device
+def softmax_gradient_by_team(
+    row: Any,
+    team: Any,
+    soft: Any,
+    features: int,
+    rows: Any,
+    mask: Any,
+    gradient: Any,
+    out: Any,
+    shared: Any,
+) -> None:
+    (starts, lengths), (memory, spans), turn = rows, shared, row % u8(WARPS)
+    segment, span = (starts[row], lengths[row]), (spans[turn, u8(0)], spans[turn, u8(1)])
+    softmax_gradient_tiles(soft, features, segment, span, mask, gradient, out, memory, team)
+
+
+softmax_gradient_rows = rows_by_teams(is_short_span, softmax_gradient_by_team)

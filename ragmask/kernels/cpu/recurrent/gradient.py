@@ -240,7 +240,7 @@ def _undo_of(cell: Cell, gradient: Callable[..., Any]) -> Callable[..., None]:
                     output = (slot_output[lane],)
                     states = output + read_inner(slot_memory, lane, lanes)
                     of_sums, states = gradient(read_kept(slot_kept, lane, lanes), states)
-                    write_undone(slot_undone, lane, lanes, of_sums + (states[0],))
+                    write_undone(slot_undone, lane, lanes, of_sums + states[:1])
                     write_inner(slot_memory, lane, lanes, states)
 
         return compiled

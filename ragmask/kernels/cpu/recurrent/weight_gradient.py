@@ -7,8 +7,8 @@ import numpy as np
 from ragmask.kernels.cells import RNN
 from ragmask.kernels.compile import inline, njit
 from ragmask.kernels.constants import TILE_ROWS
-from ragmask.kernels.cpu.recurrent.loop import copy
-from ragmask.kernels.cpu.recurrent.tile import Product, lanes_of, tile_of
+from ragmask.kernels.cpu.recurrent.loop import copy, position
+from ragmask.kernels.cpu.recurrent.tile import Product, tile_of
 
 CHUNK = 256  # steps: their inputs fit the second cache, one panel of their gradients the first
 
@@ -31,11 +31,12 @@ def weight_gradient(
     """
     starts, lengths, mask = rows
     x, outputs, initial = steps
-    features, units, width = x.shape[1], initial.shape[1], last - first
+    features, width = x.shape[1], last - first
     inputs = np.zeros(CHUNK * width, x.dtype)
     out[:, first:last] = 0
     begin = count = 0
     for row in range(lengths.size):
+        first_read = first_of(row, starts, lengths, mask, backwards)
         for step in range(lengths[row]):
             at = starts[row] + step
             line = inputs[count * width : (count + 1) * width]
@@ -43,8 +44,7 @@ def weight_gradient(
                 line[:] = 0
             else:
                 before = at + 1 if backwards else at - 1
-                is_first = step == (lengths[row] - 1 if backwards else 0)
-                output = initial[row] if is_first else outputs[before]
+                output = initial[row] if step == first_read else outputs[before]
                 copy_part(x[at], 0, first, last, line)
                 if first <= features < last:
                     line[features - first] = 1
@@ -54,6 +54,18 @@ def weight_gradient(
                 multiply(inputs, first, last, features, of_sums, len(x), begin, count, cell, out)
                 begin, count = begin + count, 0
     multiply(inputs, first, last, features, of_sums, len(x), begin, count, cell, out)
+
+
+@inline
+def first_of(row: int, starts: Any, lengths: Any, mask: Any, backwards: bool) -> int:
+    """The first kept step of a row, in the order in which the layer read it."""
+    length, number = lengths[row], 0
+    while number < length:
+        step = position(number, length, backwards)
+        if not mask.size or mask[starts[row] + step]:
+            return int(step)
+        number += 1
+    return -1
 
 
 @inline

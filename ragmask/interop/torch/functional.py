@@ -1,0 +1,284 @@
+"""The operations on RaggedTensors, differentiable."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.interop.torch import custom
+from ragmask.interop.torch.ragged import RaggedTensor, made, offsets_of
+from ragmask.kernels.cells import GRU, LSTM, RNN, Cell
+from ragmask.kernels.constants import POOL_CODES
+from ragmask.ops.pool import How
+from ragmask.rows.checks import check_count
+
+_HALVES = torch.float16, torch.bfloat16
+
+T = TypeVar("T")
+
+
+def embedding(ids: RaggedTensor, table: Tensor, *, mask_zero: bool = False) -> RaggedTensor:
+    """Look up a row of `table` for each id.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> ids = rt.RaggedTensor(torch.tensor([1, 0, 2]), torch.tensor([0, 2, 3]))
+    >>> rt.embedding(ids, torch.eye(3), mask_zero=True).mask
+    tensor([ True, False,  True])
+
+    ids : RaggedTensor of integers; table (vocabulary, *item).
+    mask_zero : mask the steps of id 0, and-ed with the mask that the ids have.
+
+    A masked step holds zeros, but for those of id 0, which hold row 0. The gradient of the table
+    adds up each id's kept steps in their order: it is the same on any number of threads. Raises
+    InvalidInputError, naming row, step and id, for an id outside the table.
+    """
+    _check(ids, "ids")
+    if ids.dtype.is_floating_point or ids.dtype.is_complex:
+        raise UnsupportedTypeError(f"ids must be integers; got {ids.dtype}")
+    vectors = custom.embedding(ids.values, ids.offsets, ids.mask, table, mask_zero)
+    mask = ids.mask
+    if mask_zero:
+        mask = ids.values != 0 if mask is None else mask & (ids.values != 0)
+    return made(vectors, ids.offsets, mask)
+
+
+def masking(x: RaggedTensor, mask_value: float = 0.0) -> RaggedTensor:
+    """Mask the steps all of whose features equal `mask_value`; they become 0.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 2]))
+    >>> rt.masking(x).mask
+    tensor([False,  True])
+    """
+    _check(x)
+    values, mask = custom.masking(x.values, x.offsets, x.mask, mask_value)
+    return made(values, x.offsets, mask)
+
+
+def temporal_softmax(x: RaggedTensor) -> RaggedTensor:
+    """Softmax over the kept steps of each row, for each feature by itself; masked steps get 0.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([1.0, 1.0, 2.0]), torch.tensor([0, 2, 3]))
+    >>> rt.temporal_softmax(x).values
+    tensor([0.5000, 0.5000, 1.0000])
+
+    float32 and float64; float16 and bfloat16 are computed in float32.
+    """
+    _check(x)
+    values, dtype = _computed(x.values)
+    soft = custom.temporal_softmax(values, x.offsets, x.mask)
+    return made(soft.to(dtype), x.offsets, x.mask)
+
+
+def temporal_pool(x: RaggedTensor, how: How = "mean") -> Tensor:
+    """The mean, sum, maximum, first or last of each row's kept steps, (rows, *item).
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 2, 2, 3]))
+    >>> rt.temporal_pool(x)
+    tensor([2., 0., 5.])
+
+    No kept step gives 0. A maximum's gradient goes to the first of equals. float16 and bfloat16 are
+    computed in float32.
+    """
+    _check(x)
+    if how not in POOL_CODES:
+        words = ", ".join(map(repr, POOL_CODES))
+        raise InvalidInputError(f"how must be one of {words}; got {how!r}")
+    values, dtype = _computed(x.values)
+    pooled: Tensor = custom.temporal_pool(values, x.offsets, x.mask, how)
+    return pooled.to(dtype) if dtype in _HALVES else pooled
+
+
+def temporal_split(
+    x: RaggedTensor, sections: int = 2, *, width: int | None = None
+) -> list[RaggedTensor]:
+    """Cut time into `sections` equal spans of the padded width, as `ragmask.temporal_split` does.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([1, 2, 3, 4, 5]), torch.tensor([0, 4, 5]))
+    >>> [part.values.tolist() for part in rt.temporal_split(x)]
+    [[1, 2, 5], [3, 4]]
+
+    Each span is a copy of its steps.
+    """
+    _check(x)
+    check_count("sections", sections, 1)
+    lengths = x.lengths
+    longest = int(lengths.max()) if len(x) else 0
+    total = longest if width is None else width
+    if total < longest:
+        raise InvalidInputError(f"width {total} is less than the longest row, {longest}")
+    if total % sections:
+        multiple = -(-total // sections) * sections
+        raise InvalidInputError(
+            f"{total} steps cannot be cut into {sections} equal sections: pass width={multiple}"
+        )
+    span = total // sections
+    begins = [lengths.clamp(max=section * span) for section in range(sections + 1)]
+    starts = x.offsets[:-1]
+    return [
+        x._taken(starts + begin, end - begin)
+        for begin, end in zip(begins, begins[1:], strict=False)
+    ]
+
+
+def temporal_concat(xs: Sequence[RaggedTensor]) -> RaggedTensor:
+    """Join batches in time, row by row: the inverse of `temporal_split`.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3]))
+    >>> rt.temporal_concat([x, x]).values
+    tensor([1, 2, 1, 2, 3, 3])
+    """
+    parts = list(xs)
+    if not parts:
+        raise InvalidInputError("temporal_concat needs at least one part")
+    for number, part in enumerate(parts):
+        _check(part, f"part {number}")
+        if len(part) != len(parts[0]) or part.item_shape != parts[0].item_shape:
+            raise InvalidInputError(
+                f"part {number} has {len(part)} rows of steps of shape {tuple(part.item_shape)}, "
+                f"and part 0 {len(parts[0])} of {tuple(parts[0].item_shape)}"
+            )
+    begins = [0]
+    for part in parts[:-1]:
+        begins.append(begins[-1] + part.n_steps)
+    lengths = torch.stack([part.lengths for part in parts], 1)  # (rows, parts)
+    starts = torch.stack(
+        [part.offsets[:-1] + begin for part, begin in zip(parts, begins, strict=True)], 1
+    )
+    places = starts.flatten(), lengths.flatten()
+    values = custom.take_rows(torch.cat([part.kept_values() for part in parts]), *places)
+    mask = None
+    if any(part.mask is not None for part in parts):
+        mask = custom.take_rows(torch.cat([_all_kept(part) for part in parts]), *places)
+    return made(values, offsets_of(lengths.sum(1)), mask)
+
+
+def lstm(
+    x: RaggedTensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    initial_state: tuple[Tensor, Tensor] | None = None,
+    *,
+    go_backwards: bool = False,
+) -> tuple[RaggedTensor, tuple[Tensor, Tensor]]:
+    """Run an LSTM over the kept steps of each row; (outputs, (h, c)).
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.ones(3, 2), torch.tensor([0, 1, 3]))
+    >>> outputs, (h, c) = rt.lstm(x, torch.ones(2, 12), torch.ones(3, 12), torch.zeros(12))
+    >>> outputs.values.shape, h.shape
+    (torch.Size([3, 3]), torch.Size([2, 3]))
+
+    kernel (features, 4 · units), recurrent_kernel (units, 4 · units) and bias (4 · units,) as
+    those of `ragmask.LSTMWeights`, gates i, f, g, o; h, c and initial states (rows, units). All of
+    one dtype, float32 or float64. Steps of float16 and bfloat16 are computed in float32, and so are
+    those that autocast made.
+
+    The output of a masked step repeats the one before it, and its gradient is not looked at. What
+    the gradient takes of a step, 5 numbers a unit, is kept only where something requires grad.
+    """
+    outputs, (h, c) = _recur(LSTM, x, kernel, recurrent_kernel, bias, initial_state, go_backwards)
+    return outputs, (h, c)
+
+
+def gru(
+    x: RaggedTensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    initial_state: Tensor | None = None,
+    *,
+    go_backwards: bool = False,
+) -> tuple[RaggedTensor, Tensor]:
+    """Run a gated recurrent unit over the kept steps of each row; (outputs, h).
+
+    As `lstm`, with kernel (features, 3 · units), recurrent_kernel (units, 3 · units) and bias
+    (2, 3 · units) as those of `ragmask.GRUWeights`, gates z, r, h.
+    """
+    states = None if initial_state is None else (initial_state,)
+    outputs, (h,) = _recur(GRU, x, kernel, recurrent_kernel, bias, states, go_backwards)
+    return outputs, h
+
+
+def rnn(
+    x: RaggedTensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    initial_state: Tensor | None = None,
+    *,
+    go_backwards: bool = False,
+) -> tuple[RaggedTensor, Tensor]:
+    """Run a simple recurrent layer, of tanh, over the kept steps of each row; (outputs, h).
+
+    As `lstm`, with kernel (features, units), recurrent_kernel (units, units), bias (units,).
+    """
+    states = None if initial_state is None else (initial_state,)
+    outputs, (h,) = _recur(RNN, x, kernel, recurrent_kernel, bias, states, go_backwards)
+    return outputs, h
+
+
+def _recur(
+    cell: Cell,
+    x: RaggedTensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    states: Sequence[Tensor] | None,
+    go_backwards: bool,
+) -> tuple[RaggedTensor, tuple[Tensor, ...]]:
+    _check(x)
+    values, dtype = _computed(x.values)
+    weights = [_computed(weight)[0] for weight in (kernel, recurrent_kernel, bias)]
+    units = recurrent_kernel.shape[0]
+    if states is None:
+        initial = values.new_zeros((cell.states, len(x), units))
+    else:
+        initial = _computed(torch.stack(list(states)))[0]
+    tensors = values, *weights, initial
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    outputs, last, _ = custom.RECURRENT[cell.name](
+        values, x.offsets, x.mask, *weights, initial, go_backwards, keep
+    )
+    return made(outputs.to(dtype), x.offsets, x.mask), last.to(dtype).unbind(0)
+
+
+def _computed(values: Tensor) -> tuple[Tensor, torch.dtype]:
+    """In the dtype that is computed in, and the dtype that is to be given back."""
+    return values.float() if values.dtype in _HALVES else values, values.dtype
+
+
+def _all_kept(x: RaggedTensor) -> Tensor:
+    if x.mask is not None:
+        return x.mask
+    return torch.ones(x.n_steps, dtype=torch.bool, device=x.device)
+
+
+def _check(x: Any, what: str = "x") -> None:
+    if not isinstance(x, RaggedTensor):
+        raise UnsupportedTypeError(
+            f"{what} must be a RaggedTensor; got {type(x).__name__}: make one with "
+            "RaggedTensor(values, offsets), from_ragged or from_padded"
+        )
+
+
+def each(x: T, function: Callable[[Tensor], Tensor]) -> T | RaggedTensor:
+    """A tensor, or the values of a RaggedTensor, put through a function."""
+    if isinstance(x, RaggedTensor):
+        return x.with_values(function(x.values))
+    tensor: Any = x
+    return function(tensor)
