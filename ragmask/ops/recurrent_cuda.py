@@ -56,8 +56,9 @@ def keep_on_cuda(
     weights: tuple[CudaArray, ...],
     initial: CudaArray,
     go_backwards: bool,
+    keep: bool,
 ) -> tuple[CudaArray, CudaArray, CudaArray]:
-    """Nothing is kept: one product makes the sums of all steps again."""
+    """Nothing is kept in any case: one product makes the sums of all steps again."""
     arrays: Any = x.arrays
     features, units = len(weights[0]), len(weights[1])
     packed = _packed(cell, arrays, weights)
