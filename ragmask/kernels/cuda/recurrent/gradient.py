@@ -2,12 +2,12 @@
 
 The sums of all steps come from one product over what `gather_inputs` lays side by side. Then a
 cell has two kernels: `keeping_kernel` makes of them the numbers that the gradient takes, and
-`gradient_kernel` goes back, with a block for each row. In both a block's row is `order`'s, so that
-the longest begin first; which block takes a row changes no bit.
+`gradient_kernel` goes back. In both a block takes one row, in the order of `order`, so that the
+longest begin first; which block takes a row changes no bit.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import cuda
 
@@ -17,6 +17,11 @@ from ragmask.kernels.cuda.recurrent.arguments import direction_of, first_kept, f
 from ragmask.kernels.cuda.teams import WARPS, i8, u8
 from ragmask.kernels.cuda.vector import ALIGNED
 from ragmask.kernels.intrinsics import load_4, store_4
+
+
+@cuda_device
+def is_kept(mask: Any, at: int) -> bool:
+    return mask is None or mask[u8(at)]
 
 
 @cuda_kernel
@@ -35,7 +40,7 @@ def gather_inputs(rows: Any, x: Any, outputs: Any, h0: Any, options: Any, out: A
     first = first_kept(mask, begin, begin + direction * length, direction)
     warp, lane = part * WARPS + (cuda.threadIdx.x >> 5), i8(cuda.threadIdx.x & 31)
     for at in range(start + warp, start + length, parts * WARPS):
-        keep = mask is None or mask[u8(at)]
+        keep = is_kept(mask, at)
         for column in range(lane, width, 32):
             unit, value = column - features, out.dtype.type(0)
             if keep and unit < 0:
@@ -201,3 +206,16 @@ def gradient_kernel(undo: Callable[..., Any], count: int) -> Any:
             ]  # last: a cell of one state has c in the same place
 
     return recurrent_gradient
+
+
+class GradientKernels(NamedTuple):
+    """Those of one cell."""
+
+    keeping: Any
+    back: Any
+
+
+def gradient_kernels_of(
+    step: Callable[..., Any], undo: Callable[..., Any], count: int
+) -> GradientKernels:
+    return GradientKernels(keeping_kernel(step, count), gradient_kernel(undo, count))

@@ -4,12 +4,8 @@ from typing import Any
 
 from ragmask.kernels import cells
 from ragmask.kernels.compile import cuda_device
-from ragmask.kernels.cuda.recurrent.gradient import gradient_kernel, keeping_kernel
-from ragmask.kernels.cuda.recurrent.launch import (
-    gradient_launcher_of,
-    keeping_launcher_of,
-    launcher_of,
-)
+from ragmask.kernels.cuda.recurrent.gradient import gradient_kernels_of
+from ragmask.kernels.cuda.recurrent.launch import gradient_launchers_of, launcher_of
 from ragmask.kernels.cuda.recurrent.plan import kernels_of
 from ragmask.kernels.steps import gru_gradient as gru_undo
 from ragmask.kernels.steps import gru_step
@@ -24,5 +20,5 @@ def gru_cell(sums: Any, carry: Any) -> Any:
 
 GRU = kernels_of(gru_cell)
 gru, gru_row = launcher_of(GRU), GRU.row
-gru_keeping = keeping_launcher_of(keeping_kernel(gru_step, cells.GRU.kept))
-gru_gradient = gradient_launcher_of(gradient_kernel(gru_undo, cells.GRU.kept))
+GRU_GRADIENT = gradient_kernels_of(gru_step, gru_undo, cells.GRU.kept)
+gru_keeping, gru_gradient = gradient_launchers_of(GRU_GRADIENT)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ragmask.kernels.cuda.launch import Limits, device_limits, launch_blocks
 from ragmask.kernels.cuda.recurrent.arguments import Options, RowArrays, States
-from ragmask.kernels.cuda.recurrent.gradient import gather_inputs
+from ragmask.kernels.cuda.recurrent.gradient import GradientKernels, gather_inputs
 from ragmask.kernels.cuda.recurrent.plan import Kernels, Plan, gradient_block, plan_of
 from ragmask.kernels.cuda.teams import THREADS, WARPS
 
@@ -74,8 +74,10 @@ def gather(
     launch_blocks(gather_inputs, n_rows * parts, THREADS, *given, stream=stream)
 
 
-def keeping_launcher_of(kernel: Any) -> Callable[..., None]:
-    """What launches a cell's `keeping_kernel`."""
+def gradient_launchers_of(
+    kernels: GradientKernels,
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What launches the two kernels of a cell's gradient."""
 
     def keeping(
         rows: RowArrays,
@@ -87,15 +89,11 @@ def keeping_launcher_of(kernel: Any) -> Callable[..., None]:
         *,
         stream: Any = 0,
     ) -> None:
+        """sums is aligned to 16 bytes."""
         n_rows, units = h0.shape
         threads = min(-(-units // 32) * 32, _MOST_THREADS)
-        launch_blocks(kernel, n_rows, threads, rows, sums, h0, c0, options, out, stream=stream)
-
-    return keeping
-
-
-def gradient_launcher_of(kernel: Any) -> Callable[..., None]:
-    """What launches a cell's `gradient_kernel`."""
+        given = rows, sums, h0, c0, options, out
+        launch_blocks(kernels.keeping, n_rows, threads, *given, stream=stream)
 
     def gradient(
         rows: RowArrays,
@@ -109,18 +107,20 @@ def gradient_launcher_of(kernel: Any) -> Callable[..., None]:
         limits: Limits | None = None,
         stream: Any = 0,
     ) -> None:
-        """Nothing where there are no rows. weights and out are aligned to 16 bytes; all numbers
-        are float32, or all float64. The block is chosen by units alone."""
+        """Nothing where there are no rows. weights and out are aligned to 16 bytes.
+
+        All numbers are float32, or all float64. The block is chosen by units and dtype alone.
+        """
         n_rows, units = states.h.shape
         if n_rows == 0:
             return
         of_device = limits or device_limits()
         threads, parts, shared_bytes = gradient_block(units, out.dtype.itemsize, of_device)
         launch_blocks(
-            *(kernel, n_rows, threads),
+            *(kernels.back, n_rows, threads),
             *(rows, kept, gradients, weights, states, options, parts, out),
             shared_bytes=shared_bytes,
             stream=stream,
         )
 
-    return gradient
+    return keeping, gradient

@@ -4,12 +4,8 @@ from typing import Any
 
 from ragmask.kernels import cells
 from ragmask.kernels.compile import cuda_device
-from ragmask.kernels.cuda.recurrent.gradient import gradient_kernel, keeping_kernel
-from ragmask.kernels.cuda.recurrent.launch import (
-    gradient_launcher_of,
-    keeping_launcher_of,
-    launcher_of,
-)
+from ragmask.kernels.cuda.recurrent.gradient import gradient_kernels_of
+from ragmask.kernels.cuda.recurrent.launch import gradient_launchers_of, launcher_of
 from ragmask.kernels.cuda.recurrent.plan import kernels_of
 from ragmask.kernels.math import tanh, zero
 from ragmask.kernels.steps import rnn_gradient as undo
@@ -33,5 +29,5 @@ def rnn_undo(kept: Any, gradients: Any) -> Any:
 
 RNN = kernels_of(rnn_cell)
 rnn, rnn_row = launcher_of(RNN), RNN.row
-rnn_keeping = keeping_launcher_of(keeping_kernel(rnn_step, cells.RNN.kept))
-rnn_gradient = gradient_launcher_of(gradient_kernel(rnn_undo, cells.RNN.kept))
+RNN_GRADIENT = gradient_kernels_of(rnn_step, rnn_undo, cells.RNN.kept)
+rnn_keeping, rnn_gradient = gradient_launchers_of(RNN_GRADIENT)
