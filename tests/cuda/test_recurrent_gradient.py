@@ -19,7 +19,7 @@ from tests.cuda.host_memory import OnDevice, as_device, over
 IS_SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 TOLERANCES = {"float32": 2e-5, "float64": 1e-12}
 LENGTHS = [2, 0, 4, 1, 0]
-MASK = np.array([1, 0, 0, 1, 1, 0, 0], bool)  # before, between and after; one row is masked whole
+MASK = np.array([1, 0, 0, 1, 0, 1, 0], bool)  # before, between and after; one row is masked whole
 
 
 @pytest.fixture(autouse=True, scope="module")
