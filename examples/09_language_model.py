@@ -1,4 +1,4 @@
-"""A small GRU language model on WordNet's glosses: packed sequences, no padding, perplexity falling.
+"""A small GRU language model on WordNet's glosses: packed sequences, and no padding.
 
 Glosses are packed into sequences of 512 words, so that every batch costs the same; each gloss is
 still a row of its own, and the model's state never runs from one into the next. Run it:
@@ -9,6 +9,7 @@ python examples/09_language_model.py (needs torch: pip install "ragmask[torch]")
 
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -78,5 +79,5 @@ for number, batch in enumerate(train):
     optimizer.step()
     steps += ids.n_steps
 
-assert all(one > other for one, other in zip(perplexities, perplexities[1:], strict=False))
+assert all(one > other for one, other in pairwise(perplexities))
 print(f"from {perplexities[0]:,.0f} to {perplexities[-1]:.0f}: it learns")
