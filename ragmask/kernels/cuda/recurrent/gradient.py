@@ -201,9 +201,8 @@ def gradient_kernel(undo: Callable[..., Any], count: int) -> Any:
             at = first_kept(mask, at + direction, end, direction)
         for unit in range(thread, units, threads):
             c[row, u8(unit)] = of_carry[u8(unit)]
-            h[row, u8(unit)] = of_output[
-                u8(unit)
-            ]  # last: a cell of one state has c in the same place
+            # last, since a cell of one state has c in the same place
+            h[row, u8(unit)] = of_output[u8(unit)]
 
     return recurrent_gradient
 
