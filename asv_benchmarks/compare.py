@@ -2,7 +2,7 @@
 
     python asv_benchmarks/compare.py [TOPIC …]
 
-Topics: padding, stream, startup, recurrent, ops, layers, overhead.
+Topics: padding, stream, startup, recurrent, ops, layers, overhead, train.
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
 documented path, with its own defaults for threads; the ops run on two threads each.
@@ -23,6 +23,7 @@ import compare_layers
 import compare_ops
 import compare_overhead
 import compare_recurrent
+import compare_train
 import numpy as np
 import pyarrow.parquet as pq
 from benchmarks.common import (
@@ -276,6 +277,7 @@ TOPICS = {
     "ops": compare_ops.TABLES,
     "layers": compare_layers.TABLES,
     "overhead": compare_overhead.TABLES,
+    "train": compare_train.TABLES,
 }
 
 

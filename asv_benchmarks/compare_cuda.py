@@ -242,6 +242,54 @@ def lstm_in_torch(inputs, weights):
     }
 
 
+def lstm_and_back(inputs, units=64) -> Case:
+    """The outputs, and the gradients of their sum: of the steps, and of all weights."""
+    import ragmask.interop.torch as rt
+
+    torch = inputs.torch
+    rnn = torch.nn.utils.rnn
+    features, device = inputs.steps.shape[1], inputs.device
+    theirs = torch.nn.LSTM(features, units, batch_first=True, device=device)
+    ours = rt.nn.LSTM(features, units, device=device)
+    ours.load_state_dict(theirs.state_dict())
+    pack = partial(
+        rnn.pack_padded_sequence,
+        lengths=inputs.lengths.cpu(),
+        batch_first=True,
+        enforce_sorted=False,
+    )
+    packed = pack(inputs.padded)
+    steps, padded, data = (
+        one.detach().clone().requires_grad_() for one in (inputs.steps, inputs.padded, packed.data)
+    )
+
+    def back(layer, given, batch_of):
+        with torch.enable_grad():
+            outputs = layer(batch_of(given))[0]
+            outputs = outputs.values if layer is ours else outputs.data
+            ones = torch.ones_like(outputs)
+            return torch.autograd.grad(outputs, (given, *layer.parameters()), ones)[0]
+
+    def unpacked(data):
+        return rnn.pad_packed_sequence(packed._replace(data=data), True)[0][inputs.mask]
+
+    return Case(
+        partial(back, ours, steps, lambda values: rt.RaggedTensor(values, inputs.offsets)),
+        {
+            "torch nn.LSTM, packed beforehand": (
+                partial(back, theirs, data, lambda values: packed._replace(data=values)),
+                unpacked,
+            ),
+            "torch nn.LSTM, packing": (
+                partial(back, theirs, padded, pack),
+                lambda gradient: gradient[inputs.mask],
+            ),
+        },
+        units=units,
+        tolerance=1e-4,
+    )
+
+
 def lstm_in_keras(inputs, weights):
     """On JAX, compiled, with Keras's own mask."""
     jax = installed("jax", XLA_PYTHON_CLIENT_PREALLOCATE="false")  # or it takes 3/4 of the memory
@@ -268,12 +316,12 @@ def same(result):
     return result
 
 
-CASES = (pad, compact, embedding, masking, softmax, pool, lstm)
+CASES = (pad, compact, embedding, masking, softmax, pool, lstm, lstm_and_back)
 
 
 def cases(inputs) -> Iterator[tuple[str, Case]]:
     for make in CASES:
-        yield make.__name__, make(inputs)
+        yield make.__name__.replace("_", " "), make(inputs)
     for units in (128, 256):
         yield "lstm", lstm(inputs, units)
 
@@ -331,12 +379,12 @@ def lines(torch, name: str, case: Case, batch: Any, machine: Any, device: str) -
         )
     ours, *theirs = least_seconds(torch, [case.run, *peers.values()], device)
     limit = limit_of(name, case.units, batch, machine)
-    share = f"{limit / ours:.0%}"
+    share = f"{limit / ours:.0%}" if limit else "–"
     for peer, seconds in zip(peers, theirs, strict=True):
         cells = (
             what,
             show_seconds(ours),
-            show_seconds(limit),
+            show_seconds(limit) if limit else "–",
             share,
             peer,
             show_seconds(seconds),
@@ -357,7 +405,10 @@ def in_tf32(torch, call: Call) -> Call:
 
 
 def limit_of(name: str, units: int, batch: Any, machine: Any) -> float:
-    """The roofline's, of all kernels that a call launches: "lstm, projection" is one of lstm's."""
+    """The roofline's, of all kernels that a call launches: "lstm, projection" is one of lstm's.
+
+    0 for a call that it says nothing of.
+    """
     import roofline
 
     return sum(

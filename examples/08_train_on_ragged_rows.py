@@ -1,4 +1,4 @@
-"""Train an LSTM on rows of unequal length, without padding; kill it half-way; resume to the same bits.
+"""Train an LSTM on rows of unequal length, without padding; kill it; resume to the same bits.
 
 Nine speakers say two Japanese vowels; the model tells who speaks. Its paper's own methods are right
 in 94.1 % to 96.2 % of the test's cases (M. Kudo, J. Toyama, M. Shimbo, 1999). Run it:
@@ -47,9 +47,7 @@ class Classifier(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.lstm = rt.nn.LSTM(FEATURES, UNITS, bidirectional=True)
-        self.head = torch.nn.Sequential(
-            torch.nn.Dropout(0.5), torch.nn.Linear(2 * UNITS, SPEAKERS)
-        )
+        self.head = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(2 * UNITS, SPEAKERS))
 
     def forward(self, frames: rt.RaggedTensor) -> torch.Tensor:
         values = (frames.values - MEAN) / SCALE
@@ -183,7 +181,9 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
         killed = subprocess.run([sys.executable, __file__, str(path)], check=False)
-        print(f"another process, killed after {KILLED_AFTER} batches, ended with {killed.returncode}")
+        print(
+            f"another process, killed after {KILLED_AFTER} batches, ended with {killed.returncode}"
+        )
         resumed = train(path)
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weight, resumed.model.state_dict()[name]), name

@@ -203,6 +203,22 @@ def test_nan_stays_in_its_row_and_masked_steps_do_not_matter(cell):
 
 
 @CELLS
+def test_rows_without_features_or_steps(cell):
+    random = np.random.default_rng(0)
+    for lengths, features in (([2, 0, 1], 0), ([0, 0], 3), ([], 3)):
+        values = random.normal(size=(sum(lengths), features))
+        rows = rm.Ragged.from_offsets(values, np.cumsum([0, *lengths]))._rows
+        weights = weights_of(cell, features, 5, random)
+        initial = random.normal(size=(cell.states, len(lengths), 5))
+        _, _, gradients = gradients_of(cell, rows, weights, initial, False, None, initial)
+        shapes = [values.shape, *(weight.shape for weight in weights), initial.shape]
+        assert [gradient.shape for gradient in gradients] == shapes
+        if not sum(lengths):
+            assert not any(gradient.any() for gradient in gradients[1:4])
+            np.testing.assert_array_equal(gradients[4], initial)
+
+
+@CELLS
 def test_no_gradients_of_outputs_or_states_are_zeros(cell):
     rows, weights, initial, of_outputs, of_last = large(cell)
 

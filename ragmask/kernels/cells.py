@@ -64,6 +64,16 @@ class Cell:
         """What launches it on a GPU; needs the extra `cuda` or `cuda12`."""
         return self._kernel("cuda", 0)
 
+    @property
+    def cuda_keeping(self) -> Callable[..., None]:
+        """What launches the kernel that makes, of all sums, what the gradient takes."""
+        return self._kernel("cuda", 1)
+
+    @property
+    def cuda_gradient(self) -> Callable[..., None]:
+        """What launches the way back through the steps."""
+        return self._kernel("cuda", 2)
+
     def _kernel(self, target: str, which: int) -> Callable[..., None]:
         return _found(target, self.names[which])
 

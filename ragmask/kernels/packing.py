@@ -86,7 +86,8 @@ def unpack_gradient(
     joint, gates = cell.gates - cell.apart, cell.gates
     of_output = np.concatenate([whole[features:, :joint], whole[features:, gates:]], axis=1)
     of_input = whole[: features + 1, :gates]
-    kernel, recurrent = of_input[:-1].reshape(features, -1), of_output[1:].reshape(units, -1)
+    kernel = of_input[:-1].reshape(features, gates * units)
+    recurrent = of_output[1:].reshape(units, gates * units)
     bias = of_input[-1].reshape(-1)
     if cell.apart:
         bias = np.stack([bias, of_output[0].reshape(-1)])

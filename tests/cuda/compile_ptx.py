@@ -28,6 +28,7 @@ MACHINES = {
     (12, 0): (65536, 102400, 48),
 }
 CELLS = ("lstm", "gru", "rnn")
+GRADIENTS = {"gather", *(f"{cell}_{of}" for cell in CELLS for of in ("keeping", "gradient"))}
 RESERVED = 1024  # bytes of shared memory, of every block
 PAGE = Path(__file__).parents[2] / "ragmask/kernels/cuda/README.md"
 BEGIN, END = "<!-- registers -->", "<!-- /registers -->"  # where the table is on that page
@@ -58,6 +59,29 @@ def signatures():
         for masked in (False, True):
             what = f"{dtype}, {units} units{', masked' if masked else ''}"
             yield cell, what, (units, dtype, masked), dtype is t.float64
+    yield from signatures_of_gradients()
+
+
+def signatures_of_gradients():
+    """Of recurrent layers."""
+    from numba import types as t
+
+    for dtype in (t.float32, t.float64):
+        flat, items, double = dtype[::1], dtype[:, ::1], dtype is t.float64
+        weights = t.void(items, items, flat, t.int64, t.int64, items)
+        yield "pack_weights", str(dtype), weights, double
+        weights = t.void(items, t.int64, t.int64, items, items, flat)
+        yield "unpack_weights", str(dtype), weights, double
+        moved = t.void(flat, t.int64, t.int64, t.int64, dtype[:, :, ::1])
+        yield "rearrange", str(dtype), moved, double
+        for masked in (False, True):
+            also = ", masked" if masked else ""
+            yield "gather", f"{dtype}{also}", (0, dtype, masked), double
+            for cell in CELLS:
+                yield f"{cell}_keeping", f"{dtype}{also}", (128, dtype, masked), double
+                for units in (64, 600) if cell == "lstm" and not double else (600,):
+                    what = f"{dtype}, {units} units{also}"
+                    yield f"{cell}_gradient", what, (units, dtype, masked), double
 
 
 def masks_of(record):
@@ -91,6 +115,8 @@ def launched(name, signature, capability):
 
     if name == "project":
         return project_tiles, signature, kernels.THREADS, 0
+    if name in GRADIENTS:
+        return launched_gradient(name, *signature, capability)
     if name not in CELLS:
         return getattr(kernels, name), signature, kernels.THREADS, 0
     return launched_recurrence(name, *signature, capability)
@@ -106,14 +132,48 @@ def launched_recurrence(cell, units, dtype, masked, capability):
     recurrent = import_module(f"ragmask.kernels.cuda.recurrent.{cell}")
     kernels_of_cell = getattr(recurrent, cell.upper())
     plan = plan_of(kernels_of_cell, 10**6, units, dtype is t.float32, kernels.Limits(1, room))
-    ints, flat, states = t.int64[::1], dtype[::1], dtype[:, ::1]
-    mask = t.boolean[::1] if masked else t.none
-    rows = t.NamedTuple((ints, ints, ints, mask, ints), kernels.RowArrays)
-    states_before_and_after = t.NamedUniTuple(states, 4, kernels.States)
-    options = t.NamedUniTuple(t.boolean, 2, kernels.Options)
+    flat, states, rows, states_before_and_after, options = types_of_recurrence(dtype, masked)
     slots = () if plan.slots is None else (t.int64,)
-    given = rows, flat, flat, states_before_and_after, options, *slots, states, ints
+    given = rows, flat, flat, states_before_and_after, options, *slots, states, t.int64[::1]
     return plan.kernel, t.void(*given), plan.threads, plan.shared_bytes
+
+
+def launched_gradient(name, units, dtype, masked, capability):
+    from numba import types as t
+
+    from ragmask.kernels import cuda as kernels
+    from ragmask.kernels.cuda.recurrent.gradient import gather_inputs
+    from ragmask.kernels.cuda.recurrent.plan import gradient_block
+
+    flat, states, rows, states_before_and_after, options = types_of_recurrence(dtype, masked)
+    if name == "gather":
+        given = rows, states, states, states, options, states
+        return gather_inputs, t.void(*given), kernels.THREADS, 0
+    cell, _, which = name.partition("_")
+    recurrent = import_module(f"ragmask.kernels.cuda.recurrent.{cell}")
+    of_cell = getattr(recurrent, f"{cell.upper()}_GRADIENT")
+    if which == "keeping":
+        return of_cell.keeping, t.void(rows, flat, states, states, options, flat), units, 0
+    limits = kernels.Limits(1, MACHINES[capability][1] - RESERVED)
+    threads, _, shared_bytes = gradient_block(units, dtype.bitwidth // 8, limits)
+    given = rows, flat, states, flat, states_before_and_after, options, t.int64, flat
+    return of_cell.back, t.void(*given), threads, shared_bytes
+
+
+def types_of_recurrence(dtype, masked):
+    """Of flat numbers, of states, and of the tuples that its kernels take."""
+    from numba import types as t
+
+    from ragmask.kernels import cuda as kernels
+
+    ints, states = t.int64[::1], dtype[:, ::1]
+    mask = t.boolean[::1] if masked else t.none
+    return (
+        *(dtype[::1], states),
+        t.NamedTuple((ints, ints, ints, mask, ints), kernels.RowArrays),
+        t.NamedUniTuple(states, 4, kernels.States),
+        t.NamedUniTuple(t.boolean, 2, kernels.Options),
+    )
 
 
 def assembler():

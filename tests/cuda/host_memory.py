@@ -68,7 +68,8 @@ def as_device(monkeypatch):
             return argument._make(map(on_host, argument))
         return over(argument) if isinstance(argument, CudaArray) else argument
 
-    for name in ("launch", "project", *(cell.name.lower() for cell in CELLS)):
+    of_cells = [name for cell in CELLS for name in cell.names]
+    for name in ("launch", "gather", "project", *of_cells):
         monkeypatch.setattr(cuda, name, taking_arrays(getattr(cuda, name)))
     monkeypatch.setattr(recurrent, "device_limits", lambda: LIMITS)
     monkeypatch.setattr(memory, "on_device", lambda device: nullcontext())

@@ -28,6 +28,7 @@ class Fault(NamedTuple):
 LONG_ROWS = "test_reductions.py::test_a_block_takes_the_long_rows[40]"
 LONG_MOVES = "test_moves.py::test_long_rows_end_to_end_are_the_reference[uint8]"
 SUMS = "test_reductions.py::test_a_sum_of_minus_zero_is_minus_zero"
+SUM_IN_PARTS = "test_recurrent_gradient.py::test_a_sum_in_parts[70]"
 
 FAULTS = [
     Fault(
@@ -107,6 +108,18 @@ FAULTS = [
         Edit("masking.py", "masking_row", "first_lane", "u8(0)"),
         "test_moves.py::test_masked_values_are_the_reference",
         "AssertionError",
+    ),
+    Fault(
+        "the output before gets sums that are not there yet",
+        Edit("recurrent/gradient.py", "recurrent_gradient", "cuda.syncthreads()", "pass"),
+        SUM_IN_PARTS,
+        "shared race|uninitialised shared load",
+    ),
+    Fault(
+        "the parts of a sum are read before they are there",
+        Edit("recurrent/gradient.py", "recurrent_gradient", "cuda.syncthreads()", "pass", number=2),
+        SUM_IN_PARTS,
+        "shared race|uninitialised shared load",
     ),
 ]
 IN_THE_SAMPLE = [fault.name for fault in FAULTS[:2]]

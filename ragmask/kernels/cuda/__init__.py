@@ -2,7 +2,8 @@
 
 They take and give device arrays, and never validate. `launch(kernel, rows, *arguments, stream=0)`
 runs one, as `kernel[blocks, THREADS, stream](*arguments)` does where a block has `WARPS` rows. A
-recurrent layer takes two: `project`, and `lstm`, `gru` or `rnn`, launch one of several kernels. The
+recurrent layer takes two: `project`, and `lstm`, `gru` or `rnn`, launch one of several kernels; its
+gradient takes `gather`, `lstm_keeping` and `lstm_gradient`, and those of weights beside them. The
 body of each, one row's work, is a device function `<name>_row` for kernels of your own. Needs the
 extra `cuda` (CUDA 13) or `cuda12`; importing it needs no driver, launching does.
 """
@@ -24,6 +25,8 @@ if find_spec("numba_cuda") is None:  # numba's own target of that name is the ol
 from ragmask.kernels.cuda.launch import Limits, launch, launch_blocks
 from ragmask.kernels.cuda.recurrent.arguments import Options, RowArrays, States
 from ragmask.kernels.cuda.recurrent.gemm import project
+from ragmask.kernels.cuda.recurrent.launch import gather
+from ragmask.kernels.cuda.recurrent.weights import pack_weights, rearrange, unpack_weights
 from ragmask.kernels.cuda.rows import (
     add,
     both,
@@ -53,6 +56,11 @@ _FUNCTIONS = {
     name: getattr(import_module(f"{__name__}.{module}"), name)
     for kernel, module in _MODULES.items()
     for name in (kernel, f"{kernel}_row")
+}
+_FUNCTIONS |= {
+    name: getattr(import_module(f"{__name__}.recurrent.{cell.name.lower()}"), name)
+    for cell in CELLS
+    for name in cell.names[1:]
 }
 globals().update(_FUNCTIONS)
 
@@ -87,8 +95,12 @@ __all__ = [
     "WARPS",
     "is_short",
     "kept_span",
+    "gather",
     "launch",
     "launch_blocks",
+    "pack_weights",
     "project",
+    "rearrange",
+    "unpack_weights",
     *_FUNCTIONS,
 ]

@@ -1,4 +1,4 @@
-"""A cell's recurrence over sums of its inputs that `project` has made, as one launch."""
+"""Launches of a cell: its recurrence over sums that `project` has made, and its gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,12 @@ import numpy as np
 
 from ragmask.kernels.cuda.launch import Limits, device_limits, launch_blocks
 from ragmask.kernels.cuda.recurrent.arguments import Options, RowArrays, States
-from ragmask.kernels.cuda.recurrent.plan import Kernels, Plan, plan_of
+from ragmask.kernels.cuda.recurrent.gradient import GradientKernels, gather_inputs
+from ragmask.kernels.cuda.recurrent.plan import Kernels, Plan, gradient_block, plan_of
+from ragmask.kernels.cuda.teams import THREADS, WARPS
+
+_STEPS = 4  # of a row of mean length that a warp gathers
+_MOST_THREADS = 256  # of a block that walks a row, a unit for each
 
 
 def launcher_of(kernels: Kernels) -> Callable[..., None]:
@@ -50,3 +55,72 @@ def launcher_of(kernels: Kernels) -> Callable[..., None]:
         )
 
     return recurrence
+
+
+def gather(
+    rows: RowArrays,
+    x: Any,
+    outputs: Any,
+    h0: Any,
+    options: Options,
+    out: Any,
+    *,
+    stream: Any = 0,
+) -> None:
+    """Launch `gather_inputs`, with a block for every few steps of a row of mean length."""
+    n_rows = len(h0)
+    parts = max(1, len(x) // (n_rows * _STEPS * WARPS)) if n_rows else 0
+    given = rows, x, outputs, h0, options, out
+    launch_blocks(gather_inputs, n_rows * parts, THREADS, *given, stream=stream)
+
+
+def gradient_launchers_of(
+    kernels: GradientKernels,
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What launches the two kernels of a cell's gradient."""
+
+    def keeping(
+        rows: RowArrays,
+        sums: Any,
+        h0: Any,
+        c0: Any,
+        options: Options,
+        out: Any,
+        *,
+        stream: Any = 0,
+    ) -> None:
+        """sums is aligned to 16 bytes."""
+        n_rows, units = h0.shape
+        threads = min(-(-units // 32) * 32, _MOST_THREADS)
+        given = rows, sums, h0, c0, options, out
+        launch_blocks(kernels.keeping, n_rows, threads, *given, stream=stream)
+
+    def gradient(
+        rows: RowArrays,
+        kept: Any,
+        gradients: Any,
+        weights: Any,
+        states: States,
+        options: Options,
+        out: Any,
+        *,
+        limits: Limits | None = None,
+        stream: Any = 0,
+    ) -> None:
+        """Nothing where there are no rows. weights and out are aligned to 16 bytes.
+
+        All numbers are float32, or all float64. The block is chosen by units and dtype alone.
+        """
+        n_rows, units = states.h.shape
+        if n_rows == 0:
+            return
+        of_device = limits or device_limits()
+        threads, parts, shared_bytes = gradient_block(units, out.dtype.itemsize, of_device)
+        launch_blocks(
+            *(kernels.back, n_rows, threads),
+            *(rows, kept, gradients, weights, states, options, parts, out),
+            shared_bytes=shared_bytes,
+            stream=stream,
+        )
+
+    return keeping, gradient

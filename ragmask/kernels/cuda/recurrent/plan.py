@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ragmask.errors import DeviceError
+from ragmask.kernels.constants import CUDA_SUMS
 from ragmask.kernels.cuda.launch import Limits
 from ragmask.kernels.cuda.recurrent.resident import (
     RESIDENT_UNITS,
@@ -30,6 +31,8 @@ from ragmask.kernels.cuda.recurrent.streamed import (
 )
 
 STATIC_BYTES = 5 << 10  # shared memory that a kernel has beside the dynamic, or less
+_GRADIENT_THREADS = 512  # most of a row's block: each may then have 128 registers
+_PART_UNITS = 8  # least of them that a thread sums up
 _BUSY_THREADS = 256  # of a multiprocessor: with fewer, its schedulers wait for each other's results
 # of a kernel that keeps the weights, as many as there are registers for
 _BLOCKS = {16: 16, 32: 6, 48: 3, 64: 2, 96: 1, 128: 1}
@@ -120,10 +123,26 @@ def plan_of(kernels: Kernels, rows: int, units: int, single: bool, limits: Limit
     plan = plan_resident(kernels, rows, units, single, limits)
     plan = plan or plan_streamed(kernels, rows, units, single, limits)
     plan = plan or plan_rows(kernels, rows, units, single, limits)
-    if plan.shared_bytes + STATIC_BYTES > limits.shared_bytes:
-        needed = plan.shared_bytes + STATIC_BYTES
+    check_room(plan.shared_bytes + STATIC_BYTES, units, limits)
+    return plan
+
+
+def check_room(needed: int, units: int, limits: Limits) -> None:
+    if needed > limits.shared_bytes:
         raise DeviceError(
             f"a recurrent layer of {units} units needs {needed} bytes of shared memory a block; "
             f"the device has {limits.shared_bytes}: run it on the CPU"
         )
-    return plan
+
+
+def gradient_block(units: int, itemsize: int, limits: Limits) -> tuple[int, int, int]:
+    """(threads, parts, bytes of shared memory) of a block that goes back through a row.
+
+    A step's product over the units is cut into parts while there are few of them: these fix in
+    which order it is summed up, so that they follow from the units alone.
+    """
+    across = min(-(-units // 32) * 32, _GRADIENT_THREADS)
+    parts = max(1, min(_BUSY_THREADS // across, units // _PART_UNITS))
+    shared_bytes = (CUDA_SUMS + 2 + parts) * units * itemsize
+    check_room(shared_bytes, units, limits)
+    return across * parts, parts, shared_bytes
