@@ -280,9 +280,13 @@ def test_nan_that_arrives_in_padding_or_at_masked_vectors_goes_nowhere():
     )
     assert grad.equal(x.mask[:, None].double().expand_as(grad))
     table = torch.eye(3, requires_grad=True)
-    ids = rt.RaggedTensor(torch.tensor([1, 99, 2]), torch.tensor([0, 3]), torch.tensor([1, 0, 1]) > 0)
+    ids = rt.RaggedTensor(
+        torch.tensor([1, 99, 2]), torch.tensor([0, 3]), torch.tensor([1, 0, 1]) > 0
+    )
     vectors = rt.embedding(ids, table).values
-    (grad,) = torch.autograd.grad(vectors, table, torch.tensor([[1.0], [torch.nan], [2.0]]).expand(3, 3))
+    (grad,) = torch.autograd.grad(
+        vectors, table, torch.tensor([[1.0], [torch.nan], [2.0]]).expand(3, 3)
+    )
     assert grad[:, 0].tolist() == [0, 1, 2]
 
 

@@ -104,7 +104,10 @@ def test_on_packed_rows_of_japanese_vowels(kind, features, units):
     packed = pack_padded_sequence(padded, x.lengths, batch_first=True, enforce_sorted=False)
     steps, last = theirs(packed)
     dense = pad_packed_sequence(steps, batch_first=True)[0]
-    expected = torch.cat([row[:n] for row, n in zip(dense, x.lengths, strict=True)]), *as_tuple(last)
+    expected = (
+        torch.cat([row[:n] for row, n in zip(dense, x.lengths, strict=True)]),
+        *as_tuple(last),
+    )
     results = run_ours(ours, x)
     assert_close(results, expected)
     assert_close(
@@ -199,7 +202,9 @@ def test_rows_do_not_depend_on_others_or_threads(kind):
             assert_same_bits(again[2], whole[2])
         backwards = torch.arange(99, -1, -1)
         outputs, of_x, of_weights = run(backwards)
-        assert_same_bits([outputs.values, of_x.values], [one[backwards].values for one in whole[:2]])
+        assert_same_bits(
+            [outputs.values, of_x.values], [one[backwards].values for one in whole[:2]]
+        )
         assert_close(of_weights, whole[2], 1e-3)
         some = [17, 3]
         outputs, of_x, _ = run(some)

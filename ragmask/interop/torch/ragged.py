@@ -16,8 +16,6 @@ from ragmask.interop.torch import custom
 from ragmask.interop.torch.memory import check_ragged, torch_dtype, writable
 from ragmask.rows.checks import Side, check_count, check_side
 
-_ROWS_SHOWN = 6
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RaggedTensor:

@@ -278,7 +278,7 @@ def _pool(layer: Any, x: Any, weights: Weights, **_: Any) -> Any:
 
 
 def _add(layer: Any, xs: Any, weights: Weights, **_: Any) -> Any:
-    masks = [one.mask if isinstance(one, RaggedTensor) else None for one in xs]
+    masks: list[Any] = [one.mask if isinstance(one, RaggedTensor) else None for one in xs]
     added = _alike(layer, xs, lambda values: reduce(torch.add, values))
     if not isinstance(added, RaggedTensor):
         return added
