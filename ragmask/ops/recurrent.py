@@ -194,7 +194,8 @@ def _keep_on_host(
     packed = pack(cell, kernel, recurrent_kernel, bias, x.dtype)
     lanes = PANEL_BYTES // x.dtype.itemsize
     of_step = -(-units // lanes) * lanes * (cell.kept if keep else 0)
-    kept = HOST.empty((x.n_steps * of_step,), x.dtype)
+    fresh = HOST.empty if x.mask is None else partial(HOST.full, 0)  # masked steps are left alone
+    kept = fresh((x.n_steps * of_step,), x.dtype)
     outputs, last = HOST.empty((x.n_steps, units), x.dtype), HOST.empty(initial.shape, x.dtype)
     order, slots, chunks = _plan(cell, x, units)
     run_chunks(
