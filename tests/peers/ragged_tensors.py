@@ -1,5 +1,7 @@
 """RaggedTensors for the tests of ragmask.interop.torch, and torch's own functions row by row."""
 
+import itertools
+
 import torch
 
 import ragmask.interop.torch as rt
@@ -21,7 +23,7 @@ def rows_of(x, values=None):
     """Each row's kept steps, by torch."""
     values = x.values if values is None else values
     bounds = x.offsets.tolist()
-    spans = [slice(*pair) for pair in zip(bounds, bounds[1:], strict=False)]
+    spans = [slice(*pair) for pair in itertools.pairwise(bounds)]
     return [values[s] if x.mask is None else values[s][x.mask[s]] for s in spans]
 
 

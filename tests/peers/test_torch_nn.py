@@ -214,7 +214,7 @@ def test_rows_do_not_depend_on_others_or_threads(kind):
         torch.set_num_threads(threads[1])
 
 
-# -- parameters -----------------------------------------------------------------------------------
+# -- parameters ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -270,7 +270,7 @@ def test_modules_are_copied_pickled_and_moved():
     assert repr(module) == "LSTM(3, 4, num_layers=2, bidirectional=True)"
 
 
-# -- dtypes ---------------------------------------------------------------------------------------
+# -- dtypes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -319,7 +319,7 @@ def test_autocast(kind):
         assert weight.grad.any()
 
 
-# -- hostile input ----------------------------------------------------------------------------------
+# -- hostile input -----------------------------------------------------------------------------
 
 
 def test_what_does_not_fit_says_so():
