@@ -184,14 +184,19 @@ def recur_gradient(
     return run(cell, x, weights, initial, go_backwards, results, (of_outputs, of_last), wants_x)
 
 
+def kept_of_a_step(cell: Cell, units: int, dtype: np.dtype[Any]) -> int:
+    """How many numbers of a step are kept on the host: those of whole lanes of units."""
+    lanes = PANEL_BYTES // dtype.itemsize
+    return -(-units // lanes) * lanes * cell.kept
+
+
 def _keep_on_host(
     cell: Cell, x: Rows, weights: tuple[Array, ...], initial: Array, go_backwards: bool
 ) -> tuple[Array, Array, Array]:
     units = initial.shape[2]
     kernel, recurrent_kernel, bias = weights
     packed = pack(cell, kernel, recurrent_kernel, bias, x.dtype)
-    lanes = PANEL_BYTES // x.dtype.itemsize
-    kept = HOST.empty((x.n_steps * -(-units // lanes) * cell.kept * lanes,), x.dtype)
+    kept = HOST.empty((x.n_steps * kept_of_a_step(cell, units, x.dtype),), x.dtype)
     outputs, last = HOST.empty((x.n_steps, units), x.dtype), HOST.empty(initial.shape, x.dtype)
     order, slots, chunks = _plan(cell, x, units)
     run_chunks(
