@@ -43,7 +43,9 @@ class Batch(NamedTuple):
             Layout.between(HOST, n, index_array(np.asarray(offsets), "offsets"))
         offsets = jnp.asarray(offsets)
         if offsets.ndim != 1 or len(offsets) == 0:
-            raise InvalidInputError(f"offsets must have the shape (rows + 1,); got {offsets.shape}")
+            raise InvalidInputError(
+                f"offsets must have one dimension, of rows + 1; got shape {offsets.shape}"
+            )
         if offsets.dtype.kind not in "iu":
             raise UnsupportedTypeError(f"offsets must be integers; got {offsets.dtype}")
         if mask is not None:
