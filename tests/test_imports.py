@@ -34,18 +34,19 @@ def test_no_optional_package_is_loaded(code):
     assert loaded_by(code) == set()
 
 
-def test_without_torch_its_module_names_the_extra():
-    code = """
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_without_its_library_a_module_names_the_extra(name):
+    code = f"""
 import sys
 import ragmask as rm
 
-sys.modules["torch"] = None
+sys.modules["{name}"] = None
 try:
-    import ragmask.interop.torch
+    import ragmask.interop.{name}
 except rm.MissingExtraError as error:
     print(error)
 """
-    assert run_python(code).endswith('which is not installed: pip install "ragmask[torch]"')
+    assert run_python(code).endswith(f'which is not installed: pip install "ragmask[{name}]"')
 
 
 def test_importing_ragmask_loads_none_of_its_modules():

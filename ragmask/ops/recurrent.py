@@ -186,14 +186,19 @@ def recur_gradient(
     return run(cell, x, weights, initial, go_backwards, results, (of_outputs, of_last), wants_x)
 
 
+def kept_of_a_step(cell: Cell, units: int, dtype: np.dtype[Any]) -> int:
+    """How many numbers of a step are kept on the host: those of whole lanes of units."""
+    lanes = PANEL_BYTES // dtype.itemsize
+    return -(-units // lanes) * lanes * cell.kept
+
+
 def _keep_on_host(
     cell: Cell, x: Rows, weights: tuple[Array, ...], initial: Array, go_backwards: bool, keep: bool
 ) -> tuple[Array, Array, Array]:
     units = initial.shape[2]
     kernel, recurrent_kernel, bias = weights
     packed = pack(cell, kernel, recurrent_kernel, bias, x.dtype)
-    lanes = PANEL_BYTES // x.dtype.itemsize
-    of_step = -(-units // lanes) * lanes * (cell.kept if keep else 0)
+    of_step = kept_of_a_step(cell, units, x.dtype) if keep else 0
     fresh = HOST.empty if x.mask is None else partial(HOST.full, 0)  # masked steps are left alone
     kept = fresh((x.n_steps * of_step,), x.dtype)
     outputs, last = HOST.empty((x.n_steps, units), x.dtype), HOST.empty(initial.shape, x.dtype)
