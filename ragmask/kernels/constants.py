@@ -19,6 +19,7 @@ CUDA_SUMS = 4  # that a unit has in CUDA's recurrences, side by side
 # More rows in flight than this brought nothing: the weights' panels are reused enough.
 MOST_SLOTS = 48
 MULTIPLY_NS = 0.02  # of one core, for one multiplication in a recurrent layer's product
+UNIT_NS = 5.0  # for a unit's new states in a step
 STATES_NS = 100.0  # to begin and end a row of it
 
 NOWHERE = 2**63 - 1  # what a search for the first of something begins with

@@ -17,6 +17,7 @@ from ragmask.kernels.constants import (
     PANEL_BYTES,
     STATES_NS,
     TILE_ROWS,
+    UNIT_NS,
 )
 from ragmask.kernels.packing import Packed, pack, pack_for_gradient, unpack_gradient
 from ragmask.kernels.registry import COUNT_KEPT
@@ -267,9 +268,9 @@ def _gradient_on_host(
 
 def _spans_of(lines: int, multiplies: int) -> list[tuple[int, int]]:
     """Spans of lines of whole tiles, one a thread where that is worth it."""
-    is_worth_it = multiplies * MULTIPLY_NS > threads.WORTH_A_THREAD_NS
     tiles = -(-lines // TILE_ROWS)
-    count = min(threads.get_num_threads(), tiles) if is_worth_it else 1
+    worth = _is_worth_threads(multiplies * MULTIPLY_NS)
+    count = min(threads.get_num_threads(), tiles) if worth else 1
     edges = [min(tiles * i // count * TILE_ROWS, lines) for i in range(count + 1)]
     return [*pairwise(edges)]
 
@@ -278,8 +279,8 @@ def _plan(cell: Cell, rows: Rows, units: int) -> tuple[Ints, int, list[tuple[int
     """In which order rows are run, how many of them at once, and which by one thread."""
     kept = _kept_lengths(rows)
     steps = rows.n_steps if kept is rows.lengths else int(kept.sum())
-    multiplies = (rows.item_shape[0] + units) * cell.gates * units
-    order, chunks = _deal(kept, steps * MULTIPLY_NS * multiplies + len(rows) * STATES_NS)
+    step_ns = (rows.item_shape[0] + units) * cell.gates * units * MULTIPLY_NS + units * UNIT_NS
+    order, chunks = _deal(kept, steps * step_ns + len(rows) * STATES_NS)
     return order, _slots(kept, steps, len(chunks)), chunks
 
 
@@ -298,14 +299,18 @@ def _kept_lengths(rows: Rows) -> Ints:
 def _deal(kept: Ints, cost_ns: float) -> tuple[Ints, list[tuple[int, int]]]:
     """Rows by length, longest first, dealt out like cards: one hand a thread."""
     by_length = (-kept).argsort(kind="stable")
-    is_worth_it = cost_ns > threads.WORTH_A_THREAD_NS
-    count = min(threads.get_num_threads(), len(kept)) if is_worth_it else 1
+    count = min(threads.get_num_threads(), len(kept)) if _is_worth_threads(cost_ns) else 1
     if count < 2:
         return read_only(by_length), [(0, len(kept))][: len(kept)]  # of no rows, none
     turn = np.arange(len(kept)) % (2 * count)  # 0 1 1 0: the first is not always the longest
     hands = [by_length[(turn == hand) | (turn == 2 * count - 1 - hand)] for hand in range(count)]
     edges = np.cumsum([0, *map(len, hands)]).tolist()
     return read_only(np.concatenate(hands)), [*pairwise(edges)]
+
+
+def _is_worth_threads(cost_ns: float) -> bool:
+    """Whether half of the work takes longer than to wake another thread for it."""
+    return cost_ns > 2 * threads.WORTH_A_THREAD_NS
 
 
 def _slots(kept: Ints, steps: int, hands: int) -> int:

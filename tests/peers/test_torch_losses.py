@@ -22,7 +22,8 @@ def reduced(losses, shares, counts, x, reduction, over):
         spans = list(zip(x.offsets.tolist(), x.offsets.tolist()[1:], strict=False))
         sums = torch.stack([losses[a:b].sum() for a, b in spans])
         parts = torch.stack([shares[a:b].sum() for a, b in spans])
-        losses, shares = torch.where(parts > 0, sums / parts.clamp(min=1e-300), 0), (parts > 0).double()
+        losses = torch.where(parts > 0, sums / parts.clamp(min=1e-300), 0)
+        shares = (parts > 0).double()
     if reduction == "none":
         return losses
     total = losses.sum()
