@@ -1,13 +1,20 @@
 """Training on ragged rows in torch, without padding; tensors to Ragged and back; its DataLoader.
 
+>>> import torch
 >>> import ragmask as rm
->>> from ragmask.interop.torch import to_padded
->>> values, mask = to_padded(rm.Ragged.from_rows([[1, 2, 3], [4]]))
->>> values
+>>> import ragmask.interop.torch as rt
+>>> x = rt.RaggedTensor.from_ragged(rm.Ragged.from_rows([[1.0, 2.0, 3.0], [4.0]]))
+>>> values = x.values.requires_grad_()
+>>> rt.temporal_pool(x, "mean").sum().backward()
+>>> values.grad
+tensor([0.3333, 0.3333, 0.3333, 1.0000], dtype=torch.float64)
+>>> rt.to_padded(rm.Ragged.from_rows([[1, 2, 3], [4]]))[0]
 tensor([[1, 2, 3],
         [4, 0, 0]])
 
-Tensors live on the CPU; nothing is moved to or from another device. Needs the extra `torch`.
+RaggedTensor, the ops on it, `nn` and the losses also take tensors on a CUDA device, and run there on
+torch's current stream; what converts Ragged to other tensors and back is for the CPU. Nothing is
+moved from one to the other. Needs the extra `torch`.
 """
 
 from ragmask.errors import MissingExtraError

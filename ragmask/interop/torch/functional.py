@@ -201,6 +201,13 @@ def gru(
 ) -> tuple[RaggedTensor, Tensor]:
     """Run a gated recurrent unit over the kept steps of each row; (outputs, h).
 
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.ones(3, 2), torch.tensor([0, 1, 3]))
+    >>> outputs, h = rt.gru(x, torch.ones(2, 9), torch.ones(3, 9), torch.zeros(2, 9))
+    >>> h.shape
+    torch.Size([2, 3])
+
     As `lstm`, with kernel (features, 3 · units), recurrent_kernel (units, 3 · units) and bias
     (2, 3 · units) as those of `ragmask.GRUWeights`, gates z, r, h.
     """
@@ -219,6 +226,13 @@ def rnn(
     go_backwards: bool = False,
 ) -> tuple[RaggedTensor, Tensor]:
     """Run a simple recurrent layer, of tanh, over the kept steps of each row; (outputs, h).
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.ones(3, 2), torch.tensor([0, 1, 3]))
+    >>> outputs, h = rt.rnn(x, torch.ones(2, 3), torch.ones(3, 3), torch.zeros(3))
+    >>> h.shape
+    torch.Size([2, 3])
 
     As `lstm`, with kernel (features, units), recurrent_kernel (units, units), bias (units,).
     """

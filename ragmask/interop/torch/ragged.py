@@ -34,9 +34,12 @@ class RaggedTensor:
     mask : bool (n_steps,), True = keep, or None. The gradient of a masked step is 0, and so is what
         it adds to others', whatever arrives there.
 
-    All on one device. It is a pytree of its tensors: torch.compile, vmap's relatives and
-    DataLoaders take it apart and put it together again. Raises InvalidInputError, naming the row,
-    for offsets that do not fit; DeviceError for tensors on several devices.
+    All on one device. It is a pytree of its tensors, which torch.compile takes apart and puts
+    together again. Rows that are picked, truncated, split or joined are copied; their gradients are
+    added up where they came from.
+
+    Raises InvalidInputError, naming the row, for offsets that do not fit; DeviceError for tensors
+    on several devices.
     """
 
     values: torch.Tensor
@@ -73,7 +76,13 @@ class RaggedTensor:
 
     @classmethod
     def from_rows(cls, rows: Sequence[torch.Tensor]) -> "RaggedTensor":
-        """One tensor a row, (length, *item) each, joined by torch.cat."""
+        """One tensor a row, (length, *item) each, joined by torch.cat.
+
+        >>> import torch
+        >>> import ragmask.interop.torch as rt
+        >>> rt.RaggedTensor.from_rows([torch.ones(2), torch.ones(1)]).offsets
+        tensor([0, 2, 3])
+        """
         if not len(rows):
             raise InvalidInputError("from_rows needs at least one row, to know what a step is")
         for number, row in enumerate(rows):
