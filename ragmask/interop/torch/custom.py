@@ -583,7 +583,8 @@ def _kept_size(cell: Cell, values: Tensor, units: int) -> int:
     if values.device.type == "cuda":
         return 0
     lanes = PANEL_BYTES // values.element_size()
-    return values.shape[0] * (-(-units // lanes) * lanes * cell.kept)
+    size: int = values.shape[0] * (-(-units // lanes) * lanes * cell.kept)
+    return size
 
 
 def _checked(

@@ -173,7 +173,8 @@ class RaggedTensor:
 
     @property
     def requires_grad(self) -> bool:
-        return self.values.requires_grad
+        requires_grad: bool = self.values.requires_grad
+        return requires_grad
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
