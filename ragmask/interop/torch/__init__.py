@@ -12,9 +12,9 @@ tensor([0.3333, 0.3333, 0.3333, 1.0000], dtype=torch.float64)
 tensor([[1, 2, 3],
         [4, 0, 0]])
 
-RaggedTensor, the ops on it, `nn` and the losses also take tensors on a CUDA device, and run there on
-torch's current stream; what converts Ragged to other tensors and back is for the CPU. Nothing is
-moved from one to the other. Needs the extra `torch`.
+RaggedTensor, the ops on it, `nn` and the losses also take tensors on a CUDA device, and run there
+on torch's current stream; what converts Ragged to other tensors and back is for the CPU. Nothing
+is moved from one to the other. Needs the extra `torch`.
 """
 
 from ragmask.errors import MissingExtraError
