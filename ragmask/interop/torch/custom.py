@@ -410,7 +410,10 @@ _add_rows.register_autograd(_undo_add, setup_context=_keep_add)
 @_op("to_padded")
 def to_padded(values: Tensor, offsets: Tensor, width: int, value: float) -> Tensor:
     exact = values.float() if values.dtype == torch.bfloat16 else values
-    padded = Ragged._of(rows_of(exact, offsets)).to_padded(width, value=value)
+    ragged = Ragged._of(rows_of(exact, offsets))
+    if width < (longest := ragged._rows.layout.longest):  # what was cut off would get a gradient
+        raise InvalidInputError(f"width {width} is less than the longest row, {longest}")
+    padded = ragged.to_padded(width, value=value)
     return tensor_of(padded._values).to(values.dtype)
 
 

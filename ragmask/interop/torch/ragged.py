@@ -109,7 +109,7 @@ class RaggedTensor:
         tensor([1., 0., 1.])
 
         mask : bool (rows, width): a row goes from its first kept step to its last, and keeps the
-            mask of what lies between. Without mask and lengths rows are full.
+            mask of what lies between, if that has holes. Without mask and lengths rows are full.
         """
         if not isinstance(values, torch.Tensor) or values.ndim < 2:
             raise UnsupportedTypeError(
@@ -140,6 +140,8 @@ class RaggedTensor:
         if mask is None:
             return taken
         kept = custom.take_rows(mask.flatten(), starts, lengths)
+        if not torch.compiler.is_compiling() and kept.device.type != "meta" and kept.all():
+            return taken
         return made(taken.values, taken.offsets, kept)
 
     # -- what it is
@@ -407,6 +409,11 @@ def _flatten(ragged: RaggedTensor) -> tuple[list[Any], None]:
     return [ragged.values, ragged.offsets, ragged.mask], None
 
 
+def _flatten_with_keys(ragged: RaggedTensor) -> tuple[list[Any], None]:
+    names = "values", "offsets", "mask"
+    return [(torch.utils._pytree.GetAttrKey(name), getattr(ragged, name)) for name in names], None
+
+
 def _unflatten(parts: Iterable[Any], _: Any) -> RaggedTensor:
     """Of whatever a pytree's leaves were made into, tensors or not: nothing is checked."""
     return made(*parts)
@@ -417,4 +424,5 @@ torch.utils._pytree.register_pytree_node(
     _flatten,
     _unflatten,
     serialized_type_name="ragmask.interop.torch.RaggedTensor",
+    flatten_with_keys_fn=_flatten_with_keys,
 )
