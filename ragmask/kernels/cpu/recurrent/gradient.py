@@ -9,12 +9,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba.extending import overload
 
 from ragmask.kernels.cells import RNN, Cell
 from ragmask.kernels.compile import inline, njit
-from ragmask.kernels.constants import PANEL_BYTES, TILE_ROWS
-from ragmask.kernels.cpu.recurrent.loop import copy, position, read_of, with_names, write_of
+from ragmask.kernels.constants import TILE_ROWS
+from ragmask.kernels.cpu.recurrent.loop import (
+    begin_row,
+    copy,
+    end_row,
+    move_slot,
+    position,
+    read_of,
+    with_names,
+    write_of,
+)
 from ragmask.kernels.cpu.recurrent.tile import Product, lanes_of, tile_of
 
 tile = tile_of(RNN)  # one panel at a time, whatever the cell
@@ -92,11 +100,7 @@ def _loop(
                 continue
             slot_rows[in_flight], slot_steps[in_flight] = row, step
             of_output[in_flight * width : in_flight * width + units] = last[0][row]
-            for state in range(inner):
-                begin = (in_flight * inner + state) * lanes
-                for unit in range(units):
-                    value = last[state + 1][row, unit]
-                    memory[unit // lanes, begin + unit % lanes] = value
+            begin_row(row, in_flight, last, memory)
             in_flight += 1
         if in_flight == 0:
             return
@@ -155,21 +159,14 @@ def _loop(
             slot_steps[slot] = step
             if step < 0:
                 initial[0][row] = of_output[slot * width : slot * width + units]
-                for state in range(inner):
-                    begin = (slot * inner + state) * lanes
-                    for unit in range(units):
-                        value = memory[unit // lanes, begin + unit % lanes]
-                        initial[state + 1][row, unit] = value
+                end_row(row, slot, memory, initial)
                 in_flight -= 1
                 if slot < in_flight:  # the last slot, which has had its turn, moves here
                     slot_rows[slot] = slot_rows[in_flight]
                     slot_steps[slot] = slot_steps[in_flight]
                     begin = in_flight * width
                     of_output[slot * width : (slot + 1) * width] = of_output[begin : begin + width]
-                    wide = inner * lanes
-                    for block in range(blocks):
-                        moved = memory[block, in_flight * wide : (in_flight + 1) * wide]
-                        memory[block, slot * wide : (slot + 1) * wide] = moved
+                    move_slot(in_flight, slot, memory, inner * lanes)
 
 
 @njit
@@ -194,55 +191,31 @@ def _undo_of(cell: Cell, gradient: Callable[..., Any]) -> Callable[..., None]:
     read_kept, read_inner = read_of(keeps), read_of(inner)
     write_undone, write_inner = write_of(sums + 1), write_of(inner, 1)
 
+    @inline
     def undo(
-        in_flight: Any,
+        in_flight: int,
         kept: Any,
         places: Any,
-        block: Any,
-        blocks: Any,
+        block: int,
+        blocks: int,
         of_output: Any,
         memory: Any,
         undone: Any,
-    ) -> Any:
+    ) -> None:
         """`undone` gets, of each slot, the sums' gradients and what goes past them."""
-
-    @overload(undo, jit_options={"forceinline": True})
-    def typed(
-        in_flight: Any,
-        kept: Any,
-        places: Any,
-        block: Any,
-        blocks: Any,
-        of_output: Any,
-        memory: Any,
-        undone: Any,
-    ) -> Any:
-        lanes = PANEL_BYTES * 8 // undone.dtype.bitwidth
-
-        def compiled(
-            in_flight: Any,
-            kept: Any,
-            places: Any,
-            block: Any,
-            blocks: Any,
-            of_output: Any,
-            memory: Any,
-            undone: Any,
-        ) -> Any:
-            for slot in range(in_flight):
-                begin = (places[slot] * blocks + block) * keeps * lanes
-                slot_kept = kept[begin : begin + keeps * lanes]
-                begin = (slot * blocks + block) * lanes
-                slot_output = of_output[begin : begin + lanes]
-                slot_memory = memory[slot * inner * lanes : (slot + 1) * inner * lanes]
-                slot_undone = undone[slot * (sums + 1) * lanes : (slot + 1) * (sums + 1) * lanes]
-                for lane in range(lanes):
-                    output = (slot_output[lane],)
-                    states = output + read_inner(slot_memory, lane, lanes)
-                    of_sums, states = gradient(read_kept(slot_kept, lane, lanes), states)
-                    write_undone(slot_undone, lane, lanes, of_sums + states[:1])
-                    write_inner(slot_memory, lane, lanes, states)
-
-        return compiled
+        lanes = lanes_of(undone)
+        for slot in range(in_flight):
+            begin = (places[slot] * blocks + block) * keeps * lanes
+            slot_kept = kept[begin : begin + keeps * lanes]
+            begin = (slot * blocks + block) * lanes
+            slot_output = of_output[begin : begin + lanes]
+            slot_memory = memory[slot * inner * lanes : (slot + 1) * inner * lanes]
+            slot_undone = undone[slot * (sums + 1) * lanes : (slot + 1) * (sums + 1) * lanes]
+            for lane in range(lanes):
+                output = (slot_output[lane],)
+                states = output + read_inner(slot_memory, lane, lanes)
+                of_sums, states = gradient(read_kept(slot_kept, lane, lanes), states)
+                write_undone(slot_undone, lane, lanes, of_sums + states[:1])
+                write_inner(slot_memory, lane, lanes, states)
 
     return undo

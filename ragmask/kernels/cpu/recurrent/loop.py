@@ -13,11 +13,9 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from ragmask.kernels.cells import Cell
 from ragmask.kernels.compile import inline, njit
-from ragmask.kernels.constants import PANEL_BYTES
 from ragmask.kernels.cpu.recurrent.tile import Product, lanes_of, product_of
 
 
@@ -135,11 +133,7 @@ def _loop(
             slot_rows[in_flight], slot_steps[in_flight] = row, step
             begin = in_flight * stride + features
             inputs[begin : begin + units] = initial[0][row]
-            for state in range(inner):
-                begin = (in_flight * inner + state) * lanes
-                for unit in range(units):
-                    value = initial[state + 1][row, unit]
-                    memory[unit // lanes, begin + unit % lanes] = value
+            begin_row(row, in_flight, initial, memory)
             in_flight += 1
         if in_flight == 0:
             return
@@ -175,11 +169,7 @@ def _loop(
             slot_steps[slot] = skip_masked(row, slot_steps[slot] + 1, path)
             if slot_steps[slot] == lengths[row]:
                 last[0][row] = output
-                for state in range(inner):
-                    begin = (slot * inner + state) * lanes
-                    for unit in range(units):
-                        value = memory[unit // lanes, begin + unit % lanes]
-                        last[state + 1][row, unit] = value
+                end_row(row, slot, memory, last)
                 in_flight -= 1
                 if slot < in_flight:  # the last slot, which has had its turn, moves here
                     slot_rows[slot], slot_steps[slot] = (
@@ -188,11 +178,35 @@ def _loop(
                     )
                     begin = in_flight * stride + features
                     output[:] = next_inputs[begin : begin + units]
-                    width = inner * lanes
-                    for block in range(blocks):
-                        moved = memory[block, in_flight * width : (in_flight + 1) * width]
-                        memory[block, slot * width : (slot + 1) * width] = moved
+                    move_slot(in_flight, slot, memory, inner * lanes)
         inputs, next_inputs = next_inputs, inputs
+
+
+@inline
+def begin_row(row: int, slot: int, states: Any, memory: Any) -> None:
+    """A row's states, but for its output, to a slot's place in `memory` (blocks, ...)."""
+    lanes, inner = lanes_of(memory), len(states) - 1
+    for state in range(inner):
+        begin = (slot * inner + state) * lanes
+        for unit in range(states[0].shape[1]):
+            memory[unit // lanes, begin + unit % lanes] = states[state + 1][row, unit]
+
+
+@inline
+def end_row(row: int, slot: int, memory: Any, states: Any) -> None:
+    """The same, back to the row's states."""
+    lanes, inner = lanes_of(memory), len(states) - 1
+    for state in range(inner):
+        begin = (slot * inner + state) * lanes
+        for unit in range(states[0].shape[1]):
+            states[state + 1][row, unit] = memory[unit // lanes, begin + unit % lanes]
+
+
+@inline
+def move_slot(slot: int, to: int, memory: Any, width: int) -> None:
+    for block in range(len(memory)):
+        moved = memory[block, slot * width : (slot + 1) * width]
+        memory[block, to * width : (to + 1) * width] = moved
 
 
 @njit
@@ -223,62 +237,36 @@ def _update_of(cell: Cell, step: Callable[..., Any], keeps: int) -> Callable[...
     read_sums, read_inner = read_of(sums), read_of(inner)
     write_inner, write_kept = write_of(inner, 1), write_of(keeps)
 
+    @inline
     def update(
-        in_flight: Any,
+        in_flight: int,
         block_sums: Any,
         before: Any,
         after: Any,
-        stride: Any,
+        stride: int,
         memory: Any,
         kept: Any,
         places: Any,
-        block: Any,
-    ) -> Any:
+        block: int,
+    ) -> None:
         """The outputs before lie in `before`, those after go to `after`, `stride` apart."""
-
-    @overload(update, jit_options={"forceinline": True})
-    def typed(
-        in_flight: Any,
-        block_sums: Any,
-        before: Any,
-        after: Any,
-        stride: Any,
-        memory: Any,
-        kept: Any,
-        places: Any,
-        block: Any,
-    ) -> Any:
-        lanes = PANEL_BYTES * 8 // block_sums.dtype.bitwidth  # LLVM vectorises over a constant (6×)
-
-        def compiled(
-            in_flight: Any,
-            block_sums: Any,
-            before: Any,
-            after: Any,
-            stride: Any,
-            memory: Any,
-            kept: Any,
-            places: Any,
-            block: Any,
-        ) -> Any:
-            to_keep = np.empty(keeps * lanes, block_sums.dtype)
-            for slot in range(in_flight):
-                slot_sums = block_sums[slot * sums * lanes : (slot + 1) * sums * lanes]
-                slot_before = before[slot * stride : slot * stride + lanes]
-                slot_after = after[slot * stride : slot * stride + lanes]
-                slot_memory = memory[slot * inner * lanes : (slot + 1) * inner * lanes]
-                for lane in range(lanes):
-                    output = (slot_before[lane],)
-                    states = output + read_inner(slot_memory, lane, lanes)
-                    states, numbers = step(read_sums(slot_sums, lane, lanes), states)
-                    slot_after[lane] = states[0]
-                    write_inner(slot_memory, lane, lanes, states)
-                    write_kept(to_keep, lane, lanes, numbers)
-                if keeps:
-                    begin = places[slot] + block * keeps * lanes
-                    copy(to_keep, kept[begin : begin + keeps * lanes])
-
-        return compiled
+        lanes = lanes_of(block_sums)  # a constant: LLVM vectorises over it (6×)
+        to_keep = np.empty(keeps * lanes, block_sums.dtype)
+        for slot in range(in_flight):
+            slot_sums = block_sums[slot * sums * lanes : (slot + 1) * sums * lanes]
+            slot_before = before[slot * stride : slot * stride + lanes]
+            slot_after = after[slot * stride : slot * stride + lanes]
+            slot_memory = memory[slot * inner * lanes : (slot + 1) * inner * lanes]
+            for lane in range(lanes):
+                output = (slot_before[lane],)
+                states = output + read_inner(slot_memory, lane, lanes)
+                states, numbers = step(read_sums(slot_sums, lane, lanes), states)
+                slot_after[lane] = states[0]
+                write_inner(slot_memory, lane, lanes, states)
+                write_kept(to_keep, lane, lanes, numbers)
+            if keeps:
+                begin = places[slot] + block * keeps * lanes
+                copy(to_keep, kept[begin : begin + keeps * lanes])
 
     return update
 
