@@ -88,7 +88,8 @@ def _run_on_host(
         if dtype != rows.dtype:
             target = HOST.empty(output.shape, rows.dtype)
     packed = weights.packed(rows.dtype)
-    last = _compute(weights.cell, given, rows, _NO_IDS, packed, initial, options, target)
+    out = given.out_starts, target
+    last = _compute(weights.cell, rows, _NO_IDS, packed, initial, options, out)
     if output is not None and target is not output:
         output[...] = target
     return output, tuple(state.astype(dtype, copy=False) for state in last)
@@ -113,31 +114,34 @@ def recur_over_ids(
     zeros = read_only(HOST.full(0, (len(rows), units), dtype))
     output = HOST.empty((rows.n_steps if outputs else 0, units), dtype)
     options, initial = (go_backwards, zero_output_for_mask), (zeros,) * weights.cell.states
-    last = _compute(weights.cell, ids, nothing, rows.values, packed, initial, options, output)
+    out = ids.out_starts, output
+    last = _compute(weights.cell, nothing, rows.values, packed, initial, options, out)
     return ids.give(output, rows.mask) if outputs else None, last
 
 
 def _compute(
     cell: Cell,
-    given: Input,
     rows: Rows,
     ids: Ints,
     packed: tuple[Array, Array],
     initial: tuple[Array, ...],
     options: tuple[bool, bool],
-    output: Array,
+    out: tuple[Array, ...],
 ) -> tuple[Array, ...]:
-    """Write the outputs, and give the last states. options (go_backwards, zero_output_for_mask)."""
+    """Write the outputs, and give the last states. options (go_backwards, zero_output_for_mask).
+
+    out (starts, outputs), and where it is to be kept what the gradient takes.
+    """
     last = tuple(HOST.empty(state.shape, state.dtype) for state in initial)
     order, slots, chunks = _plan(cell, rows, initial[0].shape[1])
     run_chunks(
-        cell.cpu,
+        cell.cpu if len(out) == 2 else cell.cpu_keeping,
         chunks,
         (order, rows.values, ids, rows.starts, rows.lengths, _mask_of(rows)),
         tuple(packed),
         (initial, last),
         (slots, *options),
-        (given.out_starts, output),
+        out,
     )
     return last
 
@@ -187,9 +191,9 @@ def recur_gradient(
     return run(cell, x, weights, initial, go_backwards, results, (of_outputs, of_last), wants_x)
 
 
-def kept_of_a_step(cell: Cell, units: int, dtype: np.dtype[Any]) -> int:
+def kept_of_a_step(cell: Cell, units: int, number_bytes: int) -> int:
     """How many numbers of a step are kept on the host: those of whole lanes of units."""
-    lanes = PANEL_BYTES // dtype.itemsize
+    lanes = PANEL_BYTES // number_bytes
     return -(-units // lanes) * lanes * cell.kept
 
 
@@ -199,21 +203,14 @@ def _keep_on_host(
     units = initial.shape[2]
     kernel, recurrent_kernel, bias = weights
     packed = pack(cell, kernel, recurrent_kernel, bias, x.dtype)
-    of_step = kept_of_a_step(cell, units, x.dtype) if keep else 0
+    of_step = kept_of_a_step(cell, units, x.dtype.itemsize) if keep else 0
     fresh = HOST.empty if x.mask is None else partial(HOST.full, 0)  # masked steps are left alone
     kept = fresh((x.n_steps * of_step,), x.dtype)
-    outputs, last = HOST.empty((x.n_steps, units), x.dtype), HOST.empty(initial.shape, x.dtype)
-    order, slots, chunks = _plan(cell, x, units)
-    run_chunks(
-        cell.cpu_keeping if keep else cell.cpu,
-        chunks,
-        (order, x.values, _NO_IDS, x.starts, x.lengths, _mask_of(x)),
-        tuple(packed),
-        (tuple(read_only(initial)), tuple(last)),
-        (slots, go_backwards, False),
-        (x.starts, outputs, kept) if keep else (x.starts, outputs),
-    )
-    return outputs, last, kept
+    outputs = HOST.empty((x.n_steps, units), x.dtype)
+    out = (x.starts, outputs, kept) if keep else (x.starts, outputs)
+    states, options = tuple(read_only(initial)), (go_backwards, False)
+    last = _compute(cell, x, _NO_IDS, packed, states, options, out)
+    return outputs, np.stack(last), kept
 
 
 def _gradient_on_host(

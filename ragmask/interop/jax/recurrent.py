@@ -5,34 +5,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ragmask.arrays.host import HOST
 from ragmask.arrays.protocol import Array
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.jax.batch import Batch
 from ragmask.interop.jax.host import on_host
-from ragmask.ops.recurrent import kept_of_a_step, recur, recur_and_keep, recur_gradient
+from ragmask.ops.gru import GRUResult
+from ragmask.ops.lstm import LSTMResult
+from ragmask.ops.recurrent import kept_of_a_step, recur_and_keep, recur_gradient
 from ragmask.ops.states import by_name
 from ragmask.weights import GRUWeights, LSTMWeights
 from ragmask.weights.recurrent import RecurrentWeights
 
 Weights = tuple[Any, Any, Any]
-
-
-class LSTMResult(NamedTuple):
-    """What `lstm` gives: outputs a step, and the last states."""
-
-    outputs: jax.Array
-    h: jax.Array
-    c: jax.Array
-
-
-class GRUResult(NamedTuple):
-    """What `gru` gives: outputs a step, and the last state."""
-
-    outputs: jax.Array
-    h: jax.Array
 
 
 def lstm(
@@ -128,18 +114,10 @@ class _Layer(NamedTuple):
     go_backwards: bool
 
     def run(self, batch: Batch, weights: Weights, initial: Array) -> tuple[Array, Array]:
-        outputs, last = recur(
-            self.kind,
-            batch.ragged(),
-            self.kind(*weights),
-            mask=None,
-            initial_state=tuple(initial),
-            go_backwards=self.go_backwards,
-            zero_output_for_mask=False,
-            outputs=True,
-            out=None,
+        outputs, last, _ = recur_and_keep(
+            self.kind.cell, batch.rows(), *weights, initial, self.go_backwards, keep=False
         )
-        return batch.spread(outputs.values), np.stack(last)
+        return batch.spread(outputs), last
 
     def keep(self, batch: Batch, weights: Weights, initial: Array) -> tuple[Array, Array, Array]:
         """Also what the gradient takes, filled up to the size that it has if all steps count."""
@@ -175,7 +153,7 @@ class _Layer(NamedTuple):
         return batch.spread(of_values), tuple(of_weights), of_initial
 
     def size_kept(self, n_steps: int, initial: Any) -> int:
-        return n_steps * kept_of_a_step(self.kind.cell, initial.shape[2], initial.dtype)
+        return n_steps * kept_of_a_step(self.kind.cell, initial.shape[2], initial.dtype.itemsize)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
