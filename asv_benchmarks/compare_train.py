@@ -18,7 +18,7 @@ from benchmarks.common import (
 )
 from compare_ops import STEPS, check, on_two_threads, rng
 from compare_recurrent import lengths_of
-from tables import Row, show_amount, show_memory
+from tables import Row, against, show_amount, show_memory
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 VOCABULARY = 50_000
@@ -98,8 +98,9 @@ def layer(torch, cell, lengths, features, units, checked=True):
 
 def training_by_itself():
     """Against the machine's best rate of a matrix product in the same minute, at 24 · units ·
-    (input + units) flops a step for an LSTM and 18 for a GRU; and the most memory that a call takes
-    beyond its inputs, in what the inputs, outputs and kept gates need."""
+    (input + units) flops a step for an LSTM and 18 for a GRU; a forward that keeps what the
+    gradient takes, against one that does not; and the most memory that a call takes beyond its
+    inputs, in what the inputs, outputs and kept gates need."""
     torch = on_two_threads()
     if not torch:
         return
@@ -117,6 +118,10 @@ def training_by_itself():
         show = partial(show_amount, flops / 1e9, "Gflop/s")
         what = f"{cell}, {rows} × {features} × {units}, log-normal"
         yield Row(what, seconds, "best sgemm", flops / rate, target=target, show=show)
+    for cell, rows, features, units in (("LSTM", 256, 64, 128), ("GRU", 256, 64, 128)):
+        what = f"{cell}, {rows} × {features} × {units}, a forward that keeps"
+        run = partial(forward, torch, cell, lengths_of("log-normal", rows), features, units)
+        yield against(what, run(True), "ragmask, a forward that does not", run(False), of="time")
     for cell, rows, features, units in (("LSTM", 256, 64, 128), ("LSTM", 512, 128, 256)):
         needed = 4 * int(lengths_of("log-normal", rows).sum()) * (features + (1 + KEPT) * units)
         share = python(
@@ -128,6 +133,15 @@ def training_by_itself():
         what = f"{cell}, {rows} × {features} × {units}, most memory"
         peer = "inputs, outputs and kept gates"
         yield Row(what, share * needed, peer, needed, "memory", 3, show_memory)
+
+
+def forward(torch, cell, lengths, features, units, keeps):
+    """A layer's forward, of weights that require a gradient or not."""
+    import ragmask.interop.torch as rt
+
+    batch = rt.RaggedTensor.from_ragged(ragged_of(lengths, (features,)))
+    module = getattr(rt.nn, cell)(features, units).requires_grad_(keeps)
+    return lambda: module(batch)
 
 
 def memory_share(cell, rows, features, units, needed):

@@ -19,16 +19,16 @@ def samples(masked):
     rows, table = torch.randn(4, 2, dtype=torch.float64), torch.randn(3, 2, requires_grad=True)
     starts, lengths = torch.tensor([2, 0, 1, 1]), torch.tensor([3, 0, 4, 1])
     yield custom.temporal_softmax, (values, offsets, mask)
-    yield custom._softmax_gradient, (plain, offsets, mask, plain)
+    yield torch.ops.ragmask.temporal_softmax_gradient.default, (plain, offsets, mask, plain)
     for how in ("mean", "sum", "max", "first", "last"):
         yield custom.temporal_pool, (values, offsets, mask, how)
-        yield custom._pool_gradient, (plain, offsets, mask, rows, how)
+        yield torch.ops.ragmask.temporal_pool_gradient.default, (plain, offsets, mask, rows, how)
         for dtype in (torch.int32, torch.bool, torch.uint8):
             yield custom.temporal_pool, (plain.to(dtype), offsets, mask, how)
     for zero in (False, True):
         yield custom.embedding, (ids, offsets, mask, table, zero)
         yield custom.embedding, (ids.int(), offsets, mask, table.detach().bfloat16(), zero)
-        yield custom._embedding_gradient, (ids, offsets, mask, plain, 3, zero)
+        yield torch.ops.ragmask.embedding_gradient.default, (ids, offsets, mask, plain, 3, zero)
     yield custom.masking, (values, offsets, mask, 0.0)
     yield custom.masking, (plain.long(), offsets, mask, 0.0)
     full = torch.tensor([0, 6]), torch.tensor([0, 3, 6])
@@ -39,8 +39,8 @@ def samples(masked):
         for bounds in (offsets, *full):
             yield custom.to_padded, (kind, bounds, 6, 0.0)
     for kind in (torch.randn(8, 2, requires_grad=True), torch.ones(8).bfloat16()):
-        yield custom._add_rows, (kind, starts, lengths, 6)
-        yield custom._add_rows, (kind, torch.tensor([0]), torch.tensor([8]), 8)
+        yield torch.ops.ragmask.add_rows.default, (kind, starts, lengths, 6)
+        yield torch.ops.ragmask.add_rows.default, (kind, torch.tensor([0]), torch.tensor([8]), 8)
     for cell in CELLS:
         op, width = custom.RECURRENT[cell.name], cell.gates * 3
         shapes = [(2, width), (3, width), (2, width) if cell.apart else (width,)]

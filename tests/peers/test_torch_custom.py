@@ -32,9 +32,12 @@ CALLS = {
     ),
     "masking": (custom.masking, (normal(9, 2), OFFSETS, MASK, 0.0)),
     "take_rows": (custom.take_rows, (normal(9, 2), *PLACES)),
-    "add_rows": (custom._add_rows, (normal(7, 2), *PLACES, 9)),
+    "add_rows": (torch.ops.ragmask.add_rows.default, (normal(7, 2), *PLACES, 9)),
     "to_padded": (custom.to_padded, (normal(9, 2), OFFSETS, 6, -1.0)),
-    "to_padded_gradient": (custom._padded_gradient, (normal(4, 6, 2), OFFSETS, 9)),
+    "to_padded_gradient": (
+        torch.ops.ragmask.to_padded_gradient.default,
+        (normal(4, 6, 2), OFFSETS, 9),
+    ),
     **{cell.name: (custom.RECURRENT[cell.name], recurrent(cell)) for cell in CELLS},
 }
 

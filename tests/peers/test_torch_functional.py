@@ -154,7 +154,7 @@ def test_gradcheck(mask):
     starts, lengths = torch.tensor([2, 0, 1, 1]), torch.tensor([3, 0, 4, 1])
     assert check(lambda v: custom.take_rows(v, starts, lengths), x.values)
     steps = torch.randn(8, 2, dtype=torch.float64, requires_grad=True)
-    assert check(lambda v: custom._add_rows(v, starts, lengths, 6), steps)
+    assert check(lambda v: torch.ops.ragmask.add_rows.default(v, starts, lengths, 6), steps)
     ids, table = torch.tensor([1, 0, 2, 0, 1, 2]), x.values[:3].detach().requires_grad_()
     for zero in (False, True):  # a masked step's vector is given back, and takes no gradient
         where = torch.ones(6, dtype=torch.bool) if kept is None else kept

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch import custom
-from ragmask.interop.torch.ragged import RaggedTensor, check_width, made, offsets_of
+from ragmask.interop.torch.checks import check_width
+from ragmask.interop.torch.ragged import RaggedTensor, check_ragged_tensor, made, offsets_of
 from ragmask.kernels.cells import GRU, LSTM, RNN, Cell
 from ragmask.ops.pool import How
 from ragmask.rows.checks import check_count
@@ -36,7 +37,7 @@ def embedding(ids: RaggedTensor, table: Tensor, *, mask_zero: bool = False) -> R
     adds up each id's kept steps in their order: it is the same on any number of threads. Raises
     InvalidInputError, naming row, step and id, for an id outside the table.
     """
-    _check(ids, "ids")
+    check_ragged_tensor(ids, "ids")
     if ids.dtype.is_floating_point or ids.dtype.is_complex:
         raise UnsupportedTypeError(f"ids must be integers; got {ids.dtype}")
     vectors = custom.embedding(ids.values, ids.offsets, ids.mask, table, mask_zero)
@@ -55,8 +56,8 @@ def masking(x: RaggedTensor, mask_value: float = 0.0) -> RaggedTensor:
     >>> rt.masking(x).mask
     tensor([False,  True])
     """
-    _check(x)
-    values, dtype = _computed(x.values)
+    check_ragged_tensor(x)
+    values, dtype = computed(x.values)
     values, mask = custom.masking(values, x.offsets, x.mask, mask_value)
     return made(values.to(dtype), x.offsets, mask)
 
@@ -72,8 +73,8 @@ def temporal_softmax(x: RaggedTensor) -> RaggedTensor:
 
     float32 and float64; float16 and bfloat16 are computed in float32.
     """
-    _check(x)
-    values, dtype = _computed(x.values)
+    check_ragged_tensor(x)
+    values, dtype = computed(x.values)
     soft = custom.temporal_softmax(values, x.offsets, x.mask)
     return made(soft.to(dtype), x.offsets, x.mask)
 
@@ -90,8 +91,8 @@ def temporal_pool(x: RaggedTensor, how: How = "mean") -> Tensor:
     No kept step gives 0. A maximum's gradient goes to the first of equals. float16 and bfloat16 are
     computed in float32.
     """
-    _check(x)
-    values, dtype = _computed(x.values)
+    check_ragged_tensor(x)
+    values, dtype = computed(x.values)
     pooled: Tensor = custom.temporal_pool(values, x.offsets, x.mask, custom.checked_how(how))
     return pooled.to(dtype) if dtype in _HALVES else pooled
 
@@ -109,7 +110,7 @@ def temporal_split(
 
     Each span is a copy of its steps.
     """
-    _check(x)
+    check_ragged_tensor(x)
     check_count("sections", sections, 1)
     lengths = x.lengths
     if width is not None:
@@ -123,7 +124,7 @@ def temporal_split(
     span = total // sections
     begins = [lengths.clamp(max=section * span) for section in range(sections + 1)]
     starts = x.offsets[:-1]
-    return [x._taken(starts + begin, end - begin) for begin, end in pairwise(begins)]
+    return [x.taken(starts + begin, end - begin) for begin, end in pairwise(begins)]
 
 
 def temporal_concat(xs: Sequence[RaggedTensor]) -> RaggedTensor:
@@ -139,7 +140,7 @@ def temporal_concat(xs: Sequence[RaggedTensor]) -> RaggedTensor:
     if not parts:
         raise InvalidInputError("temporal_concat needs at least one part")
     for number, part in enumerate(parts):
-        _check(part, f"part {number}")
+        check_ragged_tensor(part, f"part {number}")
         if len(part) != len(parts[0]) or part.item_shape != parts[0].item_shape:
             raise InvalidInputError(
                 f"part {number} has {len(part)} rows of steps of shape {tuple(part.item_shape)}, "
@@ -156,7 +157,7 @@ def temporal_concat(xs: Sequence[RaggedTensor]) -> RaggedTensor:
     values = custom.take_rows(torch.cat([part.kept_values() for part in parts]), *places)
     mask = None
     if any(part.mask is not None for part in parts):
-        mask = custom.take_rows(torch.cat([_all_kept(part) for part in parts]), *places)
+        mask = custom.take_rows(torch.cat([all_kept(part) for part in parts]), *places)
     return made(values, offsets_of(lengths.sum(1)), mask)
 
 
@@ -186,7 +187,7 @@ def lstm(
     The output of a masked step repeats the one before it, and its gradient is not looked at. What
     the gradient takes of a step, 5 numbers a unit, is kept only where something requires grad.
     """
-    outputs, (h, c) = _recur(LSTM, x, kernel, recurrent_kernel, bias, initial_state, go_backwards)
+    outputs, (h, c) = recur(LSTM, x, kernel, recurrent_kernel, bias, initial_state, go_backwards)
     return outputs, (h, c)
 
 
@@ -212,7 +213,7 @@ def gru(
     (2, 3 · units) as those of `ragmask.GRUWeights`, gates z, r, h.
     """
     states = None if initial_state is None else (initial_state,)
-    outputs, (h,) = _recur(GRU, x, kernel, recurrent_kernel, bias, states, go_backwards)
+    outputs, (h,) = recur(GRU, x, kernel, recurrent_kernel, bias, states, go_backwards)
     return outputs, h
 
 
@@ -237,11 +238,11 @@ def rnn(
     As `lstm`, with kernel (features, units), recurrent_kernel (units, units), bias (units,).
     """
     states = None if initial_state is None else (initial_state,)
-    outputs, (h,) = _recur(RNN, x, kernel, recurrent_kernel, bias, states, go_backwards)
+    outputs, (h,) = recur(RNN, x, kernel, recurrent_kernel, bias, states, go_backwards)
     return outputs, h
 
 
-def _recur(
+def recur(
     cell: Cell,
     x: RaggedTensor,
     kernel: Tensor,
@@ -250,17 +251,17 @@ def _recur(
     states: Sequence[Tensor] | None,
     go_backwards: bool,
 ) -> tuple[RaggedTensor, tuple[Tensor, ...]]:
-    _check(x)
+    check_ragged_tensor(x)
     for name, weight in zip(_WEIGHTS, (kernel, recurrent_kernel, bias), strict=True):
         if not isinstance(weight, Tensor):
             raise UnsupportedTypeError(f"{name} must be a tensor; got {type(weight).__name__}")
-    values, dtype = _computed(x.values)
-    weights = [_computed(weight)[0] for weight in (kernel, recurrent_kernel, bias)]
+    values, dtype = computed(x.values)
+    weights = [computed(weight)[0] for weight in (kernel, recurrent_kernel, bias)]
     units = recurrent_kernel.shape[0]
     if states is None:
         initial = values.new_zeros((cell.states, len(x), units))
     else:
-        initial = _computed(torch.stack(list(states)))[0]
+        initial = computed(torch.stack(list(states)))[0]
     tensors = values, *weights, initial
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     outputs, last, _ = custom.RECURRENT[cell.name](
@@ -269,23 +270,16 @@ def _recur(
     return made(outputs.to(dtype), x.offsets, x.mask), last.to(dtype).unbind(0)
 
 
-def _computed(values: Tensor) -> tuple[Tensor, torch.dtype]:
+def computed(values: Tensor) -> tuple[Tensor, torch.dtype]:
     """In the dtype that is computed in, and the dtype that is to be given back."""
     return values.float() if values.dtype in _HALVES else values, values.dtype
 
 
-def _all_kept(x: RaggedTensor) -> Tensor:
+def all_kept(x: RaggedTensor) -> Tensor:
+    """Its mask, or one that keeps every step."""
     if x.mask is not None:
         return x.mask
     return torch.ones(x.n_steps, dtype=torch.bool, device=x.device)
-
-
-def _check(x: Any, what: str = "x") -> None:
-    if not isinstance(x, RaggedTensor):
-        raise UnsupportedTypeError(
-            f"{what} must be a RaggedTensor; got {type(x).__name__}: make one with "
-            "RaggedTensor(values, offsets), from_ragged or from_padded"
-        )
 
 
 def each(x: T, function: Callable[[Tensor], Tensor]) -> T | RaggedTensor:

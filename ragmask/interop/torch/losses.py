@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch import custom
-from ragmask.interop.torch.functional import _check, _computed, temporal_pool
-from ragmask.interop.torch.ragged import RaggedTensor, made
+from ragmask.interop.torch.functional import computed, temporal_pool
+from ragmask.interop.torch.ragged import RaggedTensor, check_ragged_tensor, made
 
 Reduction = Literal["mean", "sum", "none"]
 Over = Literal["steps", "rows"]
@@ -47,7 +47,7 @@ def cross_entropy(
     No step that counts gives 0, with gradient 0. A target outside the classes is an error. Of
     float16 and bfloat16 logits the loss is computed, and given back, in float32, as by autocast.
     """
-    _check(logits, "logits")
+    check_ragged_tensor(logits, "logits")
     values, kept = _targets(logits, targets, "targets")
     if logits.values.ndim != 2 or values.ndim != 1 or values.dtype.is_floating_point:
         raise InvalidInputError(
@@ -87,7 +87,7 @@ def mean_squared_error(
     target : a RaggedTensor of the same rows, or a tensor (n_steps, *item). reduction and over are
     as for `cross_entropy`.
     """
-    _check(prediction, "prediction")
+    check_ragged_tensor(prediction, "prediction")
     values, kept = _targets(prediction, target, "target")
     _check_same_shape(prediction, values)
     one, other = _kept_or_0(_floats(prediction, "prediction"), kept), _kept_or_0(values, kept)
@@ -116,7 +116,7 @@ def binary_cross_entropy(
     broadcast over a step's numbers. reduction and over are as for `cross_entropy`; of a step's
     numbers it takes the mean.
     """
-    _check(prediction, "prediction")
+    check_ragged_tensor(prediction, "prediction")
     values, kept = _targets(prediction, target, "target")
     _check_same_shape(prediction, values)
     one, other = _kept_or_0(_floats(prediction, "prediction"), kept), _kept_or_0(values, kept)
@@ -186,7 +186,7 @@ def _floats(x: RaggedTensor, what: str) -> Tensor:
     """Values that a loss can be computed from."""
     if not x.dtype.is_floating_point:
         raise UnsupportedTypeError(f"{what} must be floats; got {x.dtype}")
-    return _computed(x.values)[0]
+    return computed(x.values)[0]
 
 
 def _kept_or_0(values: Tensor, kept: Tensor) -> Tensor:

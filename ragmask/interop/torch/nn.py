@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch import functional
-from ragmask.interop.torch.ragged import RaggedTensor
+from ragmask.interop.torch.ragged import RaggedTensor, check_ragged_tensor
 from ragmask.kernels.cells import GRU as GRU_CELL
 from ragmask.kernels.cells import LSTM as LSTM_CELL
 from ragmask.kernels.cells import RNN as RNN_CELL
@@ -124,7 +124,7 @@ class _Recurrent(torch.nn.Module):
         self, x: RaggedTensor, states: tuple[Tensor, ...] | None
     ) -> tuple[RaggedTensor, tuple[Tensor, ...]]:
         """The last layer's outputs, and the last states of all layers and directions."""
-        functional._check(x)
+        check_ragged_tensor(x)
         if tuple(x.item_shape) != (self.input_size,):
             raise InvalidInputError(
                 f"x has steps of shape {tuple(x.item_shape)}; input_size is {self.input_size}"
@@ -142,7 +142,7 @@ class _Recurrent(torch.nn.Module):
                 initial = None if states is None else tuple(state[at] for state in states)
                 weights = self._weights(layer, direction)
                 backwards = direction == 1
-                steps, of_layer = functional._recur(self.cell, x, *weights, initial, backwards)
+                steps, of_layer = functional.recur(self.cell, x, *weights, initial, backwards)
                 outputs.append(steps)
                 last.append(of_layer)
             x = outputs[0]
@@ -164,7 +164,7 @@ class _Recurrent(torch.nn.Module):
 
     def _ordered(self, name: str) -> Tensor:
         """A parameter in the dtype that is computed in, and with ragmask's order of gates."""
-        weight = functional._computed(getattr(self, name))[0]
+        weight = functional.computed(getattr(self, name))[0]
         if self.order == tuple(range(self.cell.gates)):
             return weight
         gates = weight.chunk(self.cell.gates)

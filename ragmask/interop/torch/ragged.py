@@ -5,14 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from ragmask.arrays.host import check_offsets
-from ragmask.arrays.protocol import LARGEST, Array
+from ragmask.arrays.protocol import LARGEST
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import DeviceError, InvalidInputError, RowIndexError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, RowIndexError, UnsupportedTypeError
 from ragmask.interop.torch import custom
+from ragmask.interop.torch.checks import check_lengths, check_parts, check_width
 from ragmask.interop.torch.memory import check_ragged, torch_dtype, writable
 from ragmask.rows.checks import Side, check_count, check_side
 
@@ -48,7 +47,7 @@ class RaggedTensor:
 
     def __post_init__(self) -> None:
         if not torch.compiler.is_compiling():
-            _check(self.values, self.offsets, self.mask)
+            check_parts(self.values, self.offsets, self.mask)
 
     # -- made from
 
@@ -133,10 +132,10 @@ class RaggedTensor:
         elif lengths is None:
             lengths = torch.full_like(first, width)
         else:
-            _check_lengths(lengths, rows, width)
+            check_lengths(lengths, rows, width)
         starts = torch.arange(rows, device=values.device) * width + first
         flat = cls(values.flatten(0, 1), torch.tensor([0, rows * width], device=values.device))
-        taken = flat._taken(starts, lengths.to(torch.int64))
+        taken = flat.taken(starts, lengths.to(torch.int64))
         if mask is None:
             return taken
         kept = custom.take_rows(mask.flatten(), starts, lengths)
@@ -278,11 +277,11 @@ class RaggedTensor:
                 raise RowIndexError(f"row {row} of a batch of {len(self)} rows")
             row %= len(self)
             if torch.compiler.is_compiling():  # where a view of unknown size has no gradient
-                return self._taken(self.offsets[row : row + 1], self.lengths[row : row + 1]).values
+                return self.taken(self.offsets[row : row + 1], self.lengths[row : row + 1]).values
             return self.kept_values()[int(self.offsets[row]) : int(self.offsets[row + 1])]
         else:
             rows = self._row_numbers(rows)
-        return self._taken(self.offsets[:-1][rows], self.lengths[rows])
+        return self.taken(self.offsets[:-1][rows], self.lengths[rows])
 
     def _row_numbers(self, rows: Any) -> torch.Tensor:
         """Rows as a tensor of ints or bools that may index others."""
@@ -309,10 +308,10 @@ class RaggedTensor:
         check_side("side", side)
         lengths = self.lengths.clamp(max=min(check_count("maxlen", maxlen), LARGEST))
         starts = self.offsets[1:] - lengths if side == "pre" else self.offsets[:-1]
-        return self._taken(starts, lengths)
+        return self.taken(starts, lengths)
 
-    def _taken(self, starts: torch.Tensor, lengths: torch.Tensor) -> "RaggedTensor":
-        """Rows of these starts and lengths, end to end."""
+    def taken(self, starts: torch.Tensor, lengths: torch.Tensor) -> "RaggedTensor":
+        """Rows of these starts and lengths in its values, end to end."""
         values = custom.take_rows(self.kept_values(), starts, lengths)
         mask = None if self.mask is None else custom.take_rows(self.mask, starts, lengths)
         return made(values, offsets_of(lengths), mask)
@@ -334,75 +333,12 @@ def offsets_of(lengths: torch.Tensor) -> torch.Tensor:
     return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
 
 
-def check_width(x: RaggedTensor, width: int) -> None:
-    """Raise unless all rows fit into it: where this is compiled, when it runs."""
-    check_count("width", width, most=LARGEST)
-    if torch.compiler.is_compiling():
-        torch._assert_async((x.lengths <= width).all(), "a row is longer than the width")
-    elif width < x.longest:
-        raise InvalidInputError(
-            f"width {width} is less than the longest row, {x.longest}: truncate(width) first"
-        )
-
-
-def _check(values: Any, offsets: Any, mask: Any) -> None:
-    given = [values, offsets, *([] if mask is None else [mask])]
-    if not all(isinstance(one, torch.Tensor) for one in given):
-        kinds = ", ".join(type(one).__name__ for one in given)
-        raise UnsupportedTypeError(f"values, offsets and mask must be tensors; got {kinds}")
-    if len({one.device for one in given}) > 1:
-        places = ", ".join(str(one.device) for one in given)
-        raise DeviceError(f"values, offsets and mask must live on one device; got {places}")
-    if values.ndim == 0 or values.layout != torch.strided:
+def check_ragged_tensor(x: Any, what: str = "x") -> None:
+    if not isinstance(x, RaggedTensor):
         raise UnsupportedTypeError(
-            "values are a plain tensor with a step axis; got "
-            f"{'a single value' if values.ndim == 0 else values.layout}"
+            f"{what} must be a RaggedTensor; got {type(x).__name__}: make one with "
+            "RaggedTensor(values, offsets), from_ragged or from_padded"
         )
-    if offsets.dtype != torch.int64 or offsets.ndim != 1:
-        raise UnsupportedTypeError(
-            f"offsets must be int64 (rows + 1,); got {offsets.dtype} {tuple(offsets.shape)}: "
-            "take offsets.long()"
-        )
-    if mask is not None and (mask.dtype != torch.bool or mask.shape != values.shape[:1]):
-        raise InvalidInputError(
-            f"mask must be bool ({len(values)},); got {mask.dtype} {tuple(mask.shape)}"
-        )
-    numbers = _numbers(offsets)
-    if numbers is None:
-        return
-    check_offsets(len(values), numbers)
-    if numbers[0] != 0 or numbers[-1] != len(values):
-        raise InvalidInputError(
-            f"offsets go from {numbers[0]} to {numbers[-1]}, and the rows must cover all "
-            f"{len(values)} values: cut the values to them"
-        )
-
-
-def _check_lengths(lengths: Any, rows: int, width: int) -> None:
-    """Of the rows of a padded tensor: past its own width lies the next one."""
-    if not isinstance(lengths, torch.Tensor) or lengths.shape != (rows,):
-        got = tuple(lengths.shape) if isinstance(lengths, torch.Tensor) else type(lengths).__name__
-        raise InvalidInputError(f"lengths must be a tensor ({rows},); got {got}")
-    if lengths.dtype.is_floating_point or lengths.dtype in (torch.bool, torch.complex64):
-        raise UnsupportedTypeError(f"lengths must be integers; got {lengths.dtype}")
-    if torch.compiler.is_compiling():
-        fits = (lengths >= 0) & (lengths <= width)
-        torch._assert_async(fits.all(), "a row is longer than the padded width")
-        return
-    numbers = _numbers(lengths)
-    if numbers is not None and (bad := np.flatnonzero((numbers < 0) | (numbers > width))).size:
-        raise InvalidInputError(
-            f"row {bad[0]} has length {numbers[bad[0]]}; the padded width is {width}"
-        )
-
-
-def _numbers(tensor: torch.Tensor) -> Array | None:
-    """What it holds; None where that is nothing yet: on meta, or while it is being traced."""
-    try:
-        numbers: Array = tensor.numpy(force=True)
-    except RuntimeError:
-        return None
-    return numbers
 
 
 def _flatten(ragged: RaggedTensor) -> tuple[list[Any], None]:

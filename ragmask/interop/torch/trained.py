@@ -220,7 +220,7 @@ def _recurred(
         bias = weights[id(layer.bias)]
     if isinstance(initial_state, Tensor):
         initial_state = [initial_state]
-    outputs, states = functional._recur(
+    outputs, states = functional.recur(
         layer.cell, x, kernel, recurrent, bias, initial_state, layer.go_backwards
     )
     if layer.zero_output_for_mask and outputs.mask is not None:
@@ -294,7 +294,7 @@ def _concatenate(layer: Any, xs: Any, weights: Weights, **_: Any) -> Any:
     joined = _alike(layer, xs, lambda values: torch.cat(values, -1))
     if not isinstance(joined, RaggedTensor) or all(one.mask is None for one in xs):
         return joined
-    return joined.with_mask(reduce(torch.logical_or, map(functional._all_kept, xs)))
+    return joined.with_mask(reduce(torch.logical_or, map(functional.all_kept, xs)))
 
 
 def _alike(layer: Layer, xs: Any, function: Callable[[list[Tensor]], Tensor]) -> Any:
