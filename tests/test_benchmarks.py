@@ -90,6 +90,7 @@ def roofline(script):
     return script("roofline")
 
 
+@pytest.mark.slow  # each op's kernels are compiled
 def test_the_calls_whose_overhead_is_measured_run(script):
     overhead = script("compare_overhead")
     for call in overhead.calls():

@@ -94,6 +94,7 @@ def test_every_familys_tile_sums_up_the_same(family, cell, dtype, seen):
     assert seen.setdefault((cell, dtype), alone) == alone
 
 
+@pytest.mark.slow  # a product is compiled for each
 @pytest.mark.parametrize("features", [0, 1, 16, 48])
 def test_depths_of_no_whole_span_and_of_some(features):
     kernel = product_kernel(GRU)
