@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ragmask import share
 from ragmask.errors import InvalidInputError
 
 # A hand-over to another thread was measured at 50-160 µs; less work than this stays here.
@@ -24,7 +25,8 @@ WORTH_A_THREAD_NS = 200_000
 _CHUNKS_PER_THREAD = 2
 
 _lock = threading.Lock()
-_num_threads: int | None = None
+_num_threads: int | None = None  # that somebody set
+_share: tuple[object, int] = (None, 1)  # else: settings, and the share that they made
 _pool: ThreadPoolExecutor | None = None
 
 
@@ -35,13 +37,18 @@ def get_num_threads() -> int:
     >>> rm.get_num_threads() >= 1
     True
 
-    It is what `set_num_threads` set, else RAGMASK_NUM_THREADS, else the number of CPUs this
-    process may use.
+    It is what `set_num_threads` set, else RAGMASK_NUM_THREADS, else this process's share of the
+    machine: OMP_NUM_THREADS, else the CPUs of the task of Ray or Spark that it runs, else those
+    that it may use, by its affinity and its container's quota.
     """
-    global _num_threads
-    if _num_threads is None:
-        _num_threads = _default_num_threads()
-    return _num_threads
+    global _share, _pool
+    if _num_threads is not None:
+        return _num_threads
+    settings = share.settings()
+    if settings != _share[0]:  # a worker may run a task of other CPUs than the one before
+        with _lock:
+            _share, _pool = (settings, share.num_threads()), None
+    return _share[1]
 
 
 def set_num_threads(n: int) -> None:
@@ -71,7 +78,7 @@ def run_rows(
 
     `cost_ns` is a guess of a row's nanoseconds: a number for all rows alike, or one a row.
     """
-    run_chunks(kernel, _chunks(rows, cost_ns, get_num_threads()), *args)
+    run_chunks(kernel, _chunks(rows, cost_ns), *args)
 
 
 def run_chunks(kernel: Callable[..., Any], chunks: list[tuple[int, int]], *args: Any) -> None:
@@ -100,13 +107,16 @@ def run_chunks(kernel: Callable[..., Any], chunks: list[tuple[int, int]], *args:
 
 
 def _chunks(
-    rows: int, cost_ns: float | npt.NDArray[Any], num_threads: int
+    rows: int, cost_ns: float | npt.NDArray[Any], num_threads: int | None = None
 ) -> list[tuple[int, int]]:
     """Ranges of rows of about equal cost; one range where threads would not pay."""
     if rows == 0:
         return []
     total = float(cost_ns.sum()) if isinstance(cost_ns, np.ndarray) else cost_ns * rows
-    if num_threads == 1 or total < WORTH_A_THREAD_NS:
+    if total < WORTH_A_THREAD_NS:
+        return [(0, rows)]
+    num_threads = num_threads or get_num_threads()
+    if num_threads == 1:
         return [(0, rows)]
     wanted = min(rows, num_threads * _CHUNKS_PER_THREAD)
     if isinstance(cost_ns, np.ndarray):
@@ -148,23 +158,10 @@ def _wait_for(helpers: list[Future[None]]) -> None:
         helper.result()
 
 
-def _default_num_threads() -> int:
-    setting = os.environ.get("RAGMASK_NUM_THREADS", "").strip()
-    if setting:
-        if not setting.isdecimal() or int(setting) < 1:
-            raise InvalidInputError(
-                f"RAGMASK_NUM_THREADS must be an integer of at least 1; got {setting!r}"
-            )
-        return int(setting)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _forget_pool_in_child() -> None:
-    """A fork copies the pool but not its threads."""
-    global _lock, _pool
-    _lock, _pool = threading.Lock(), None
+    """A fork copies the pool but not its threads, and may have another share."""
+    global _lock, _pool, _share
+    _lock, _pool, _share = threading.Lock(), None, (None, 1)
 
 
 if hasattr(os, "register_at_fork"):

@@ -229,24 +229,6 @@ def test_the_environment_sets_the_number_of_threads(setting):
     assert run_python(code, RAGMASK_NUM_THREADS=setting) == setting.strip()
 
 
-def test_the_default_is_the_cpus_this_process_may_use(monkeypatch):
-    monkeypatch.setenv("RAGMASK_NUM_THREADS", "")
-    if hasattr(os, "sched_getaffinity"):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5})
-    else:
-        monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert threads._default_num_threads() == 3
-
-
-@pytest.mark.parametrize("setting", ["0", "-1", "two", "1.5"])
-def test_a_bad_environment_is_named(monkeypatch, setting):
-    monkeypatch.setenv("RAGMASK_NUM_THREADS", setting)
-    with pytest.raises(
-        rm.InvalidInputError, match=f"RAGMASK_NUM_THREADS must be .* got '{setting}'"
-    ):
-        threads._default_num_threads()
-
-
 @pytest.mark.parametrize("count", [0, -1, 1.5, "2", None, True])
 def test_set_num_threads_takes_a_positive_integer(count):
     before = rm.get_num_threads()

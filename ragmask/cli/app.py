@@ -1,7 +1,7 @@
 """The commands and their options; what they do is in demo.py, inspect.py and apply.py."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -115,6 +115,20 @@ def apply(
         ),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 1024,
+    engine: Annotated[
+        Literal["local", "ray", "spark"],
+        typer.Option(
+            help="Who computes: this process, or a cluster, which writes a folder of files."
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Workers of the cluster; by default as many as it has CPUs.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Stream a data set through a saved model into a Parquet file, in bounded memory.
 
@@ -127,4 +141,5 @@ def apply(
     if len(paths) < 2:
         raise typer.BadParameter("give what to read, and last the file to write", param_hint="OUT")
     *source, target = paths
-    run(model, source, target, inputs or [], keep or [], rows, Console(highlight=False))
+    console = Console(highlight=False)
+    run(model, source, target, inputs or [], keep or [], rows, engine, workers, console)

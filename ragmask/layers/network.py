@@ -242,7 +242,7 @@ class Network(Layer):
                 f"model {self.name!r} has {len(pairs)} inputs; it was called on {len(batches)}"
             )
         for (name, symbol), batch in zip(pairs, batches, strict=True):
-            _check_entry(self.name, name, symbol, batch)
+            check_entry(self.name, name, symbol, batch)
             yield id(symbol), batch
 
     def compute_output(self, inputs: Any, training: bool = False) -> Any:
@@ -308,7 +308,7 @@ def _by_symbol(node: Node, batches: list[Any]) -> Iterator[tuple[Symbol, Any]]:
     return zip(symbols, batches, strict=True)
 
 
-def _check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
+def check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
     """Raise where a batch's steps have another shape than its Input says."""
     is_spec = isinstance(batch, Spec)
     has_time = batch.kind != "dense" if is_spec else isinstance(batch, Ragged | Padded)

@@ -7,8 +7,16 @@ import pyarrow as pa
 
 from ragmask import arrow
 from ragmask.arrays.protocol import Ints
-from ragmask.errors import InvalidInputError
-from ragmask.streaming.columns import Column, column_to_arrow, describe, face, num_rows, own
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.streaming.columns import (
+    Column,
+    column_to_arrow,
+    describe,
+    face,
+    num_rows,
+    own,
+    read_column,
+)
 
 Fields = Mapping[str, Any]  # of columns that come from files: their pyarrow fields
 
@@ -67,6 +75,41 @@ class Batch(Mapping[str, Column]):
                     f"column {name!r} has {rows} rows, and {first!r} has {self.num_rows}"
                 )
             self.num_rows = rows
+
+    @classmethod
+    def from_arrow(cls, table: Any, nulls: arrow.Nulls = "empty") -> "Batch":
+        """The columns of a pyarrow Table, or of anything that is a table in Arrow.
+
+        >>> import pyarrow as pa
+        >>> import ragmask as rm
+        >>> rm.Batch.from_arrow(pa.table({"tokens": [[1, 2], [3]], "label": [0, 1]}))
+        Batch of 2 rows
+          tokens  Ragged, 3 steps of int64, lengths 1–2
+          label   array of int64
+
+        A record batch, a DataFrame of polars or pandas, a relation of DuckDB: columns come as a
+        stream's do, numbers in one chunk without a copy, and `to_arrow` gives them back.
+
+        nulls : "empty" reads a null list as an empty row, "error" raises and names it.
+
+        Raises UnsupportedTypeError for what is no table; InvalidInputError for a broken one.
+        """
+        arrow.check_nulls(nulls)
+        try:
+            given = pa.table(table)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise UnsupportedTypeError(
+                f"from_arrow takes a table in Arrow; got {type(table).__name__}: {error}"
+            ) from error
+        arrow.validate(given)
+        columns = {
+            name: read_column(arrow.to_workable(column), nulls)
+            for name, column in zip(given.column_names, given.columns, strict=True)
+        }
+        batch = cls(columns)
+        batch._fields = {field.name: field for field in given.schema}
+        batch._metadata, batch.num_rows = given.schema.metadata, given.num_rows
+        return batch
 
     @property
     def state(self) -> dict[str, Any] | None:

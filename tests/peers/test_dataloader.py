@@ -22,10 +22,7 @@ ROWS = 230
 WAYS = [(0, None)] + [
     (workers, method) for method in ("fork", "spawn", "forkserver") for workers in (1, 2)
 ]
-# Python and JAX, which other tests import, warn of a fork beside threads
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:os.fork.* was called:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),  # on one core
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # torchdata's
 ]
