@@ -269,6 +269,13 @@ def test_bits_of_one_step_of_many_classes():
         assert grad.equal(results[0][1])
 
 
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, float("nan")])
+def test_a_label_smoothing_that_is_no_share(smoothing):
+    x = rt.RaggedTensor(torch.zeros(1, 3), torch.tensor([0, 1]))
+    with pytest.raises(rm.InvalidInputError, match="label_smoothing must be from 0 to 1"):
+        rt.cross_entropy(x, torch.tensor([0]), label_smoothing=smoothing)
+
+
 def test_counts_are_exact():
     """More steps than float16 or float32 count: 2 ** 24 + 1 of them, each of loss 1."""
     n = 2**24 + 1

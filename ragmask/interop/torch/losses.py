@@ -54,6 +54,8 @@ def cross_entropy(
             "logits have steps of shape (classes,) and targets an integer a step; got "
             f"{tuple(logits.item_shape)} and {values.dtype} {tuple(values.shape[1:])}"
         )
+    if not 0 <= label_smoothing <= 1:
+        raise InvalidInputError(f"label_smoothing must be from 0 to 1; got {label_smoothing}")
     values = values.long()
     kept = kept & (values != ignore_index)
     values = torch.where(kept, values, 0)
@@ -62,9 +64,11 @@ def cross_entropy(
         _check_classes(logits, values, classes)
     inside = _kept_or_0(_floats(logits, "logits"), kept)
     weight = None if weight is None else weight.to(inside.dtype)
-    losses = torch.nn.functional.cross_entropy(
-        inside, values, weight, reduction="none", label_smoothing=label_smoothing
-    )
+    probabilities = inside.log_softmax(1)
+    losses = torch.nn.functional.nll_loss(probabilities, values, weight, reduction="none")
+    if label_smoothing:  # torch's own adds up a step's classes in an order that depends on threads
+        weighted = probabilities if weight is None else probabilities * weight
+        losses = (1 - label_smoothing) * losses - label_smoothing * _mean_of_items(weighted)
     shares = kept if weight is None else torch.where(kept, weight[values], 0)
     return _reduced(logits, torch.where(kept, losses, 0), shares, reduction, over)
 
