@@ -1,7 +1,7 @@
 """Between Arrow and bare arrays: the only core rooms that touch Arrow's buffers.
 
 types.py asks what a type is, lists.py reads and builds list layouts, convert.py gives the same
-values another type, read.py and write.py cross the border.
+values another type, read.py and write.py cross the border, series.py knows whose columns are Arrow.
 """
 
 from ragmask.arrow.convert import (
@@ -15,6 +15,7 @@ from ragmask.arrow.convert import (
     to_workable,
     validate,
 )
+from ragmask.arrow.items import write_items
 from ragmask.arrow.lists import list_rows, seen_through, steps_of
 from ragmask.arrow.read import (
     Fields,
@@ -23,6 +24,7 @@ from ragmask.arrow.read import (
     arrow_array,
     as_vectors,
     check_nulls,
+    form_in_time,
     joined_form,
     owns_memory,
     read_fields,
@@ -32,6 +34,7 @@ from ragmask.arrow.read import (
     refuse_nulls,
     vector_width,
 )
+from ragmask.arrow.series import as_kind_of, is_arrow
 from ragmask.arrow.types import (
     field_at,
     fields_of,
@@ -61,9 +64,12 @@ __all__ = [
     "Form",
     "Nulls",
     "arrow_array",
+    "as_kind_of",
     "as_vectors",
     "check_nulls",
     "field_of",
+    "form_in_time",
+    "is_arrow",
     "is_list",
     "is_string",
     "items_of_rows",
@@ -86,6 +92,7 @@ __all__ = [
     "to_workable",
     "validate",
     "write_fields",
+    "write_items",
     "write_lists",
     "write_rows",
     "write_scalars",

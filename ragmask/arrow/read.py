@@ -69,6 +69,17 @@ def joined_form(forms: list[Form | None], sizes: list[int]) -> Form | None:
     return Form(type_ if same else None, valid)
 
 
+def form_in_time(forms: list[Form | None]) -> Form | None:
+    """The form of rows made of several's, one behind the other: null where all of them are."""
+    if all(form is None for form in forms):
+        return None
+    known = [form or Form() for form in forms]
+    valids = [form.valid for form in known]
+    there = [valid for valid in valids if valid is not None]
+    is_null_somewhere = len(there) == len(valids)
+    return Form(known[0].type, read_only(np.any(there, axis=0)) if is_null_somewhere else None)
+
+
 class Fields(dict[str, Any]):
     """The fields of a column of structs by name, each a column of its own.
 
@@ -137,7 +148,6 @@ def read_rows(source: Any, nulls: Nulls = "empty", items: Any = None) -> Rows:
     array = to_workable(source)
     if items is not None:
         array = as_vectors(array, items)
-        came = array.type
     kind = kind_of(array.type)
     if kind not in ("ragged", "vector"):
         raise UnsupportedTypeError(
@@ -284,9 +294,13 @@ def as_vectors(array: Any, items: Any) -> Any:
         if wrong.any():
             step = int(wrong.argmax())
             row = before + int(np.searchsorted(np.cumsum(rows.lengths), step, side="right"))
+            told = (
+                f"the first has {width}: vectors are of one size, and what is ragged twice is none"
+                if is_found
+                else f"items= says that there are {width} in each"
+            )
             raise InvalidInputError(
-                f"row {row} has a step of {steps.lengths[step]} numbers, and items= says that "
-                f"there are {width} in each"
+                f"row {row} has a step of {steps.lengths[step]} numbers, and {told}"
             )
         starts = offsets_of(rows.lengths)[:-1]
         vectors = to_type(own, type_.value_type)

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from ragmask.arrays.protocol import Bools, Ints
-from ragmask.arrow.convert import build_list, build_struct, like
+from ragmask.arrow.convert import build_list, build_struct, like, to_type
 from ragmask.arrow.items import write_items
 from ragmask.arrow.read import Form
-from ragmask.arrow.types import fields_of, has_fixed_size, is_list, item_type, storage_of
+from ragmask.arrow.types import fields_of, has_fixed_size, is_list, item_type, shown, storage_of
 from ragmask.errors import UnsupportedTypeError
 from ragmask.rows.rows import Rows
 
@@ -25,8 +25,16 @@ def write_rows(rows: Rows) -> Any:
     items = write_items(rows.values, rows.mask)
     type_, valid = form.type, form.valid
     if type_ is not None:
-        items = like(items, item_type(type_))
+        items = _items_like(items, item_type(type_))
     return write_lists(type_, items, rows.starts, rows.lengths, valid)
+
+
+def _items_like(items: Any, type_: Any) -> Any:
+    """Items of the type that they came in; vectors as lists, where those were lists of one size."""
+    if has_fixed_size(items.type) and is_list(type_):
+        is_same = shown(item_type(items.type)) == shown(item_type(type_))
+        return to_type(items, type_) if is_same else items
+    return like(items, type_)
 
 
 def write_lists(type_: Any, items: Any, starts: Ints, lengths: Ints, valid: Bools | None) -> Any:

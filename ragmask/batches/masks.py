@@ -47,7 +47,7 @@ def masked_rows(rows: Rows, mask: Any) -> Rows:
     rows = rows.compact()
     kept = mask_array(mask, (rows.n_steps,))
     same_device(x=rows.values, mask=kept)
-    return Rows(rows.values, rows.layout, kept)
+    return rows.masked(kept)
 
 
 def kept_steps(mask: Padded) -> AnyArray:

@@ -20,7 +20,7 @@ def temporal_cumsum(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = No
 
     Parameters
     ----------
-    x : Ragged, Padded or array (rows, width, *item) of floats, integers or bools.
+    x : Ragged, Padded, array (rows, width, *item) or Arrow's lists, of floats, integers or bools.
     mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
         (rows, width) for Padded and arrays. True = keep.
     out : an array to write to: (n_steps, *item), or (rows, width, *item) for Padded and arrays.

@@ -35,7 +35,7 @@ def embedding(
 
     Parameters
     ----------
-    ids : Ragged, Padded or array (rows, width) of integers of any type.
+    ids : Ragged, Padded, array (rows, width) or Arrow's lists, of integers of any type.
     table : (vocabulary, *item), any dtype of numbers.
     mask_zero : mask the steps of id 0, and-ed with the mask the ids have. Row 0 of the table is
         still what is looked up there, as in Keras.

@@ -5,12 +5,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ragmask import arrow
 from ragmask.arrays.coerce import check_no_overlap, out_array, same_device, to_array
 from ragmask.arrays.protocol import AnyArray, Arrays
 from ragmask.batches.masks import kept_steps, masked_rows
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.rows.rows import Rows
 
 
@@ -21,24 +22,30 @@ class Input(NamedTuple):
     """
 
     rows: Rows
-    kind: Literal["ragged", "padded", "dense"]
+    kind: Literal["ragged", "padded", "dense", "arrow"]
     width: int
+    source: Any = None  # of Arrow, what was given
 
     @classmethod
     def of(cls, x: Any, mask: Any = None, what: str = "x") -> "Input":
-        """Rows of a Ragged, a Padded or a dense (rows, width, *item) array.
+        """Rows of a Ragged, a Padded, a dense (rows, width, *item) array, or Arrow's lists.
 
         A mask passed by hand takes the place of the input's own.
         """
+        if arrow.is_arrow(mask) and not isinstance(mask, Ragged):
+            mask = Ragged._of(arrow_rows(mask, "mask"))
         if isinstance(x, Ragged):
             return cls(x._rows if mask is None else masked_rows(x._rows, mask), "ragged", 0)
+        if arrow.is_arrow(x):
+            rows = arrow_rows(x, what)
+            return cls(rows if mask is None else masked_rows(rows, mask), "arrow", 0, x)
         kind: Literal["padded", "dense"] = "padded" if isinstance(x, Padded) else "dense"
         if kind == "dense":
             array = to_array(x, what, spaced=True)
             if array.ndim < 2:
                 raise InvalidInputError(
-                    f"{what} must be a Ragged, a Padded or an array (rows, width, …); "
-                    f"got an array of shape {array.shape}"
+                    f"{what} must be a Ragged, a Padded, an array (rows, width, …) or an Arrow "
+                    f"array of lists; got an array of shape {array.shape}"
                 )
             x = Padded(array)
         if mask is not None:
@@ -63,7 +70,8 @@ class Input(NamedTuple):
             return rows.arrays.empty((rows.n_steps, *item_shape), dtype)
         if isinstance(out, Ragged):
             raise UnsupportedTypeError("out must be an array: a Ragged is immutable")
-        lead = (rows.n_steps,) if self.kind == "ragged" else (len(rows), self.width)
+        is_flat = self.kind in ("ragged", "arrow")
+        lead = (rows.n_steps,) if is_flat else (len(rows), self.width)
         target = out_array("values", out, (*lead, *item_shape), np.dtype(dtype))
         same_device(x=rows.values, out=target)
         check_no_overlap(target, rows.values, rows.mask, *also_read)
@@ -72,14 +80,39 @@ class Input(NamedTuple):
     def give(self, values: AnyArray, mask: AnyArray | None) -> Any:
         """Output steps, end to end, as the kind of the input. A mask makes dense Padded."""
         arrays = self.arrays
-        if self.kind == "ragged":
+        if self.kind in ("ragged", "arrow"):
             layout = self.rows.layout.end_to_end
-            return Ragged._of(Rows(arrays.read_only(values), layout, mask))
+            return self.give_view(Rows(arrays.read_only(values), layout, mask, self.rows.form))
         lead = (len(self.rows), self.width)
         values = values.reshape(*lead, *values.shape[1:])
         if self.kind == "dense" and mask is None:
             return arrays.native(values)
         return Padded._of(values, None if mask is None else mask.reshape(lead))
+
+    def give_view(self, rows: Rows) -> Any:
+        """Rows as a Ragged, or as the Arrow array that the input was; null lists stay null."""
+        if self.kind == "ragged":
+            return Ragged._of(rows)
+        return arrow.as_kind_of(arrow.write_rows(rows), self.source)
+
+    def give_rows(self, array: AnyArray) -> Any:
+        """One entry a row (rows, *item): of Arrow an array of its own, null where a list was."""
+        if self.kind != "arrow":
+            return self.arrays.native(array)
+        form = self.rows.form
+        items = arrow.write_items(np.ascontiguousarray(array), None if form is None else form.valid)
+        return arrow.as_kind_of(items, self.source)
+
+
+def arrow_rows(source: Any, what: str) -> Rows:
+    """The rows of anything Arrow; lists of lists of one size are lists of vectors."""
+    try:
+        array = arrow.arrow_array(source)
+        item = arrow.item_type(array.type) if arrow.is_list(array.type) else None
+        is_nested = item is not None and arrow.is_list(item) and arrow.kind_of(item) == "ragged"
+        return arrow.read_rows(array, items="vectors" if is_nested else None)
+    except RagmaskError as error:
+        raise type(error)(f"{what} cannot be read by Ragged.from_arrow: {error}") from error
 
 
 def floats(rows: Rows, what: str) -> Rows:

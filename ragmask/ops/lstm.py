@@ -44,8 +44,8 @@ def lstm(
 
     Parameters
     ----------
-    x : Ragged, Padded or array (rows, width, features), float16, float32 or float64. Its dtype is
-        the one computed in (float16 in float32), and the one given back.
+    x : Ragged, Padded, array (rows, width, features) or Arrow's lists of vectors, float16, float32
+        or float64. Its dtype is the one computed in (float16 in float32), and the one given back.
     weights : LSTMWeights of that many features.
     mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
         (rows, width) for Padded and arrays. True = keep.
@@ -57,9 +57,9 @@ def lstm(
         arrays.
 
     Returns LSTMResult(outputs, h, c): outputs in x's kind, with its mask; h and c (rows, units)
-    after each row's last kept step. A masked step leaves the states alone. A row with no kept
-    step returns its initial state, and 0 as every output. Each number is the same, bit for bit,
-    whatever the other rows, the layout and the number of threads.
+    after each row's last kept step, as Arrow arrays where x is Arrow's. A masked step leaves the
+    states alone. A row with no kept step returns its initial state, and 0 as every output. Each
+    number is the same, bit for bit, whatever the other rows, the layout and the number of threads.
 
     Rows are dealt to threads by length, and each thread keeps a few in flight at once; see
     `ragmask.kernels.cpu.lstm`. Raises InvalidInputError for features or states that do not fit.

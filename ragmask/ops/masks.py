@@ -27,7 +27,7 @@ def masking(
 
     Parameters
     ----------
-    x : Ragged, Padded or array (rows, width, *item) of any dtype of numbers.
+    x : Ragged, Padded, array (rows, width, *item) or Arrow's lists, of any dtype of numbers.
     mask_value : a number that x's dtype holds. NaN equals NaN here, as in
         `from_padded(value=nan)`; in Keras NaN masks nothing.
     mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);

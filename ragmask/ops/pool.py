@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ragmask.arrays.host import HOST
-from ragmask.arrays.protocol import AnyArray, Array
+from ragmask.arrays.protocol import AnyArray
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError
@@ -17,7 +17,7 @@ from ragmask.rows.rows import Rows
 How = Literal["mean", "sum", "max", "first", "last"]
 
 
-def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = None) -> Array:
+def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = None) -> Any:
     """The mean, sum, maximum, first or last of each row's kept steps.
 
     >>> import ragmask as rm
@@ -26,19 +26,20 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
 
     Parameters
     ----------
-    x : Ragged, Padded or array (rows, width, *item) of numbers.
+    x : Ragged, Padded, array (rows, width, *item) of numbers, or Arrow's lists of them.
     how : "mean", "sum", "max", "first" or "last". A NaN is the maximum.
     mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
         (rows, width) for Padded and arrays. True = keep.
 
     Returns an array (rows, *item), of x's dtype; the mean of integers is float64, and the sum of
-    integers int64 (uint64). float16 is computed in float32. No kept step gives 0. Raises
-    InvalidInputError for another word.
+    integers int64 (uint64). Of Arrow's lists it is an Arrow array, null where a list is. float16
+    is computed in float32. No kept step gives 0. Raises InvalidInputError for another word.
     """
     if not isinstance(how, str) or how not in POOL_CODES:
         words = ", ".join(map(repr, POOL_CODES))
         raise InvalidInputError(f"how must be one of {words}; got {how!r}")
-    rows = Input.of(x, mask).rows
+    given = Input.of(x, mask)
+    rows = given.rows
     computed, returned = _dtypes(rows, how)
     if computed != rows.dtype:
         rows = as_dtype(rows, computed)
@@ -56,7 +57,7 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
             POOL_CODES[how],
             pooled.reshape(len(rows), flat.shape[1]),
         )
-    return arrays.native(arrays.as_dtype(pooled, returned))
+    return given.give_rows(arrays.as_dtype(pooled, returned))
 
 
 def _dtypes(rows: Rows, how: str) -> tuple[np.dtype[Any], np.dtype[Any]]:

@@ -68,7 +68,7 @@ def recur(
     steps, states = run(given, rows, weights, initial, options, outputs, out)
     if outputs:
         steps = given.give(steps, given.rows.compact_mask())
-    return steps, states
+    return steps, tuple(map(given.give_rows, states))
 
 
 def _run_on_host(

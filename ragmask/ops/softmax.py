@@ -23,15 +23,16 @@ def temporal_softmax(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = N
 
     Parameters
     ----------
-    x : Ragged, Padded or array (rows, width, *item), float16, float32 or float64. float16 is
-        computed in float32.
+    x : Ragged, Padded, array (rows, width, *item), or Arrow's lists: an array of pyarrow's, or what
+        has the PyCapsule interface. float16 (computed in float32), float32 or float64.
     mask : takes the place of x's own: a Ragged of bools with x's lengths, or bools (n_steps,);
         (rows, width) for Padded and arrays. True = keep.
     out : an array to write to: (n_steps, *item), or (rows, width, *item) for Padded and arrays.
 
-    Returns x's kind. Masked steps are 0. A row with no kept step, or whose kept values are all
-    -inf, is all 0; a NaN or +inf makes its row NaN in its feature, and no other. Shifted by the
-    maximum, as usual; every sum's order depends on the kept steps alone.
+    Returns x's kind: of Arrow's lists a list array, of a Series of polars or pandas such a Series;
+    null lists and items stay null. Masked steps are 0. A row with no kept step, or whose kept
+    values are all -inf, is all 0; a NaN or +inf makes its row NaN in its feature, and no other.
+    Shifted by the maximum, as usual; every sum's order depends on the kept steps alone.
     """
     given = Input.of(x, mask)
     rows, arrays, dtype = floats(given.rows, "x"), given.arrays, given.rows.dtype

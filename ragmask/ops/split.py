@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ragmask import arrow
 from ragmask.arrays.coerce import arrays_of, same_device, to_array
 from ragmask.arrays.protocol import LARGEST, AnyArray
 from ragmask.batches.padded import Padded
@@ -19,6 +20,7 @@ from ragmask.rows.rows import Rows, copy_rows
 # never end and fill the memory slowly.
 MOST_SECTIONS = 1 << 20
 _MOST_ROWS = 1 << 32  # of all sections together, at 16 bytes
+_NAMES = {"ragged": "Ragged", "padded": "Padded", "dense": "ndarray", "arrow": "Arrow"}
 
 
 def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | None = None) -> Any:
@@ -29,20 +31,22 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
     >>> first.to_rows(), second.to_rows()
     ([array([1, 2, 3]), array([1, 2, 3])], [array([], dtype=int64), array([4, 5, 6])])
 
-    The width is that of the array, or the longest row of a Ragged; `width` sets another, at least
-    as long. Returns a list of views, masks included: nothing is copied. Raises InvalidInputError
+    The width is that of the array, or the longest row of a Ragged or of Arrow's lists; `width` sets
+    another, at least as long. Returns a list of views, masks included: nothing is copied, but to
+    write Arrow's lists again. Raises InvalidInputError
     where the width is no multiple of `sections`, saying both, and for more than 2**20 sections.
     """
     sections = check_count("sections", sections, 1, MOST_SECTIONS)
-    if isinstance(x, Ragged):
-        longest, what = x._rows.layout.longest, "the longest row"
+    given = Input.of(x) if isinstance(x, Ragged) or arrow.is_arrow(x) else None
+    if given is not None:
+        longest, what = given.rows.layout.longest, "the longest row"
     else:
         dense = x._values if isinstance(x, Padded) else to_array(x, "x", spaced=True)
         if dense.ndim < 2:
             raise InvalidInputError(f"x must have rows and steps; got shape {dense.shape}")
         longest, what = dense.shape[1], "the array's width"
     total = longest if width is None else check_count("width", width, most=LARGEST)
-    if not isinstance(x, Ragged) and total != longest:
+    if given is None and total != longest:
         raise InvalidInputError(f"width {total} is not {what}, {longest}: pad to it first")
     if total < longest:
         raise InvalidInputError(f"width {total} is less than {what}, {longest}")
@@ -54,15 +58,17 @@ def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | 
         )
     span = total // sections
     begins = [section * span for section in range(sections)]
-    if isinstance(x, Ragged):
-        if sections * len(x) > _MOST_ROWS:
+    if given is not None:
+        rows = given.rows
+        if sections * len(rows) > _MOST_ROWS:
             raise InvalidInputError(
-                f"{len(x)} rows in {sections} sections are more rows than fit any memory: split "
+                f"{len(rows)} rows in {sections} sections are more rows than fit any memory: split "
                 "fewer rows at a time"
             )
-        rows = x._rows
         layouts = (rows.layout.span(begin, span) for begin in begins)
-        return [Ragged._of(Rows(rows.values, layout, rows.mask)) for layout in layouts]
+        return [
+            given.give_view(Rows(rows.values, layout, rows.mask, rows.form)) for layout in layouts
+        ]
     columns = arrays_of(dense).columns
     parts = [columns(dense, begin, begin + span) for begin in begins]
     if not isinstance(x, Padded):
@@ -79,11 +85,11 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
     >>> rm.temporal_concat([a, b]).to_rows()
     [array([1, 4, 5]), array([2, 3])]
 
-    All parts are of one kind: Ragged (equal numbers of rows, of any lengths), Padded or arrays
-    (joined along time, as Keras does). Their steps have one shape; dtypes become numpy's common
-    one. A part without a mask counts as kept. Parts that lie one behind the other in the same
-    values are joined as a view; others are copied once. Raises InvalidInputError for parts that
-    disagree.
+    All parts are of one kind: Ragged or Arrow's lists (equal numbers of rows, of any lengths),
+    Padded or arrays (joined along time, as Keras does). Their steps have one shape; dtypes become
+    numpy's common one. A part without a mask counts as kept; a list is null where all its parts
+    are. Parts that lie one behind the other in the same values are joined as a view; others are
+    copied once. Raises InvalidInputError for parts that disagree.
     """
     if isinstance(xs, Ragged | Padded):
         raise UnsupportedTypeError(
@@ -93,20 +99,20 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
     if not given:
         raise InvalidInputError("temporal_concat needs at least one part")
     parts = [Input.of(part, what=f"part {number}") for number, part in enumerate(given)]
-    kinds = {type(part) if isinstance(part, Ragged | Padded) else np.ndarray for part in given}
+    kinds = {part.kind for part in parts}
     if len(kinds) > 1:
-        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        names = ", ".join(sorted(_NAMES[kind] for kind in kinds))
         raise UnsupportedTypeError(f"parts must be of one kind; got {names}")
     same_device(**{f"part {number}": part.rows.values for number, part in enumerate(parts)})
     first, rows = parts[0], [part.rows for part in parts]
     for number, part in enumerate(parts):
         _check_fits(number, part, first)
-    if first.kind == "ragged":
-        joined = _joined_view(rows)
+    if first.kind in ("ragged", "arrow"):
+        joined, form = _joined_view(rows), arrow.form_in_time([one.form for one in rows])
         if joined is None:
             values, layout, mask = _joined_copy(rows)
             joined = Rows(first.arrays.read_only(values), layout, mask)
-        return Ragged._of(joined)
+        return first.give_view(Rows(joined.values, joined.layout, joined.mask, form))
     values, _, mask = _joined_copy(rows)
     lead = len(first.rows), sum(part.width for part in parts)
     values = values.reshape(*lead, *first.rows.item_shape)
@@ -119,7 +125,7 @@ def _check_fits(number: int, part: Input, first: Input) -> None:
     rows, others = part.rows, first.rows
     if (len(rows), rows.item_shape) == (len(others), others.item_shape):
         return
-    if part.kind != "ragged":
+    if part.kind in ("padded", "dense"):
         shape = len(rows), part.width, *rows.item_shape
         other = len(others), first.width, *others.item_shape
         raise InvalidInputError(

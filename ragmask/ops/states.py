@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ragmask import arrow
 from ragmask.arrays.coerce import same_device, values_array
 from ragmask.arrays.protocol import AnyArray
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -23,7 +24,8 @@ def initial_states(states: Any, cell: Cell, given: Input, units: int) -> tuple[A
         return (zeros,) * cell.states
     checked = []
     for name, state in by_name(states, cell, shape).items():
-        array = values_array(state, f"initial_state's {name}")
+        what = f"initial_state's {name}"
+        array = values_array(_of_arrow(state) if arrow.is_arrow(state) else state, what)
         same_device(x=given.rows.values, **{name: array})
         if array.dtype.kind not in "biuf":
             raise UnsupportedTypeError(f"initial_state's {name} holds no reals; got {array.dtype}")
@@ -33,6 +35,11 @@ def initial_states(states: Any, cell: Cell, given: Input, units: int) -> tuple[A
             )
         checked.append(arrays.read_only(array.astype(dtype)))
     return tuple(checked)
+
+
+def _of_arrow(state: Any) -> Any:
+    """Vectors, one a row, as `recur` gives them: where a row was null, its state is 0."""
+    return np.ma.filled(arrow.read_scalars(arrow.arrow_array(state)), 0)
 
 
 def by_name(states: Any, cell: Cell, shape: Any) -> dict[str, Any]:
