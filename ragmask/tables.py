@@ -90,7 +90,9 @@ class TableModel:
         wrong: list[str] = []
         for name, entry in self._entries.items():
             try:
-                check_entry(self.model.name, name, entry, self._input(name, batch))
+                given = self._input(name, batch)
+                check_entry(self.model.name, name, entry, given)
+                _check_dtype(name, self.inputs[name], entry.dtype, given.dtype)
             except RagmaskError as error:
                 wrong.append(str(error))
         if wrong:
@@ -187,6 +189,15 @@ def _restored(version: str, *parts: Any) -> TableModel:
 def _top(name: str, there: Sequence[str]) -> str:
     """The column of the table that holds a column or a field of its structs."""
     return name if name in there else name.partition(".")[0]
+
+
+def _check_dtype(name: str, column: str, wanted: Any, given: Any) -> None:
+    """Raise where an input cannot take such numbers: a batch of no rows holds none to refuse."""
+    kinds = "biu" if wanted.kind in "iu" else "biuf"
+    if given.kind not in kinds:
+        raise InvalidInputError(
+            f"input {name!r}: column {column!r} is of {given}, and the input takes {wanted}"
+        )
 
 
 def _vectors(given: Any, wanted: tuple[int, ...], name: str, column: str) -> Any:

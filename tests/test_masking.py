@@ -100,7 +100,7 @@ def test_long_doubles_are_refused():
 
 
 def test_an_array_needs_rows_and_steps():
-    with pytest.raises(rm.InvalidInputError, match=r"\(rows, width, …\); .* shape \(3,\)"):
+    with pytest.raises(rm.InvalidInputError, match=r"\(rows, width, …\) .* shape \(3,\)"):
         rm.masking(np.zeros(3))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ragmask import arrow
 from ragmask.arrays.coerce import to_numpy
 from ragmask.arrays.host import read_only
 from ragmask.arrays.protocol import Array
@@ -25,8 +26,9 @@ def as_batch(given: Any) -> Any:
     if array is given:
         return given
     if array.dtype == object or array.ndim == 0:
+        hint = ": read it with Ragged.from_arrow" if arrow.is_arrow(given) else ""
         raise UnsupportedTypeError(
-            f"a layer takes a Ragged, a Padded or an array; got {type(given).__name__}"
+            f"a layer takes a Ragged, a Padded or an array; got {type(given).__name__}{hint}"
         )
     return read_only(array)
 

@@ -43,9 +43,13 @@ class Input(NamedTuple):
         if kind == "dense":
             array = to_array(x, what, spaced=True)
             if array.ndim < 2:
+                is_thing = array.ndim == 0 and array.dtype == object
+                got = type(x).__name__ if is_thing else f"an array of shape {array.shape}"
+                is_lazy = type(x).__module__.startswith("polars.")
+                hint = ": import ragmask.interop.polars, and call x.ragmask" if is_lazy else ""
                 raise InvalidInputError(
                     f"{what} must be a Ragged, a Padded, an array (rows, width, …) or an Arrow "
-                    f"array of lists; got an array of shape {array.shape}"
+                    f"array of lists; got {got}{hint}"
                 )
             x = Padded(array)
         if mask is not None:
@@ -121,7 +125,7 @@ def floats(rows: Rows, what: str) -> Rows:
     if dtype.kind != "f" or dtype.itemsize > 8:
         raise UnsupportedTypeError(
             f"{what} must be float16, float32 or float64; got {dtype}: convert it first, "
-            "with with_values(values.astype('float32'))"
+            "with with_values(values.astype('float32')), or an Arrow array with .cast()"
         )
     computed = rows.arrays.computed(dtype)
     return rows if computed == dtype else as_dtype(rows, computed)
