@@ -100,7 +100,7 @@ def holding(name):
         ("m", holding("saved_model.pb"), "is TensorFlow's SavedModel"),
         ("m", holding("model.safetensors"), "is a model of transformers"),
         ("m", holding("other"), "holds no saved model: there is no model.json"),
-        ("m.keras", nothing, "there is no such folder"),
+        ("m.keras", nothing, "nor such a folder"),
         ("model/model.json", nothing, "is a file of a saved model, which is the folder .*model"),
     ],
 )

@@ -47,13 +47,12 @@ _HOW = {
 def why_no_model(path: Path) -> str:
     """A path that is no saved model's folder, in words that say what to do instead."""
     name = shown(path)
+    nothing = f"{name} holds no saved model: there is no {MODEL_FILE} in it"
     if path.is_dir():
         kind = _kind_of_folder(path)
-        if kind is None:
-            return f"{name} holds no saved model: there is no {MODEL_FILE} in it"
-        return f"{name} {_HOW[kind]}"
+        return nothing if kind is None else f"{name} {_HOW[kind]}"
     if not path.exists():
-        return f"{name}: there is no such folder, so no saved model"
+        return f"{nothing}, nor such a folder"
     if holds_model(path.parent):
         return f"{name} is a file of a saved model, which is the folder {shown(path.parent)}"
     kind = _SUFFIXES.get(path.suffix.lower()) or _kind_of_contents(path)
