@@ -244,6 +244,9 @@ def _without_caches(storage: Storage, paths: list[str]) -> list[str]:
     """
     for path in paths:
         folder, _, name = path.rpartition("/")
+        if name == huggingface.INFO_FILE:
+            made = re.compile(rf"{re.escape(folder)}/{huggingface.CACHE_FILES}")
+            paths = [one for one in paths if not made.fullmatch(one)]
         if name not in (huggingface.SPLITS_FILE, huggingface.STATE_FILE):
             continue
         with storage.open(path) as file:

@@ -15,7 +15,8 @@ from ragmask import arrow
 from ragmask.arrays.protocol import Ints
 from ragmask.errors import StreamError, UnsupportedTypeError
 
-STATE_FILE, SPLITS_FILE = "state.json", "dataset_dict.json"
+STATE_FILE, SPLITS_FILE, INFO_FILE = "state.json", "dataset_dict.json", "dataset_info.json"
+CACHE_FILES = r"cache-[^/]*\.arrow"  # what map and filter leave beside the data
 
 _PIECE_ROWS = 65_536  # at most, of one large piece of a table
 _GATHERED_BYTES = 8 << 20  # about so much is picked by number in one go

@@ -229,6 +229,15 @@ def test_a_saved_folder_is_its_data_and_not_its_caches(in_memory, tmp_path):
         rm.stream(tmp_path / "saved")
 
 
+def test_the_librarys_own_folder_is_its_data_and_not_its_caches(path, tmp_path):
+    dataset = datasets.load_dataset(
+        "parquet", data_files=str(path), split="train", cache_dir=str(tmp_path)
+    )
+    dataset.filter(lambda label: label == 1, input_columns="label")
+    assert list(tmp_path.rglob("cache-*.arrow"))
+    assert rows_of(table_of(rm.stream(tmp_path))["name"].to_pylist()) == list(range(ROWS))
+
+
 def test_the_splits_of_a_saved_dict_are_named(in_memory, tmp_path):
     splits = datasets.DatasetDict(train=in_memory, test=in_memory.select([4]))
     splits.save_to_disk(tmp_path / "all")
