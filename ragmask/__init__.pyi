@@ -9,6 +9,7 @@ from ragmask.batches.ragged import Ragged as Ragged
 from ragmask.batches.sequences import pad_sequences as pad_sequences
 from ragmask.errors import DeviceError as DeviceError
 from ragmask.errors import InvalidInputError as InvalidInputError
+from ragmask.errors import MissingAttributeError as MissingAttributeError
 from ragmask.errors import MissingExtraError as MissingExtraError
 from ragmask.errors import RagmaskError as RagmaskError
 from ragmask.errors import RowIndexError as RowIndexError

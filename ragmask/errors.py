@@ -17,6 +17,10 @@ class DeviceError(UnsupportedTypeError, RuntimeError):
     """An array on another device than the rest, or no device at all; says which call moves it."""
 
 
+class MissingAttributeError(RagmaskError, AttributeError):
+    """A method that other libraries have and ragmask does not; says what to use instead."""
+
+
 class RowIndexError(RagmaskError, IndexError):
     """A row number outside the batch."""
 

@@ -1,5 +1,9 @@
 """`ragmask apply`: what it writes, and what it refuses."""
 
+import re
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,6 +58,61 @@ def call_apply(folder, *options):
     paths = [str(folder / name) for name in ("model", "in.parquet", "out.parquet")]
     command = ["apply", *paths, "--input", "frames=pairs", "--keep", "number", *options]
     return CliRunner().invoke(app, command)
+
+
+def packed(name):
+    """A zip file with one file in it, as Keras and torch write theirs."""
+
+    def write(path):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(name, "{}")
+
+    return write
+
+
+def nothing(path):
+    pass
+
+
+def holding(name):
+    def write(path):
+        path.mkdir()
+        (path / name).touch()
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "words"),
+    [
+        ("m.keras", Path.touch, r"from_keras\(keras.models.load_model\('.*m.keras'\)\).save\("),
+        ("m.h5", Path.touch, "is a model of Keras"),
+        ("m", packed("config.json"), "is a model of Keras"),
+        ("m", lambda path: path.write_bytes(b"\x89HDF\r\n"), "is a model of Keras"),
+        ("m.pt", Path.touch, r"ragmask.interop.torch.from_torch\(module\).save\("),
+        ("m", packed("archive/data.pkl"), "is a file of torch's"),
+        ("m.onnx", Path.touch, "is a model of ONNX.*from_keras or .*from_torch"),
+        ("m.safetensors", Path.touch, "holds weights alone"),
+        ("m.parquet", Path.touch, "is data: a saved model's folder is wanted here"),
+        ("m", lambda path: path.write_bytes(b"PAR1"), "is data"),
+        ("m", lambda path: path.write_bytes(b"PK\x05\x06" + bytes(18)), "is a file: a saved model"),
+        ("m.txt", Path.touch, "is a file: a saved model is a folder"),
+        ("m", holding("saved_model.pb"), "is TensorFlow's SavedModel"),
+        ("m", holding("model.safetensors"), "is a model of transformers"),
+        ("m", holding("other"), "holds no saved model: there is no model.json"),
+        ("m.keras", nothing, "nor such a folder"),
+        ("model/model.json", nothing, "is a file of a saved model, which is the folder .*model"),
+    ],
+)
+def test_what_is_no_saved_model_is_told_how_to_become_one(applied, name, write, words):
+    folder, *_ = applied
+    write(folder / name)
+    with pytest.raises(rm.InvalidInputError, match=words):
+        rm.layers.load_model(folder / name)
+    paths = [str(folder / one) for one in (name, "in.parquet", "out.parquet")]
+    told = CliRunner().invoke(app, ["apply", *paths])
+    assert re.search(words, str(told.exception))
+    assert not (folder / "out.parquet").exists()
 
 
 @pytest.mark.parametrize("rows", [None, 7])

@@ -34,7 +34,7 @@ def test_no_optional_package_is_loaded(code):
     assert loaded_by(code) == set()
 
 
-@pytest.mark.parametrize("name", ["jax", "torch"])
+@pytest.mark.parametrize("name", ["datasets", "jax", "torch"])
 def test_without_its_library_a_module_names_the_extra(name):
     code = f"""
 import sys

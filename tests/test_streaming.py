@@ -478,3 +478,20 @@ def test_vectors_and_padded_columns_become_arrow():
     hidden = np.ma.masked_equal(np.arange(6).reshape(2, 3), 2)
     with pytest.raises(TypeError, match=r"column 'v' cannot become Arrow.*partially masked array"):
         rm.Batch({"v": hidden}).to_arrow()
+
+
+def test_a_stream_is_no_array_and_has_no_items():
+    stream = rm.stream(JAPANESE_VOWELS).batch(rows=256)
+    for take in (np.asarray, lambda stream: np.mean(stream)):
+        with pytest.raises(
+            rm.UnsupportedTypeError, match=r"interop.keras.StreamDataset\(stream, x="
+        ):
+            take(stream)
+    with pytest.raises(rm.UnsupportedTypeError, match=r"no item 0.*torch.StreamDataset\(stream\)"):
+        stream[0]
+    with pytest.raises(rm.UnsupportedTypeError, match=r"its batches have: .*batch\['frames'\]"):
+        stream["frames"]
+    assert not hasattr(stream, "shape")
+    with pytest.raises(AttributeError, match="no attribute 'epochs'"):
+        stream.epochs  # noqa: B018
+    assert len(list(pickle.loads(pickle.dumps(stream)))) == len(list(stream)) == 3

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.layers.batch import spec_of
 from ragmask.layers.graph import Symbol
 from ragmask.layers.layer import Layer
@@ -12,6 +12,23 @@ from ragmask.layers.network import Input, InputLayer, Network
 from ragmask.layers.registry import MODELS
 from ragmask.layers.saved.folder import read_model, save_model
 from ragmask.layers.summary import summary_of
+
+# what Keras's models have, and what to do here
+_TRAINED_ELSEWHERE = (
+    "train it in torch, module = ragmask.interop.torch.to_torch(model), or train a Keras model on "
+    "a stream, keras_model.fit(ragmask.interop.keras.StreamDataset(stream, x=…, y=…)), and make "
+    "one of these of it with from_keras"
+)
+_CALLED = (
+    "call it on a batch, model(batch), or run a data set through it with `ragmask apply`; a Keras "
+    "model predicts on a stream through ragmask.interop.keras.StreamDataset, and to_torch makes a "
+    "torch module of this one"
+)
+_ELSEWHERE = {
+    **dict.fromkeys(("compile", "fit", "evaluate"), _TRAINED_ELSEWHERE),
+    **dict.fromkeys(("train_on_batch", "test_on_batch"), _TRAINED_ELSEWHERE),
+    **dict.fromkeys(("predict", "predict_on_batch"), _CALLED),
+}
 
 
 class Model(Network):
@@ -32,6 +49,15 @@ class Model(Network):
     another one dropped it, a MaskWarning says which. Raises InvalidInputError for a graph with a
     cycle, or whose outputs need an Input that is not among the inputs.
     """
+
+    if not TYPE_CHECKING:  # to a type checker, what is missing stays missing
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _ELSEWHERE:
+                raise MissingAttributeError(
+                    f"a {type(self).__name__} of rm.layers has no {name}(): {_ELSEWHERE[name]}"
+                )
+            return object.__getattribute__(self, name)  # which raises what it raised before
 
     def summary(self) -> None:
         """Print a table of its layers: outputs, weights, and where masks come from and go.

@@ -15,6 +15,7 @@ from pyarrow import fs as pafs
 
 from ragmask.errors import InvalidInputError, MissingExtraError, StreamError, UnsupportedTypeError
 from ragmask.files import shown
+from ragmask.streaming import huggingface
 from ragmask.streaming.retry import Retry
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -225,14 +226,46 @@ def _look(storage: Storage, path: str) -> list[Found]:
 
 
 def _in_folder(storage: Storage, folder: str) -> list[Found]:
+    listed = _list(storage, folder, recursive=True)
     paths = [
         path
-        for path in _list(storage, folder, recursive=True)
+        for path in _without_caches(storage, listed)
         if _IS_DATA.search(path) and not _is_hidden(_relative(path, folder))
     ]
     if not paths:
         raise StreamError(f"{folder}: the folder holds no {', '.join(_SUFFIXES)} file")
     return [Found(path, _keys(_relative(path, folder))) for path in paths]
+
+
+def _without_caches(storage: Storage, paths: list[str]) -> list[str]:
+    """Paths less those that a folder of `save_to_disk` does not count as its data.
+
+    Raises StreamError for the splits of a DatasetDict, and for data that is not there.
+    """
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if name == huggingface.INFO_FILE:
+            made = re.compile(rf"{re.escape(folder)}/{huggingface.CACHE_FILES}")
+            paths = [one for one in paths if not made.fullmatch(one)]
+        if name not in (huggingface.SPLITS_FILE, huggingface.STATE_FILE):
+            continue
+        with storage.open(path) as file:
+            told = huggingface.read_told(file.read())
+        if name == huggingface.SPLITS_FILE:
+            huggingface.refuse_splits(told, folder)
+            continue
+        data = huggingface.data_files(told, folder)
+        if data is None:
+            continue
+        for one in data:
+            if f"{folder}/{one}" not in paths:
+                raise StreamError(f"{path} names {one}, and there is no such file")
+        paths = [
+            one
+            for one in paths
+            if one.rpartition("/")[0] != folder or one.rpartition("/")[2] in data
+        ]
+    return paths
 
 
 def _matching(storage: Storage, pattern: str) -> list[Found]:

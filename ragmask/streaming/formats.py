@@ -99,8 +99,7 @@ def _footer(storage: Any, path: str, options: Options) -> File:
     stamp = storage.stamp(path)
     table = storage.table(path)
     if table is not None:
-        rows = tuple(batch.num_rows for batch in table)
-        return _checked(File(path, "table", stamp, table[0].schema, rows))
+        return _checked(File(path, "table", stamp, table.schema, table.group_rows))
     with storage.open(path) as file:
         head = file.read(len(_ARROW_MAGIC))
         if head.startswith(_ENCRYPTED_MAGIC) and options.decryption is None:
@@ -228,18 +227,6 @@ def _is_compressed(path: str, is_stream: bool) -> bool:
         begin, end = pages.address, pages.address + pages.size
         buffers = [buffer for column in batch.columns for buffer in column.buffers() if buffer]
         return not all(begin <= buffer.address < end for buffer in buffers if buffer.size)
-
-
-class Pieces:
-    """A table in memory, looked at in full when it was taken."""
-
-    def __init__(self, batches: Sequence[Any]) -> None:
-        self._batches = batches
-
-    def read(self, indices: Sequence[int], wanted: Sequence[Wanted]) -> Any:
-        batches = [self._batches[index] for index in indices]
-        names = list(dict.fromkeys(one.top for one in wanted))
-        return pa.Table.from_batches(batches, self._batches[0].schema).select(names)
 
 
 # -- Parquet ------------------------------------------------------------------------------

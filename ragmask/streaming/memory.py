@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pyarrow as pa
 from ragmask import arrow
 from ragmask.errors import InvalidInputError, StreamError, UnsupportedTypeError
 from ragmask.streaming.files import Found, Stamp
+from ragmask.streaming.huggingface import DatasetRows, is_dataset
 
 _PIECE_ROWS = 65_536  # of a table that is one large piece
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What stands where a stream of files has its file system. A name has batches or bytes."""
+    """What stands where a stream of files has its file system. A name has pieces or bytes."""
 
     contents: dict[str, Any]
 
@@ -29,14 +31,29 @@ class Memory:
         return self
 
     def stamp(self, path: str) -> Stamp:
-        return Stamp(0, 0)
+        return Stamp(getattr(self.contents[path], "digest", 0), 0)
 
-    def table(self, path: str) -> list[Any] | None:
+    def table(self, path: str) -> Any:
+        """A table's pieces; None where a name has bytes."""
         content = self.contents[path]
-        return content if isinstance(content, list) else None
+        return None if isinstance(content, pa.Buffer) else content
 
     def open(self, path: str) -> Any:
         return pa.BufferReader(self.contents[path])
+
+
+class Pieces:
+    """The record batches of a table, looked at in full when it was taken."""
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        self._batches = batches
+        self.schema = batches[0].schema
+        self.group_rows = tuple(batch.num_rows for batch in batches)
+
+    def read(self, indices: Sequence[int], wanted: Sequence[Any]) -> Any:
+        batches = [self._batches[index] for index in indices]
+        names = list(dict.fromkeys(one.top for one in wanted))
+        return pa.Table.from_batches(batches, self.schema).select(names)
 
 
 def in_memory(given: Any) -> tuple[Memory, tuple[Found, ...]] | None:
@@ -51,8 +68,11 @@ def in_memory(given: Any) -> tuple[Memory, tuple[Found, ...]] | None:
     contents: dict[str, Any] = {}
     for number, part in enumerate(parts):
         is_table = hasattr(part, "__arrow_c_stream__") or hasattr(part, "__arrow_c_array__")
+        if is_dataset(part):
+            contents[f"<dataset {number}>"] = DatasetRows.of(part)
+            continue
         name = f"<{'table' if is_table else 'file'} {number}>"
-        contents[name] = _batches(part, name) if is_table else _bytes(part, name)
+        contents[name] = Pieces(_batches(part, name)) if is_table else _bytes(part, name)
     return Memory(contents), tuple(map(Found, contents))
 
 
@@ -70,7 +90,8 @@ def path_of(given: Any) -> Any:
 
 def _is_content(given: Any) -> bool:
     return (
-        hasattr(given, "__arrow_c_stream__")
+        is_dataset(given)
+        or hasattr(given, "__arrow_c_stream__")
         or hasattr(given, "__arrow_c_array__")
         or hasattr(given, "read")
         or isinstance(given, bytes | bytearray | memoryview | pa.Buffer)

@@ -44,7 +44,9 @@ def stream(
         an Arrow IPC file, or an Arrow IPC stream, as Hugging Face's save_to_disk writes it.
         Folders named `key=value` below a folder or glob become columns. Also what is in memory:
         anything with `__arrow_c_stream__` (tables of pyarrow, polars, pandas, DuckDB), bytes, and
-        files open in binary mode (read whole, unless they lie on a disk).
+        files open in binary mode (read whole, unless they lie on a disk). And a Dataset of Hugging
+        Face's, over the files it maps and in the order that select, shuffle or filter gave it; a
+        format that is set on it is not looked at.
     columns : names of those to read; by default all. `"answers.start"` is a field of structs, or
         of lists of them, at any depth; nothing else of its column is read.
     filter : keep only rows for which it is true: a pyarrow.compute expression, or tuples as

@@ -16,7 +16,6 @@ from ragmask.streaming.columns import Column, join_columns, read_column
 from ragmask.streaming.formats import (
     Batches,
     File,
-    Pieces,
     RowGroups,
     Wanted,
     naming,
@@ -216,10 +215,10 @@ class Reader:
             self._open.path = file.path
         return self._open.file
 
-    def _open_local(self, file: File) -> RowGroups | Batches | Pieces:
+    def _open_local(self, file: File) -> Any:
         storage, options = self._storage, self._source.options
         if file.format == "table":
-            return Pieces(storage.table(file.path))
+            return storage.table(file.path)
         if file.format == "parquet":
             place = file.path if storage.on_disk else storage.open(file.path)
             return open_parquet(place, options, pre_buffer=False)

@@ -89,11 +89,12 @@ def alike(tables: Iterable[Any], schema: Any = None) -> Iterator[Any]:
             yield table
             continue
         try:
-            yield _in_schema(table, schema)
+            same = _in_schema(table, schema)
         except (pa.ArrowException, ValueError) as error:
             raise InvalidInputError(
                 f"batch {number} has other columns than the first: {error}"
             ) from error
+        yield same
 
 
 def _in_schema(table: Any, schema: Any) -> Any:

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
 from ragmask.arrays.protocol import LARGEST
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.rows.checks import check_count
 from ragmask.streaming.ahead import check_process
 from ragmask.streaming.arrange import (
@@ -31,6 +31,16 @@ from ragmask.streaming.source import Source
 from ragmask.streaming.state import Progress, State, resume
 
 _MOST_RANKS = 1 << 20  # the windows of each are known to all
+
+# said to whoever takes a stream for an array or a torch Dataset, as those libraries would
+_FOR_TORCH = (
+    "under torch's DataLoader, wrap it: "
+    "DataLoader(ragmask.interop.torch.StreamDataset(stream), batch_size=None)"
+)
+_NO_ARRAY = (
+    "a Stream is no array: iterate over it, for batch in stream.batch(rows=256); for the fit() of "
+    "a Keras model, wrap it: ragmask.interop.keras.StreamDataset(stream, x=…, y=…); " + _FOR_TORCH
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,12 +220,35 @@ class Stream:
         self._check_no_filter()
         if not isinstance(settings.arrangement, Rows):  # a TypeError: list(stream) asks and goes on
             raise UnsupportedTypeError(
-                "len() of this stream is unknown: the number of batches depends on row lengths"
+                "len() of this stream is unknown: the number of batches depends on row lengths; "
+                + _FOR_TORCH
             )
         if settings.rows is None:
             return self.num_rows
         batches = self._epoch(self._progress.last or self._start()).batches_of_ranks()
         return max(batches) if settings.shard.even else batches[settings.shard.rank]
+
+    # What other libraries ask of arrays and Datasets. Keras asks for a shape, torch for an item.
+
+    def __getitem__(self, index: Any) -> NoReturn:
+        if isinstance(index, str):
+            raise UnsupportedTypeError(
+                f"a Stream has no columns, its batches have: for batch in stream: batch[{index!r}]"
+            )
+        raise UnsupportedTypeError(
+            f"a Stream is read in its order, and has no item {index!r}: iterate over it; "
+            + _FOR_TORCH
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
+        raise UnsupportedTypeError(_NO_ARRAY)
+
+    if not TYPE_CHECKING:  # to a type checker, what is missing stays missing
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "shape":
+                raise MissingAttributeError(_NO_ARRAY)
+            return object.__getattribute__(self, name)  # which raises what it raised before
 
     def __bool__(self) -> bool:
         return True  # else `if stream:` would read every footer
@@ -388,7 +421,8 @@ class Stream:
     def _check_no_filter(self) -> None:
         if self._source.filter is not None:
             raise UnsupportedTypeError(
-                "len() of this stream is unknown: it depends on the rows the filter keeps"
+                "len() of this stream is unknown: it depends on the rows the filter keeps; "
+                + _FOR_TORCH
             )
 
     def __repr__(self) -> str:

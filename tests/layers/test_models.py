@@ -1,5 +1,8 @@
 """Models: graphs, their inputs and outputs."""
 
+import copy
+import pickle
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -274,3 +277,30 @@ def test_what_sequential_refuses(ids):
         model(ids.with_values(np.ones((5, 2), int)))
     with pytest.raises(rm.UnsupportedTypeError, match="save it with"):
         model.get_config()
+
+
+@pytest.mark.parametrize("name", ["fit", "compile", "evaluate", "predict", "train_on_batch"])
+def test_what_keras_has_and_ragmask_does_not(name, frames):
+    model = rm.layers.Sequential([rm.layers.Input((None, 3)), rm.layers.LSTM(2)])
+    with pytest.raises(rm.MissingAttributeError, match=rf"has no {name}\(\): ") as told:
+        getattr(model, name)(frames)
+    for bridge in ("ragmask.interop.keras.StreamDataset", "to_torch"):
+        assert bridge in str(told.value)
+    assert not hasattr(model, name)
+    assert name not in dir(model)
+    with pytest.raises(AttributeError, match="object has no attribute 'fitt'"):
+        model.fitt  # noqa: B018
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.name == model.name
+        assert not hasattr(other, name)
+
+
+def test_an_error_inside_a_property_is_told_as_it_is():
+    class Odd(rm.layers.Model):
+        @property
+        def steps(self):
+            return self.nowhere
+
+    x = rm.layers.Input((None, 2))
+    with pytest.raises(AttributeError, match="has no attribute 'nowhere'"):
+        Odd(x, rm.layers.LSTM(2)(x)).steps  # noqa: B018

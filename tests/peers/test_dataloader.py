@@ -15,7 +15,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 import ragmask as rm
 from ragmask.data import JAPANESE_VOWELS
-from ragmask.interop.torch import StreamDataset, TensorBatch, from_jagged, to_padded
+from ragmask.interop.torch import StreamDataset, TensorBatch, TensorList, from_jagged, to_padded
 from ragmask.streaming.state import sealed
 
 ROWS = 230
@@ -334,9 +334,66 @@ def test_batches_are_converted_where_they_are_read(path, method):
         assert batch.state["workers"] == 1
 
 
+def as_pair(batch):
+    values, _ = to_padded(batch["ids"])
+    return {"ids": values, "names": batch["name"]}, torch.tensor(batch["label"])
+
+
+def as_list(batch):
+    return list(as_pair(batch))
+
+
+@pytest.mark.parametrize(
+    ("convert", "workers", "kind"),
+    [(as_list, 0, DataLoader), (as_pair, 2, DataLoader), (as_pair, 2, StatefulDataLoader)],
+)
+def test_pairs_of_x_and_y_keep_their_state(path, convert, workers, kind):
+    dataset = dataset_of(path)
+    dataset.convert = convert
+    batches = list(loader_of(dataset, workers, "fork" if workers else None, kind))
+    for batch in batches:
+        x, y = batch
+        assert isinstance(batch, TensorList)
+        assert y.tolist() == batch.row_ids.tolist()
+        assert len(x["ids"]) == batch.num_rows
+        assert x["names"].to_pylist() == [f"row {row}" for row in batch.row_ids]
+    again = dataset_of(path)
+    again.load_state_dict(states_of(batches[:3]))
+    rest = list(loader_of(again, workers, "fork" if workers else None))
+    assert sorted(rows_of(rest)) == sorted(rows_of(batches[3:]))
+
+
+def test_parts_inside_parts_are_sent_without_the_rows_around_them(path):
+    def nested(batch):
+        return (batch["name"], (batch["name"], {"name": batch["name"]}))
+
+    dataset = StreamDataset(rm.stream(path).batch(rows=2), convert=nested)
+    first = next(iter(dataset))
+    for part in (first[0], first[1][0], first[1][1]["name"]):
+        assert part.get_total_buffer_size() < 100
+    assert pickle.loads(pickle.dumps(first)).state == first.state
+
+
+@pytest.mark.parametrize(
+    ("batch", "options"),
+    [
+        ({"rows": 50}, {}),
+        ({"rows": 50}, {"num_workers": 1}),
+        ({"tokens": 60, "column": "ids"}, {}),
+        ({"tokens": 60, "column": "ids"}, {"shuffle": True}),
+    ],
+)
+def test_a_stream_for_a_dataset_is_told_what_to_use(path, batch, options):
+    stream = rm.stream(path).batch(**batch)
+    with pytest.raises(rm.UnsupportedTypeError, match=r"interop.torch.StreamDataset\(stream\)"):
+        next(iter(DataLoader(stream, batch_size=None, **options)))
+
+
 def test_a_conversion_to_something_else_is_refused(path):
     dataset = StreamDataset(rm.stream(path).batch(rows=50), convert=lambda batch: batch.num_rows)
-    with pytest.raises(rm.UnsupportedTypeError, match="convert must return a mapping; got int"):
+    with pytest.raises(
+        rm.UnsupportedTypeError, match=r"convert must return a mapping, or .*; got int"
+    ):
         next(iter(dataset))
     with pytest.raises(rm.UnsupportedTypeError, match="takes a Stream; got str"):
         StreamDataset("rows.parquet")

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import ragmask as rm
+from ragmask.data import JAPANESE_VOWELS
 from ragmask.interop.keras import from_keras
 from tests.interpreters import run_python
 
@@ -465,6 +466,15 @@ def test_a_model_that_is_not_built():
 def test_only_models_are_taken():
     with pytest.raises(rm.UnsupportedTypeError, match=r"takes a keras.Model; got Dense"):
         from_keras(layers.Dense(2))
+
+
+@pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
+def test_a_stream_given_to_keras_is_told_what_to_use(use):
+    model = keras.Sequential([keras.Input((None, 12)), layers.LSTM(2)])
+    model.compile("sgd", "mse")
+    stream = rm.stream(JAPANESE_VOWELS, ["frames"]).batch(rows=64)
+    with pytest.raises(rm.MissingAttributeError, match=r"interop.keras.StreamDataset\(stream, x="):
+        getattr(model, use)(stream)
 
 
 @pytest.mark.parametrize("missing", ["keras", "jax"])

@@ -1,10 +1,13 @@
 """torch's modules as models: the same numbers."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
 
 import ragmask as rm
+import ragmask.interop.torch as rt
 from ragmask.interop.torch import from_packed, from_torch, to_packed
 
 
@@ -66,10 +69,142 @@ def test_a_models_weights_are_copies():
     np.testing.assert_array_equal(model(frames).values, before)
 
 
+def row_by_row(module, row):
+    """What torch's modules give for one row, each taking the first of what the last one gave."""
+    for inner in module:
+        row = row_by_row(inner, row) if isinstance(inner, torch.nn.Sequential) else inner(row)
+        row = row[0] if isinstance(row, tuple) else row
+    return row
+
+
+def tagger(**options):
+    lstm = torch.nn.LSTM(6, 5, **options)
+    return torch.nn.Sequential(
+        torch.nn.Embedding(40, 6), lstm, torch.nn.Linear(5 * (1 + lstm.bidirectional), 3)
+    )
+
+
+shared = torch.nn.Linear(4, 4)
+SEQUENTIALS = {
+    "the issue's": lambda: tagger(),
+    "batch first": lambda: tagger(batch_first=True),
+    "deep": lambda: tagger(num_layers=2, bidirectional=True, dropout=0.5),
+    "no bias": lambda: tagger(bias=False),
+    "gru": lambda: torch.nn.Sequential(torch.nn.Embedding(40, 6), torch.nn.GRU(6, 4)),
+    "rnn": lambda: torch.nn.Sequential(torch.nn.Embedding(40, 6), torch.nn.RNN(6, 4)),
+    "inside": lambda: torch.nn.Sequential(
+        torch.nn.Embedding(40, 4),
+        torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Dropout(0.9)),
+        torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Tanh()),
+        torch.nn.GELU(),
+    ),
+    "shared": lambda: torch.nn.Sequential(torch.nn.Embedding(40, 4), shared, shared),
+    "named": lambda: torch.nn.Sequential(
+        OrderedDict(
+            words=torch.nn.Embedding(40, 6),
+            both=torch.nn.LSTM(6, 5, bidirectional=True),
+            again=torch.nn.GRU(10, 5, bidirectional=True),
+            head=torch.nn.Linear(10, 2),
+            shares=torch.nn.Softmax(-1),
+            as_is=torch.nn.Identity(),
+            last=torch.nn.Sigmoid(),
+        )
+    ),
+    "frames": lambda: torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(6, 2)),
+}
+
+
+@pytest.mark.parametrize("make", SEQUENTIALS.values(), ids=SEQUENTIALS)
+def test_a_sequential_gives_what_torch_gives_row_by_row(make, tmp_path):
+    torch.manual_seed(3)
+    module = make().eval()
+    rng = np.random.default_rng(1)
+    lengths = np.array([7, 1, 19, 0, 4])
+    takes_ids = any(isinstance(inner, torch.nn.Embedding) for inner in module)
+    values = rng.integers(0, 40, 31) if takes_ids else rng.standard_normal((31, 6), np.float32)
+    rows = rm.Ragged(values, np.cumsum(lengths) - lengths, lengths)
+    model = from_torch(module)
+    model.save(tmp_path / "model")
+    outputs = rm.layers.load_model(tmp_path / "model")(rows)
+    assert outputs.lengths.tolist() == lengths.tolist()
+    with torch.no_grad():
+        for ours, row in zip(outputs, rows, strict=True):
+            if len(row):
+                theirs = row_by_row(module, torch.tensor(np.array(row)))
+                np.testing.assert_allclose(ours, theirs, 2e-6, 2e-6)
+
+
+def test_a_padding_idx_of_0_masks():
+    module = torch.nn.Sequential(torch.nn.Embedding(9, 4, padding_idx=0), torch.nn.LSTM(4, 3))
+    ids = rm.Ragged.from_rows([[3, 8, 0, 0], [5, 1]])
+    outputs = from_torch(module)(ids)
+    assert outputs.mask.tolist() == [True, True, False, False, True, True]
+    short = from_torch(module)(ids.truncate(2))
+    np.testing.assert_array_equal(outputs.values[outputs.mask], short.values)
+
+
+def test_modules_of_ragmask_in_torchs_sequential():
+    module = torch.nn.Sequential(rt.nn.Embedding(9, 4, mask_zero=True), rt.nn.GRU(4, 3))
+    ids = rm.Ragged.from_rows([[3, 8, 0, 4], [5, 1]])
+    x = module[0](rt.RaggedTensor.from_ragged(ids))
+    theirs = module[1](x)[0].values.detach()
+    np.testing.assert_allclose(from_torch(module)(ids).values, theirs, 1e-6, 1e-6)
+
+
+def hooked():
+    module = tagger()
+    module[1].register_forward_hook(lambda *_: None)
+    return module
+
+
+class Own(torch.nn.Sequential):
+    def forward(self, x):
+        return self[0](x)
+
+
+def after(*modules):
+    return torch.nn.Sequential(torch.nn.Embedding(9, 4), *modules)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (lambda: torch.nn.Linear(3, 4), "or an nn.LSTM, nn.GRU or nn.RNN; got Linear"),
+        (lambda: after(torch.nn.Flatten()), r"module '1' \(Flatten\) is none of .*unequal numbers"),
+        (lambda: after(torch.nn.Sequential(torch.nn.LayerNorm(4))), r"'1.0' \(LayerNorm\) is none"),
+        (lambda: after(torch.nn.Softmax(1)), "'1' .*dim=1; -1 is known"),
+        (lambda: after(torch.nn.Softmax()), "'1' .*dim=None; -1 is known"),
+        (lambda: after(torch.nn.GELU("tanh")), "approximate='tanh'; 'none' is known"),
+        (lambda: after(torch.nn.RNN(4, 3, nonlinearity="relu")), "nonlinearity='tanh'.*got 'relu'"),
+        (lambda: after(torch.nn.LSTM(4, 3, proj_size=2)), r"projection \(proj_size\)"),
+        (lambda: after(torch.nn.Linear(4, 3).double()), r"1\.weight is torch.float64"),
+        (lambda: after(torch.nn.Linear(4, 3, device="meta")), "1.weight lives on meta"),
+        (lambda: torch.nn.Sequential(torch.nn.Embedding(9, 4, padding_idx=3)), "padding_idx=3; 0 "),
+        (lambda: torch.nn.Sequential(torch.nn.Embedding(9, 4, max_norm=1.0)), "has max_norm"),
+        (hooked, r"'1' \(LSTM\) has hooks"),
+        (lambda: Own(torch.nn.Linear(3, 4)), r"\(Own\) has a forward\(\) of its own"),
+        (lambda: after(torch.nn.ModuleList()), r"\(ModuleList\) is none of"),
+    ],
+)
+def test_sequentials_that_cannot_be_models(module, message):
+    with pytest.raises(rm.UnsupportedTypeError, match=message):
+        from_torch(module())
+
+
+@pytest.mark.parametrize("modules", [[], [torch.nn.ReLU()]])
+def test_a_sequential_that_does_not_say_what_a_step_is(modules):
+    with pytest.raises(rm.InvalidInputError, match="begin with an Embedding"):
+        from_torch(torch.nn.Sequential(*modules))
+
+
+def test_modules_that_do_not_fit_each_other():
+    with pytest.raises(rm.InvalidInputError, match=r"'linear_1'.* has shape"):
+        from_torch(after(torch.nn.Linear(5, 3)))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (lambda: torch.nn.Linear(3, 4), "an nn.LSTM, nn.GRU or nn.RNN; got Linear"),
         (lambda: torch.nn.RNN(3, 4, nonlinearity="relu"), "tanh', which .*; got 'relu'"),
         (lambda: torch.nn.LSTM(3, 4).state_dict(), "nn.RNN; got OrderedDict"),
         (lambda: torch.nn.LSTM(3, 4, proj_size=2), r"projection \(proj_size\) is not supported"),

@@ -27,7 +27,7 @@ except ImportError as error:
     ) from error
 
 from ragmask.interop.torch import nn
-from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, to_tensors
+from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, TensorList, to_tensors
 from ragmask.interop.torch.functional import (
     embedding,
     gru,
@@ -63,6 +63,7 @@ __all__ = [
     "temporal_split",
     "StreamDataset",
     "TensorBatch",
+    "TensorList",
     "TorchModel",
     "from_jagged",
     "from_packed",

@@ -39,6 +39,18 @@ class TensorBatch(dict[str, Any]):
     repeated: bool
 
 
+class TensorList(list[Any]):
+    """The parts of a batch, as `x, y`, with the attributes of the Batch they were made from.
+
+    A list, as a DataLoader makes one of every tuple; its own attributes come through with it.
+    """
+
+    state: dict[str, Any]
+    row_ids: Ints | None
+    num_rows: int
+    repeated: bool
+
+
 def to_tensors(batch: Batch) -> dict[str, Any]:
     """A batch's columns as tensors: Ragged ones jagged, numeric ones dense, the rest as it is.
 
@@ -68,7 +80,7 @@ def _tensor_of(column: Any) -> Any:
     return column
 
 
-class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
+class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
     """A stream for torch's DataLoader, each worker reading its own share.
 
     >>> import ragmask as rm
@@ -87,8 +99,9 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
 
     stream : cut into batches; of one rank, where there are several. Pass `batch_size=None` to
         the loader.
-    convert : a function that makes a mapping of a Batch, run where the batch is read; by
-        default `to_tensors`. What it makes becomes a TensorBatch.
+    convert : a function that makes a mapping of a Batch, or a tuple or list such as `(x, y)`, run
+        where the batch is read; by default `to_tensors`. A mapping becomes a TensorBatch, the
+        others a TensorList: both have the batch's `state`, `row_ids`, `num_rows` and `repeated`.
 
     With W workers, worker w of rank r reads the share of rank r · W + w of W times as many; with
     `shard(even=True)` all of them deliver the same number of batches.
@@ -101,7 +114,9 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
     """
 
     def __init__(
-        self, stream: Stream, convert: Callable[[Batch], Mapping[str, Any]] | None = None
+        self,
+        stream: Stream,
+        convert: Callable[[Batch], Mapping[str, Any] | Sequence[Any]] | None = None,
     ) -> None:
         if not isinstance(stream, Stream):
             raise UnsupportedTypeError(f"StreamDataset takes a Stream; got {name_of(stream)}")
@@ -153,7 +168,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         """Where this process stands; torchdata's StatefulDataLoader asks each worker for it."""
         return dict(self._state or self._begin()[1])
 
-    def __iter__(self) -> Iterator[TensorBatch]:
+    def __iter__(self) -> Iterator[TensorBatch | TensorList]:
         share, self._state = self._begin()
         self._loaded = []
         return self._deliver(share, self._state)
@@ -170,19 +185,14 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         began = _began(self._loaded, rank - worker, workers, world_size)
         return share, sealed({**share.state_dict(), "workers": workers, "began": began})
 
-    def _deliver(self, share: Stream, start: dict[str, Any]) -> Iterator[TensorBatch]:
+    def _deliver(self, share: Stream, start: dict[str, Any]) -> Iterator[TensorBatch | TensorList]:
         if int(self._shared[1]) != self._loads:
             raise StreamError(
                 "load_state_dict was called after this worker had begun, and workers that "
                 "persist cannot notice: make a new DataLoader"
             )
         for batch in share:
-            converted = self.convert(batch)
-            if not isinstance(converted, Mapping):
-                raise UnsupportedTypeError(
-                    f"convert must return a mapping; got {type(converted).__name__}"
-                )
-            tensors = TensorBatch({name: own(column) for name, column in converted.items()})
+            tensors = _shipped(self.convert(batch))
             self._state = tensors.state = sealed({**start, **(batch.state or {})})
             tensors.row_ids, tensors.num_rows = batch.row_ids, batch.num_rows
             tensors.repeated = batch.repeated
@@ -191,6 +201,22 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         if torch.utils.data.get_worker_info() is None:
             self._state = None
             self._shared[0] = start["epoch"] + 1
+
+
+def _shipped(converted: Any) -> TensorBatch | TensorList:
+    """What convert made, without the rows around its slices, and with room for attributes."""
+    if isinstance(converted, Mapping):
+        return TensorBatch({name: own(column) for name, column in converted.items()})
+    if isinstance(converted, tuple | list):
+        return TensorList(map(_own, converted))
+    raise UnsupportedTypeError(
+        "convert must return a mapping, or a tuple or list such as (x, y); "
+        f"got {type(converted).__name__}"
+    )
+
+
+def _own(part: Any) -> Any:
+    return tuple(map(_own, part)) if type(part) is tuple else own(part)
 
 
 def _worker() -> tuple[int, int]:

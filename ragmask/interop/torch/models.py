@@ -1,32 +1,21 @@
 """torch's modules, and ragmask's own for torch, as models of layers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from ragmask import layers
-from ragmask.arrays.protocol import Array
-from ragmask.errors import UnsupportedTypeError
-from ragmask.interop.torch import nn
-from ragmask.interop.torch.memory import check_plain
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.interop.torch.modules import RECURRENT, Step, recurrent_steps, steps_of
 from ragmask.interop.torch.trained import TorchModel, from_trained
-from ragmask.layers.recurrent import Recurrent
-
-_KINDS: dict[type[torch.nn.Module], type[Recurrent]] = {
-    torch.nn.LSTM: layers.LSTM,
-    torch.nn.GRU: layers.GRU,
-    torch.nn.RNN: layers.SimpleRNN,
-    nn.LSTM: layers.LSTM,
-    nn.GRU: layers.GRU,
-    nn.RNN: layers.SimpleRNN,
-}
 
 
 def from_torch(module: torch.nn.Module) -> layers.Model:
-    """What `to_torch` made, as a model with the weights it has now; or an LSTM, GRU or RNN.
+    """What `to_torch` made, as a model with the weights it has now; or modules of torch's own.
 
-    Those of torch.nn and of `rt.nn` become a model of such layers, or Bidirectional ones.
+    A Sequential of Embedding, LSTM, GRU, RNN, Linear, Dropout, Identity, ReLU, Tanh, Sigmoid, GELU,
+    Softmax(dim=-1), and of such Sequentials; or an LSTM, GRU or RNN alone. Those of `rt.nn` too.
 
     >>> import ragmask as rm
     >>> import torch
@@ -36,76 +25,53 @@ def from_torch(module: torch.nn.Module) -> layers.Model:
     Sequential('lstm', 2 layers, 2,944 numbers)
     >>> model(rm.Ragged.from_rows([[[0.5] * 12, [0.25] * 12], []])).item_shape
     (16,)
+    >>> embedding = torch.nn.Embedding(5000, 16, padding_idx=0)
+    >>> tagger = torch.nn.Sequential(embedding, torch.nn.LSTM(16, 8), torch.nn.Linear(8, 3))
+    >>> model = from_torch(tagger)
+    >>> [layer.name for layer in model.layers]
+    ['embedding_0', 'lstm_1_l0', 'linear_2']
+    >>> model(rm.Ragged.from_rows([[711, 632, 71], [73, 8]])).lengths
+    array([3, 2])
 
-    The layers give all their outputs, which are those of torch for packed rows; rows may be empty
-    too. They come first, whatever `batch_first` says. The weights are copied; torch's two biases
-    become one where they are always added, which they are but for a GRU's. Dropout between layers
-    is for training, and left out.
+    The model takes rows of ids where an Embedding comes first, else rows of steps. A recurrent
+    module gives a pair, `(outputs, states)`, which torch's own Sequential cannot hand on: what
+    follows it here takes the outputs, of all steps. They are those of torch for packed rows; rows
+    may be empty too. Rows come first, whatever `batch_first` says. `padding_idx=0` becomes
+    `mask_zero=True`: the steps of id 0 are passed over, as padding is. The weights are copied;
+    torch's two biases become one where they are always added, which they are but for a GRU's.
+    Dropout between the layers of a recurrent module is for training, and left out.
 
-    Raises UnsupportedTypeError for other modules, for an LSTM with a projection (proj_size), for an
-    RNN of relu, and for weights that are not float32 or live on another device.
+    Raises UnsupportedTypeError, naming the module, for others (Flatten, LayerNorm, your own), for
+    hooks, another padding_idx, a projection (proj_size), an RNN of relu, and for weights that are
+    not float32 or live on another device.
     """
     if isinstance(module, TorchModel):
         return from_trained(module)
-    cls = next((cls for cls in _KINDS if isinstance(module, cls)), None)
+    module_: Any = module  # with the attributes of torch's own
+    if isinstance(module, torch.nn.Sequential):
+        return _model(steps_of(module_), type(module).__name__.lower())
+    cls = next((cls for cls in RECURRENT if isinstance(module, cls)), None)
     if cls is None:
         raise UnsupportedTypeError(
-            "from_torch takes what to_torch made, or an nn.LSTM, nn.GRU or nn.RNN; got "
-            f"{type(module).__name__}"
+            "from_torch takes what to_torch made, an nn.Sequential, or an nn.LSTM, nn.GRU or "
+            f"nn.RNN; got {type(module).__name__}"
         )
-    module_: Any = module  # with the attributes of torch's recurrent ones
-    return _from_recurrent(module_, cls)
+    name = cls.__name__.lower()
+    return _model(recurrent_steps(module_, RECURRENT[cls], name), name)
 
 
-def _from_recurrent(module: torch.nn.RNNBase, cls: type[torch.nn.Module]) -> layers.Sequential:
-    if getattr(module, "nonlinearity", "tanh") != "tanh":
-        raise UnsupportedTypeError(
-            f"from_torch takes an nn.RNN with nonlinearity='tanh', which SimpleRNN computes; got "
-            f"{module.nonlinearity!r}"
+def _model(steps: Iterable[Step], name: str) -> layers.Sequential:
+    steps = list(steps)
+    first = next((step for step in steps if step.item_shape is not None), None)
+    if first is None:
+        raise InvalidInputError(
+            "no module says what a step is: begin with an Embedding, a Linear or a recurrent one"
         )
-    kind, name, state = _KINDS[cls], cls.__name__.lower(), module.state_dict()
-    for key, weight in state.items():
-        check_plain(weight, key)
-        if weight.dtype != torch.float32:
-            raise UnsupportedTypeError(
-                f"{key} is {weight.dtype}, and layers compute in float32: take module.float()"
-            )
-    model = layers.Sequential([layers.Input((None, module.input_size))], name=name)
-    for number in range(module.num_layers):
-        sides = (False, True) if module.bidirectional else (False,)
-        halves = [kind(**_options(module, name, number, reverse)) for reverse in sides]
-        model.add(
-            layers.Bidirectional(
-                halves[0], backward_layer=halves[1], name=f"bidirectional_l{number}"
-            )
-            if module.bidirectional
-            else halves[0]
-        )
-        model.layers[-1].set_weights(
-            [
-                array
-                for half, reverse in zip(halves, sides, strict=True)
-                for array in _arrays(half, module, state, number, reverse)
-            ]
-        )
+    are_ids = isinstance(first.layer, layers.Embedding)
+    entry = layers.Input((None, *(first.item_shape or ())), "int64" if are_ids else "float32")
+    model = layers.Sequential([entry], name=name)
+    for step in steps:
+        model.add(step.layer)
+        if step.arrays:
+            step.layer.set_weights(step.arrays)
     return model
-
-
-def _options(module: torch.nn.RNNBase, name: str, number: int, reverse: bool) -> dict[str, Any]:
-    return {
-        "units": module.hidden_size,
-        "use_bias": module.bias,
-        "kernel_initializer": "zeros",
-        "recurrent_initializer": "zeros",
-        "return_sequences": True,
-        "go_backwards": reverse,
-        "name": f"{name}_l{number}{'_reverse' if reverse else ''}",
-    }
-
-
-def _arrays(
-    layer: Recurrent, module: torch.nn.RNNBase, state: Mapping[str, Any], number: int, reverse: bool
-) -> list[Array]:
-    weights = layer.weights_class.from_torch(state, number, reverse)
-    arrays = [weights.kernel, weights.recurrent_kernel, weights.bias]
-    return arrays if module.bias else arrays[:2]

@@ -23,6 +23,7 @@ from ragmask.files import (
 )
 from ragmask.layers.network import Network
 from ragmask.layers.notes import noted, reading
+from ragmask.layers.saved.foreign import why_no_model
 from ragmask.layers.saved.reader import model_of
 from ragmask.layers.saved.writer import FORMAT, describe
 from ragmask.vocabulary import Vocabulary
@@ -162,9 +163,7 @@ def read_model(path: str | os.PathLike[str]) -> Network:
     folder = Path(path)
     source = folder / MODEL_FILE
     if not source.is_file():
-        raise InvalidInputError(
-            f"{shown(folder)} holds no saved model: there is no model.json in it"
-        )
+        raise InvalidInputError(why_no_model(folder))
     with reading(source):
         description = read_json(source)
         found = description.get("format") if isinstance(description, dict) else description
