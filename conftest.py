@@ -8,4 +8,5 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 collect_ignore = [] if find_spec("torch") else ["ragmask/interop/torch"]
 collect_ignore += [] if find_spec("jax") else ["ragmask/interop/jax"]
 collect_ignore += [] if find_spec("keras") and find_spec("jax") else ["ragmask/interop/keras"]
+collect_ignore += [] if find_spec("pyspark") else ["ragmask/interop/spark"]
 collect_ignore += [] if find_spec("numba_cuda") else ["ragmask/kernels/cuda"]

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 import ragmask
+from ragmask import arrow
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError
 from ragmask.layers.graph import symbols_in
@@ -43,7 +44,7 @@ class TableModel:
         inputs: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model if isinstance(model, Model) else load_model(model)
-        self.keep = list(dict.fromkeys(keep))
+        self.keep = list(dict.fromkeys([keep] if isinstance(keep, str) else keep))
         names = self.model._entry_names()
         for name in inputs or {}:
             if name not in names:
@@ -155,6 +156,12 @@ class TableModel:
             raise InvalidInputError(
                 f"input {name!r}: column {column!r} has fields; say which: {fields}"
             )
+        wanted: tuple[Any, ...] = self._entries[name].shape[1:]
+        if _is_nested(given) and len(wanted) == 2 and wanted[0] is None and wanted[1]:
+            try:  # lists of vectors, of engines that know no lists of a fixed size
+                given = Ragged.from_arrow(arrow.as_vectors(given, wanted[1]))
+            except InvalidInputError as error:
+                raise InvalidInputError(f"input {name!r}: column {column!r}: {error}") from error
         if isinstance(given, pa.Array | pa.ChunkedArray):
             vocabularies = self.model.vocabularies
             if name not in vocabularies:
@@ -166,7 +173,6 @@ class TableModel:
             given = vocabularies[name].encode(given)
         if isinstance(given, np.ma.MaskedArray):
             raise InvalidInputError(f"input {name!r}: column {column!r} has nulls")
-        wanted: tuple[Any, ...] = self._entries[name].shape[1:]
         if wanted == (None, 1) and isinstance(given, Ragged) and given.item_shape == ():
             return Ragged._of(given._rows.over(given._rows.values[:, None]))
         return given if wanted[:1] in ((), (None,)) else _vectors(given, wanted, name, column)
@@ -187,6 +193,14 @@ def _restored(version: str, *parts: Any) -> TableModel:
 def _top(name: str, there: Sequence[str]) -> str:
     """The column of the table that holds a column or a field of its structs."""
     return name if name in there else name.partition(".")[0]
+
+
+def _is_nested(column: Any) -> bool:
+    """Whether these are lists of lists of numbers."""
+    if not isinstance(column, pa.Array | pa.ChunkedArray) or not arrow.is_list(column.type):
+        return False
+    item = arrow.item_type(column.type)
+    return arrow.is_list(item) and arrow.kind_of(item) == "ragged"
 
 
 def _vectors(given: Any, wanted: tuple[int, ...], name: str, column: str) -> Any:

@@ -285,8 +285,7 @@ def as_vectors(array: Any, items: Any) -> Any:
             step = int(wrong.argmax())
             row = before + int(np.searchsorted(np.cumsum(rows.lengths), step, side="right"))
             raise InvalidInputError(
-                f"row {row} has a step of {steps.lengths[step]} numbers, and items= says that "
-                f"there are {width} in each"
+                f"row {row} has a step of {steps.lengths[step]} numbers, and a vector has {width}"
             )
         starts = offsets_of(rows.lengths)[:-1]
         vectors = to_type(own, type_.value_type)
