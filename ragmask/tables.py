@@ -1,7 +1,8 @@
 """A model over tables: which columns it reads, whether they fit, and the table it makes of them."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -158,10 +159,9 @@ class TableModel:
             )
         wanted: tuple[Any, ...] = self._entries[name].shape[1:]
         if _is_nested(given) and len(wanted) == 2 and wanted[0] is None and wanted[1]:
-            try:  # lists of vectors, of engines that know no lists of a fixed size
+            # lists of vectors, of engines that know no lists of a fixed size
+            with _naming(name, column):
                 given = Ragged.from_arrow(arrow.as_vectors(given, wanted[1]))
-            except InvalidInputError as error:
-                raise InvalidInputError(f"input {name!r}: column {column!r}: {error}") from error
         if isinstance(given, pa.Array | pa.ChunkedArray):
             vocabularies = self.model.vocabularies
             if name not in vocabularies:
@@ -170,7 +170,8 @@ class TableModel:
                     "numbers, lists of them, and strings where it was saved with a vocabulary: "
                     "model.save(path, vocabulary=…)"
                 )
-            given = vocabularies[name].encode(given)
+            with _naming(name, column):
+                given = vocabularies[name].encode(given)
         if isinstance(given, np.ma.MaskedArray):
             raise InvalidInputError(f"input {name!r}: column {column!r} has nulls")
         if wanted == (None, 1) and isinstance(given, Ragged) and given.item_shape == ():
@@ -193,6 +194,15 @@ def _restored(version: str, *parts: Any) -> TableModel:
 def _top(name: str, there: Sequence[str]) -> str:
     """The column of the table that holds a column or a field of its structs."""
     return name if name in there else name.partition(".")[0]
+
+
+@contextmanager
+def _naming(name: str, column: str) -> Iterator[None]:
+    """Say of an error which input it comes from."""
+    try:
+        yield
+    except RagmaskError as error:
+        raise type(error)(f"input {name!r}: column {column!r}: {error}") from error
 
 
 def _is_nested(column: Any) -> bool:

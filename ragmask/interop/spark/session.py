@@ -10,6 +10,7 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkContext
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from ragmask.errors import MissingExtraError, StreamError
@@ -72,12 +73,12 @@ def collected(job: Any) -> list[Any]:
     """What an RDD holds. Raises StreamError with the worker's words where Spark gave up."""
     try:
         return list(job.collect())
-    except Py4JJavaError as error:
+    except (Py4JJavaError, PySparkException) as error:
         raise StreamError(f"Spark gave up: {_reason(error)}") from None
 
 
-def _reason(error: Any) -> str:
-    """The last line of a worker's traceback, or of Spark's own words, without the JVM's stack."""
-    text = str(error.java_exception.getMessage()).partition("\n\tat ")[0]
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(" ")]
-    return lines[-1] if lines else text
+def _reason(error: Py4JJavaError | PySparkException) -> str:
+    """A worker's own error, or Spark's words, without any stack."""
+    text = str(error.java_exception if isinstance(error, Py4JJavaError) else error)
+    text = text.partition("\n\tat ")[0].rpartition("Traceback (most recent call last):\n")[2]
+    return ", ".join(line for line in text.splitlines() if line.strip() and line[0] != " ")
