@@ -11,7 +11,7 @@ import pyarrow as pa
 import ragmask
 from ragmask import arrow
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError, RagmaskError
+from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.layers.graph import symbols_in
 from ragmask.layers.model import Model, load_model
 from ragmask.layers.network import check_entry
@@ -44,7 +44,7 @@ class TableModel:
         keep: Iterable[str] = (),
         inputs: Mapping[str, str] | None = None,
     ) -> None:
-        self.model = model if isinstance(model, Model) else load_model(model)
+        self.model = _loaded(model)
         self.keep = list(dict.fromkeys([keep] if isinstance(keep, str) else keep))
         names = self.model._entry_names()
         for name in inputs or {}:
@@ -174,12 +174,31 @@ class TableModel:
                 given = vocabularies[name].encode(given)
         if isinstance(given, np.ma.MaskedArray):
             raise InvalidInputError(f"input {name!r}: column {column!r} has nulls")
+        dtype = (given.values if isinstance(given, Ragged) else given).dtype
+        if dtype.kind in "mM":
+            raise InvalidInputError(
+                f"input {name!r}: column {column!r} holds times, {dtype}: make numbers of them first"
+            )
         if wanted == (None, 1) and isinstance(given, Ragged) and given.item_shape == ():
             return Ragged._of(given._rows.over(given._rows.values[:, None]))
         return given if wanted[:1] in ((), (None,)) else _vectors(given, wanted, name, column)
 
     def __reduce__(self) -> Any:
         return _restored, (ragmask.__version__, self.model, self.keep, self.inputs)
+
+
+def _loaded(model: Model | str | os.PathLike[str]) -> Model:
+    if isinstance(model, str | os.PathLike):
+        return load_model(model)
+    if not isinstance(model, Model):
+        raise UnsupportedTypeError(
+            "a model is one of ragmask.layers, or the folder of a saved one; got "
+            f"{type(model).__name__}: ragmask.interop.keras.from_keras and "
+            "ragmask.interop.torch.from_torch make one of others"
+        )
+    if not model._nodes:
+        raise InvalidInputError(f"model {model.name!r} is not built: call it on a batch first")
+    return model
 
 
 def _restored(version: str, *parts: Any) -> TableModel:

@@ -186,7 +186,7 @@ def test_an_empty_frame_has_the_columns(spark):
             {},
             "(?s)input 'words': .*input 'frames': column 'frames' is of list<.*string",
         ),
-        ("words string, frames array<int>, number date", {}, "(?s)'frames'.*\n.*'number'"),
+        ("words string, frames array<int>, number date", {}, "'frames' .*\n.*'number' holds times"),
         ("x int", {"keep": ["soft"]}, "column 'soft' cannot be kept"),
         ("x int", {"inputs": {"z": "x"}}, "the model has no input 'z'"),
         (
@@ -216,6 +216,10 @@ def test_strings_need_a_vocabulary_and_other_things_are_no_frames(spark):
         apply(numbers(), relu())
     with pytest.raises(rm.InvalidInputError, match="holds no saved model"):
         apply(df, "nowhere")
+    with pytest.raises(rm.UnsupportedTypeError, match="got function: .*from_keras"):
+        apply(df, single)
+    with pytest.raises(rm.InvalidInputError, match="is not built: call it on a batch first"):
+        apply(df, rm.layers.Sequential([Dense(2)]))
     connected = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session"})()
     with pytest.raises(rm.UnsupportedTypeError, match="Spark Connect cannot broadcast"):
         check_classic(connected)

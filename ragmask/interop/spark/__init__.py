@@ -6,9 +6,9 @@
 >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
 >>> x = rm.layers.Input((None,), name="x")
 >>> model = rm.layers.Model(x, rm.layers.TemporalSoftmax(name="soft")(x))
->>> df = spark.createDataFrame([(7, [1.0, 1.0]), (8, [3.0]), (9, None)], "id int, x array<double>")
+>>> df = spark.createDataFrame([(7, [1.0, 1.0]), (8, [3.0]), (9, [])], "id int, x array<double>")
 >>> apply(df, model, keep=["id"]).collect()
-[Row(id=7, soft=[0.5, 0.5]), Row(id=8, soft=[1.0]), Row(id=9, soft=None)]
+[Row(id=7, soft=[0.5, 0.5]), Row(id=8, soft=[1.0]), Row(id=9, soft=[])]
 
 Every worker needs the same version of ragmask. A task takes as many threads as it has CPUs
 (spark.task.cpus), unless RAGMASK_NUM_THREADS says otherwise.

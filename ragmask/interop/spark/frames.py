@@ -38,7 +38,7 @@ def apply(
 
     df : with a column for each input: numbers, arrays of them, arrays of arrays where steps are
         vectors, and strings, or arrays of them, where the model has a vocabulary. A null array is
-        an empty row, and null again in outputs that have its steps. Other columns are not read.
+        an empty row, as in `ragmask apply`. Other columns are not read.
     model : a Model, or the folder of a saved one. It is sent to the workers, which need no folder.
     keep : columns that are handed through as they are, before the model's outputs.
     inputs : {input: column}, of inputs that read a column of another name than their own. A field
