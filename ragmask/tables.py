@@ -177,7 +177,7 @@ class TableModel:
         dtype = (given.values if isinstance(given, Ragged) else given).dtype
         if dtype.kind in "mM":
             raise InvalidInputError(
-                f"input {name!r}: column {column!r} holds times, {dtype}: make numbers of them first"
+                f"input {name!r}: column {column!r} holds times, {dtype}: make them numbers"
             )
         if wanted == (None, 1) and isinstance(given, Ragged) and given.item_shape == ():
             return Ragged._of(given._rows.over(given._rows.values[:, None]))

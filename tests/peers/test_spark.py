@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -216,7 +217,7 @@ def test_strings_need_a_vocabulary_and_other_things_are_no_frames(spark):
         apply(numbers(), relu())
     with pytest.raises(rm.InvalidInputError, match="holds no saved model"):
         apply(df, "nowhere")
-    with pytest.raises(rm.UnsupportedTypeError, match="got function: .*from_keras"):
+    with pytest.raises(rm.UnsupportedTypeError, match=r"got function: .*from_keras"):
         apply(df, single)
     with pytest.raises(rm.InvalidInputError, match="is not built: call it on a batch first"):
         apply(df, rm.layers.Sequential([Dense(2)]))
@@ -416,8 +417,6 @@ def test_without_java_the_error_says_what_to_install(source, tmp_path, home, mes
         "except SystemExit as end: print(end.code)"
     )
     paths = (tmp_path / "model", source, tmp_path / "out")
-    import subprocess
-
     said = subprocess.run(
         [sys.executable, "-c", code, *map(str, paths)],
         env={**os.environ, "PATH": "/nowhere", "JAVA_HOME": home, "COLUMNS": "1000"},
