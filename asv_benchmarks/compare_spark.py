@@ -3,12 +3,14 @@
     python asv_benchmarks/compare_spark.py [ROWS]
 
 A DataFrame that is cached in memory goes through each way to a sink that keeps nothing
-(`format("noop")`), on local[2]. Needs Java and `pip install "ragmask[spark]"`. The last rows of the
-table split the cost: what it takes to hand the column to Python and back, and the op alone.
+(`format("noop")`), on local[2]. Two rows split the cost: handing the column to Python and back, and
+the op alone. Then the same model goes from files to files. Needs Java and
+`pip install "ragmask[spark]"`.
 """
 
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from functools import partial
@@ -23,15 +25,17 @@ from pyspark.sql import functions as F  # noqa: N812
 from tables import Row, show_rate
 
 import ragmask as rm
-from ragmask.interop.spark import apply
+from ragmask.interop.spark import apply, apply_stream
 from ragmask.layers import Input, Model, TemporalSoftmax
+from ragmask.streaming.sink import write_parquet
+from ragmask.tables import TableModel
 
-ROWS = 50_000
+ROWS = 100_000
 ROUNDS = 3
 TYPE = "array<float>"
 
 
-def softmax_on_spark(rows):
+def on_spark(rows):
     """Log-normal lists of float32 (median 40 steps, at most 512), softmax over each."""
     batch = ragged(rows, np.float32)
     batch = batch.with_values(batch.values / 10_000)
@@ -41,26 +45,60 @@ def softmax_on_spark(rows):
     spark.sparkContext.setLogLevel("ERROR")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.parquet"
-        table = rm.Batch({"x": batch}).to_arrow()
-        pq.write_table(table, path, row_group_size=-(-rows // 4))
-        df = spark.read.parquet(str(path)).repartition(4).cache()
-        df.count()
-        ways = ways_of(df)
-        check(ways, batch)
-        rm.set_num_threads(2)
-        op = partial(rm.temporal_softmax, batch)
-        runs = [partial(run, frame) for frame in ways.values()]
-        *seconds, alone = fastest(*runs, op, rounds=ROUNDS)
+        pq.write_table(rm.Batch({"x": batch}).to_arrow(), path, row_group_size=-(-rows // 4))
+        yield from in_memory(spark.read.parquet(str(path)).repartition(4).cache(), batch)
+        yield from files_to_files(spark, path, Path(folder))
     spark.stop()
-    (name, ours), *others = zip(ways, seconds, strict=True)
-    for peer, theirs in (*others, ("the op alone, two threads", alone)):
-        yield Row(name, ours, peer, theirs, show=partial(show_rate, rows))
+
+
+def in_memory(df, batch):
+    df.count()
+    ways = ways_of(df)
+    check(ways, batch)
+    rm.set_num_threads(2)
+    ways = {name: partial(run, frame) for name, frame in ways.items()}
+    ways["the op alone, two threads"] = partial(rm.temporal_softmax, batch)
+    yield from rows_of(ways, len(batch))
+
+
+def files_to_files(spark, path, folder):
+    """From a Parquet file of four row groups to Parquet."""
+    model, stream = TableModel(softmax_model()), rm.stream(path).batch(rows=1024)
+    out = folder / "out"
+
+    def by_parts():
+        shutil.rmtree(out, ignore_errors=True)
+        apply_stream(model, stream, out)
+
+    def by_frames():
+        df = apply(spark.read.parquet(str(path)), model.model)
+        df.write.mode("overwrite").parquet(str(folder / "frames"))
+
+    def alone():
+        write_parquet(map(model, stream), folder / "alone.parquet")
+
+    ways = {
+        "files to files: `ragmask apply --engine spark`": by_parts,
+        "`spark.read.parquet`, `apply`, `write.parquet`": by_frames,
+        "`--engine local`, two threads": alone,
+    }
+    yield from rows_of(ways, stream.num_rows)
+
+
+def rows_of(ways, rows):
+    """Of the first way beside each of the others."""
+    (what, ours), *others = zip(ways, fastest(*ways.values(), rounds=ROUNDS), strict=True)
+    for peer, theirs in others:
+        yield Row(what, ours, peer, theirs, show=partial(show_rate, rows))
+
+
+def softmax_model():
+    x = Input((None,), name="x")
+    return Model(x, {"y": TemporalSoftmax()(x)})
 
 
 def ways_of(df):
     """DataFrames of one column each, by name; the first is ours, and the last does nothing."""
-    x = Input((None,), name="x")
-    model = Model(x, {"y": TemporalSoftmax()(x)})
 
     def softmax(row):
         powers = np.exp(row - row.max())
@@ -81,7 +119,7 @@ def ways_of(df):
     total = F.aggregate("p", F.lit(0.0), lambda a, v: a + v)
     in_jvm = powers.select(F.transform("p", lambda v: (v / total).cast("float")).alias("y"))
     return {
-        "`apply` with TemporalSoftmax": apply(df, model),
+        "`apply` with TemporalSoftmax": apply(df, softmax_model()),
         "a Python UDF on lists": df.select(with_python("x").alias("y")),
         "a pandas_udf on lists": df.select(with_pandas("x").alias("y")),
         "Spark's transform and aggregate, in the JVM": in_jvm,
@@ -108,5 +146,5 @@ if __name__ == "__main__":
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
     print(f"Spark {pyspark.__version__}, Python {platform.python_version()}, {rows:,} rows\n")
     print("| what | ragmask | peer | its result | ratio | target |\n|---|---:|---|---:|---:|---:|")
-    for row in softmax_on_spark(rows):
+    for row in on_spark(rows):
         print(row, flush=True)

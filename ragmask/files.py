@@ -15,6 +15,8 @@ from ragmask.errors import InvalidInputError, StreamError
 MODEL_FILE = "model.json"  # by which, and the format in it, a saved model's folder is known
 MODEL_FORMAT = "ragmask model "
 
+_TRIES = 10  # to remove a folder to which a process that has not ended yet adds files
+
 _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
@@ -139,7 +141,10 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         except OSError as error:
             raise cannot_write(target, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for _ in range(_TRIES):
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not temporary.exists():
+                break
 
 
 def bring_to_disk(file: BinaryIO) -> None:

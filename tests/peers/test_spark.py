@@ -172,6 +172,13 @@ def test_nothing_runs_before_rows_are_asked_for_and_no_other_column_is_read(spar
     apply(bad, relu(), ["bad"])
 
 
+def test_kept_columns_without_nulls_stay_so(spark):
+    df = spark.range(3).selectExpr("id", "array(cast(id as float)) x")
+    out = apply(df, relu(), ["id"])
+    assert not out.schema["id"].nullable
+    assert [tuple(row) for row in out.sort("id").collect()] == [(n, [float(n)]) for n in range(3)]
+
+
 def test_an_empty_frame_has_the_columns(spark):
     df = spark.createDataFrame([], "x array<float>, id int")
     assert apply(df, relu(), ["id"]).toArrow().to_pydict() == {"id": [], "y": []}
@@ -381,11 +388,18 @@ print(SparkContext._active_spark_context, "PYSPARK_PYTHON" in os.environ)
 def test_its_own_session_tries_again_gives_tasks_their_cpus_and_is_stopped(source, tmp_path):
     code = "import os; os.environ.pop('PYSPARK_PYTHON', 0)" + OWN_SESSION
     options = "--conf spark.task.cpus=2 pyspark-shell"
-    said = run_python(code, source, tmp_path / "out", PYSPARK_SUBMIT_ARGS=options, PATH=java_path())
+    said = run_python(
+        code,
+        source,
+        tmp_path / "out",
+        PYSPARK_SUBMIT_ARGS=options,
+        RAGMASK_NUM_THREADS="",
+        PATH=java_path(),
+    )
     assert said.splitlines() == ["40", "None False"]
     out = rm.stream(tmp_path / "out").to_arrow()
     assert out["id"].to_pylist() == list(range(40))
-    assert out["threads"].to_pylist() == [[float(min(2, os.cpu_count()))]] * 40
+    assert out["threads"].to_pylist() == [[2.0]] * 40
     assert (tmp_path / "killed").exists()
 
 
@@ -395,16 +409,15 @@ def java_path():
     return os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if one != own)
 
 
-def test_a_task_of_one_cpu_runs_one_thread(spark, monkeypatch):
-    for name in ("RAGMASK_NUM_THREADS", "OMP_NUM_THREADS"):
-        assert name not in os.environ
-
+def test_a_task_of_one_cpu_runs_one_thread(spark):
     class Threads(Layer):
         def call(self, inputs):
             return inputs * 0 + rm.get_num_threads()
 
     df = spark.createDataFrame([([1.0],)], "x array<float>")
-    assert apply(df, single((None,), Threads())).first().y == [1.0]
+    assert apply(df, single((None,), Threads())).first().y == [
+        float(os.environ.get("RAGMASK_NUM_THREADS") or 1)
+    ]
 
 
 @pytest.mark.parametrize(("home", "message"), [("/nowhere", "/nowhere/bin/java"), ("", "java")])
