@@ -388,14 +388,8 @@ print(SparkContext._active_spark_context, "PYSPARK_PYTHON" in os.environ)
 def test_its_own_session_tries_again_gives_tasks_their_cpus_and_is_stopped(source, tmp_path):
     code = "import os; os.environ.pop('PYSPARK_PYTHON', 0)" + OWN_SESSION
     options = "--conf spark.task.cpus=2 pyspark-shell"
-    said = run_python(
-        code,
-        source,
-        tmp_path / "out",
-        PYSPARK_SUBMIT_ARGS=options,
-        RAGMASK_NUM_THREADS="",
-        PATH=java_path(),
-    )
+    environment = {"PYSPARK_SUBMIT_ARGS": options, "RAGMASK_NUM_THREADS": "", "PATH": java_path()}
+    said = run_python(code, source, tmp_path / "out", timeout=300, **environment)
     assert said.splitlines() == ["40", "None False"]
     out = rm.stream(tmp_path / "out").to_arrow()
     assert out["id"].to_pylist() == list(range(40))
