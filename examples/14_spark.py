@@ -23,7 +23,8 @@ from ragmask.layers import LSTM, Input, Model
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers: this Python, and its packages
 
-folder = Path(tempfile.mkdtemp())
+scratch = tempfile.TemporaryDirectory()
+folder = Path(scratch.name)
 frames = Input((None, 12), name="frames")
 Model(frames, {"voice": LSTM(32, name="lstm")(frames)}, name="voices").save(folder / "model")
 
@@ -62,3 +63,4 @@ vectors = np.array(both["voice"].to_pylist(), np.float32)
 expected = np.array(alone["voice"].to_pylist(), np.float32)
 assert np.array_equal(vectors[np.lexsort(vectors.T)], expected[np.lexsort(expected.T)])
 spark.stop()
+scratch.cleanup()
