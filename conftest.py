@@ -1,12 +1,20 @@
 """Modules that need an optional package are searched for examples where it is installed."""
 
 import os
+import sys
 from importlib.util import find_spec
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # Spark's workers, not those in PATH
 
-collect_ignore = [] if find_spec("torch") else ["ragmask/interop/torch"]
-collect_ignore += [] if find_spec("jax") else ["ragmask/interop/jax"]
-collect_ignore += [] if find_spec("keras") and find_spec("jax") else ["ragmask/interop/keras"]
-collect_ignore += [] if find_spec("datasets") else ["ragmask/interop/datasets"]
-collect_ignore += [] if find_spec("numba_cuda") else ["ragmask/kernels/cuda"]
+_NEEDS = {
+    "interop/datasets": ["datasets"],
+    "interop/jax": ["jax"],
+    "interop/keras": ["keras", "jax"],
+    "interop/spark": ["pyspark"],
+    "interop/torch": ["torch"],
+    "kernels/cuda": ["numba_cuda"],
+}
+collect_ignore = [
+    f"ragmask/{folder}" for folder, names in _NEEDS.items() if not all(map(find_spec, names))
+]

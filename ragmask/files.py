@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from ragmask.errors import InvalidInputError, StreamError
 
 MODEL_FILE = "model.json"  # by which, and the format in it, a saved model's folder is known
 MODEL_FORMAT = "ragmask model "
+
+_TRIES = 10  # to remove a folder to which a process that has not ended yet adds files
 
 _KINDS = (
     (stat.S_ISCHR, "a device"),
@@ -112,6 +115,36 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if type(error) is OSError:  # the disk's; its subclasses come from what is being written
             raise cannot_write(target, error) from error
         raise
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder to write to, which gets the name `path` once it is whole.
+
+    Until then it lies in a folder of another name, where there is room for files that are not
+    whole yet; where anything fails, both go. Raises StreamError where something is there already.
+    """
+    target = name_to_write(Path(path).absolute())
+    if target.exists():
+        raise StreamError(f"{shown(target)} is there, and nothing is replaced: name a new folder")
+    temporary = beside(target)
+    folder = temporary / target.name
+    try:
+        temporary.mkdir()
+        folder.mkdir()
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    try:
+        yield folder
+        try:
+            folder.rename(target)
+        except OSError as error:
+            raise cannot_write(target, error) from error
+    finally:
+        for _ in range(_TRIES):
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not temporary.exists():
+                break
 
 
 def bring_to_disk(file: BinaryIO) -> None:

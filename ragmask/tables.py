@@ -1,15 +1,17 @@
 """A model over tables: which columns it reads, whether they fit, and the table it makes of them."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 import ragmask
+from ragmask import arrow
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError, RagmaskError
+from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.layers.graph import symbols_in
 from ragmask.layers.model import Model, load_model
 from ragmask.layers.network import check_entry
@@ -42,8 +44,8 @@ class TableModel:
         keep: Iterable[str] = (),
         inputs: Mapping[str, str] | None = None,
     ) -> None:
-        self.model = model if isinstance(model, Model) else load_model(model)
-        self.keep = list(dict.fromkeys(keep))
+        self.model = _loaded(model)
+        self.keep = list(dict.fromkeys([keep] if isinstance(keep, str) else keep))
         names = self.model._entry_names()
         for name in inputs or {}:
             if name not in names:
@@ -157,6 +159,11 @@ class TableModel:
             raise InvalidInputError(
                 f"input {name!r}: column {column!r} has fields; say which: {fields}"
             )
+        wanted: tuple[Any, ...] = self._entries[name].shape[1:]
+        if _is_nested(given) and len(wanted) == 2 and wanted[0] is None and wanted[1]:
+            # lists of vectors, of engines that know no lists of a fixed size
+            with _naming(name, column):
+                given = Ragged.from_arrow(arrow.as_vectors(given, wanted[1]))
         if isinstance(given, pa.Array | pa.ChunkedArray):
             vocabularies = self.model.vocabularies
             if name not in vocabularies:
@@ -165,16 +172,35 @@ class TableModel:
                     "numbers, lists of them, and strings where it was saved with a vocabulary: "
                     "model.save(path, vocabulary=…)"
                 )
-            given = vocabularies[name].encode(given)
+            with _naming(name, column):
+                given = vocabularies[name].encode(given)
         if isinstance(given, np.ma.MaskedArray):
             raise InvalidInputError(f"input {name!r}: column {column!r} has nulls")
-        wanted: tuple[Any, ...] = self._entries[name].shape[1:]
+        dtype = (given.values if isinstance(given, Ragged) else given).dtype
+        if dtype.kind in "mM":
+            raise InvalidInputError(
+                f"input {name!r}: column {column!r} holds times, {dtype}: make them numbers"
+            )
         if wanted == (None, 1) and isinstance(given, Ragged) and given.item_shape == ():
             return Ragged._of(given._rows.over(given._rows.values[:, None]))
         return given if wanted[:1] in ((), (None,)) else _vectors(given, wanted, name, column)
 
     def __reduce__(self) -> Any:
         return _restored, (ragmask.__version__, self.model, self.keep, self.inputs)
+
+
+def _loaded(model: Model | str | os.PathLike[str]) -> Model:
+    if isinstance(model, str | os.PathLike):
+        return load_model(model)
+    if not isinstance(model, Model):
+        raise UnsupportedTypeError(
+            "a model is one of ragmask.layers, or the folder of a saved one; got "
+            f"{type(model).__name__}: ragmask.interop.keras.from_keras and "
+            "ragmask.interop.torch.from_torch make one of others"
+        )
+    if not model._nodes:
+        raise InvalidInputError(f"model {model.name!r} is not built: call it on a batch first")
+    return model
 
 
 def _restored(version: str, *parts: Any) -> TableModel:
@@ -198,6 +224,23 @@ def _check_dtype(name: str, column: str, wanted: Any, given: Any) -> None:
         raise InvalidInputError(
             f"input {name!r}: column {column!r} is of {given}, and the input takes {wanted}"
         )
+
+
+@contextmanager
+def _naming(name: str, column: str) -> Iterator[None]:
+    """Say of an error which input it comes from."""
+    try:
+        yield
+    except RagmaskError as error:
+        raise type(error)(f"input {name!r}: column {column!r}: {error}") from error
+
+
+def _is_nested(column: Any) -> bool:
+    """Whether these are lists of lists of numbers."""
+    if not isinstance(column, pa.Array | pa.ChunkedArray) or not arrow.is_list(column.type):
+        return False
+    item = arrow.item_type(column.type)
+    return arrow.is_list(item) and arrow.kind_of(item) == "ragged"
 
 
 def _vectors(given: Any, wanted: tuple[int, ...], name: str, column: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def run_python(code, *arguments, folder=ROOT, **environment):
+def run_python(code, *arguments, folder=ROOT, timeout=120, **environment):
     """What `code` prints; fails the test with its stderr unless it ends well.
 
     `folder` is put first on the path, so that a copy of ragmask there is what is imported.
@@ -19,7 +19,7 @@ def run_python(code, *arguments, folder=ROOT, **environment):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
     )
     assert process.returncode == 0, process.stderr
     return process.stdout.strip()

@@ -9,7 +9,17 @@ from tests.interpreters import ROOT, run_python
 
 OPTIONAL = {
     *("cupy", "datasets", "duckdb", "fsspec", "jax", "keras", "matplotlib", "numba", "onnxruntime"),
-    *("pandas", "polars", "rich", "safetensors", "scipy", "tensorflow", "torch", "typer"),
+    *(
+        "pandas",
+        "polars",
+        "pyspark",
+        "rich",
+        "safetensors",
+        "scipy",
+        "tensorflow",
+        "torch",
+        "typer",
+    ),
 }
 
 
@@ -34,13 +44,16 @@ def test_no_optional_package_is_loaded(code):
     assert loaded_by(code) == set()
 
 
-@pytest.mark.parametrize("name", ["datasets", "jax", "torch"])
-def test_without_its_library_a_module_names_the_extra(name):
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [("datasets", "datasets"), ("jax", "jax"), ("spark", "pyspark"), ("torch", "torch")],
+)
+def test_without_its_library_a_module_names_the_extra(name, library):
     code = f"""
 import sys
 import ragmask as rm
 
-sys.modules["{name}"] = None
+sys.modules["{library}"] = None
 try:
     import ragmask.interop.{name}
 except rm.MissingExtraError as error:

@@ -11,6 +11,7 @@ PEERS = (
     "onnx",
     "onnxruntime",
     "polars",
+    "pyspark",
     "s3fs",
     "torch",
     "torchdata",
