@@ -1,0 +1,175 @@
+"""Functions of columns of lists, beside the ops: what polars, pandas and DuckDB all call.
+
+Each takes a column, anything Arrow (an array of lists, a Series), and gives one as long, of the
+same library. A null list gives null. The type that is given follows from the column's type alone,
+never from its rows: an engine may ask for it before there are any, and deal out rows as it likes.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ragmask import arrow
+from ragmask.arrow.types import has_fixed_size, with_items
+from ragmask.errors import InvalidInputError
+from ragmask.layers.temporal import TemporalSplit
+from ragmask.ops.gru import GRUResult, gru
+from ragmask.ops.input import arrow_rows
+from ragmask.ops.lstm import LSTMResult, lstm
+from ragmask.ops.pool import How, temporal_pool
+from ragmask.ops.rnn import RNNResult, rnn
+from ragmask.ops.split import temporal_split
+from ragmask.rows.checks import Side
+from ragmask.rows.padding import padded_width, to_padded
+from ragmask.rows.rows import Rows
+from ragmask.tables import TableModel
+
+Give = Literal["outputs", "h", "c"]
+_GIVEN: dict[Any, tuple[str, ...]] = {
+    lstm: LSTMResult._fields,
+    gru: GRUResult._fields,
+    rnn: RNNResult._fields,
+}
+
+
+def chunked(x: Any) -> Any:
+    """The Arrow array, plain or chunked, that a column is or offers."""
+    return x if isinstance(x, pa.Array | pa.ChunkedArray) else pa.chunked_array(x)
+
+
+def pool(x: Any, *, how: How, mask: Any = None) -> Any:
+    """`rm.temporal_pool`; of lists of lists, lists."""
+    pooled = temporal_pool(x, how, mask=mask)
+    if not is_list_of_lists(chunked(x).type):
+        return pooled
+    array = arrow.one_array(chunked(pooled))
+    return _like(arrow.to_type(array, pa.large_list(array.type.value_type)), x)
+
+
+def is_list_of_lists(type_: Any) -> bool:
+    """Whether steps are lists, whose size only rows tell."""
+    return arrow.is_list(type_) and arrow.is_list(arrow.item_type(type_))
+
+
+def recurrent(
+    x: Any, *, op: Any, weights: Any, give: Give, mask: Any = None, **options: Any
+) -> Any:
+    """`rm.lstm`, `rm.gru` or `rm.rnn`: its outputs, or one of its last states."""
+    if give not in _GIVEN[op]:
+        words = ", ".join(map(repr, _GIVEN[op]))
+        raise InvalidInputError(f"give must be one of {words}; got {give!r}")
+    lists = chunked(x)
+    features = getattr(weights, "features", None)
+    if is_list_of_lists(lists.type) and features is not None:
+        lists = arrow.as_vectors(arrow.arrow_array(lists), features)
+    result = op(lists, weights, mask=mask, outputs=give == "outputs", **options)
+    return _like(getattr(result, give), x)
+
+
+def lengths(x: Any) -> Any:
+    """int64: the steps of each list, null ones included."""
+    rows = arrow_rows(x, "x")
+    return _like(arrow.write_items(np.array(rows.lengths), rows.form.valid), x)
+
+
+def truncate(x: Any, *, maxlen: int, side: Side) -> Any:
+    """Lists of at most `maxlen` steps; `side` is the end that is cut off."""
+    rows = arrow_rows(_lists(x), "x")
+    return _like(arrow.write_rows(rows.truncate(maxlen, side)), x)
+
+
+def split(x: Any, *, sections: int, width: int | None) -> Any:
+    """`rm.temporal_split`, as a struct with a field for each section."""
+    lists = _lists(x)
+    parts = temporal_split(lists, sections, width=width)
+    names = [f"section_{number}" for number in range(len(parts))]
+    nulls = pc.is_null(arrow.one_array(lists)) if lists.null_count else None
+    return _like(pa.StructArray.from_arrays(parts, names, mask=nulls), x)
+
+
+def pad(
+    x: Any,
+    *,
+    maxlen: int | None,
+    padding: Side,
+    truncating: Side,
+    value: Any,
+    multiple_of: int | None,
+) -> Any:
+    """Lists of one length: fixed-size lists where `maxlen` is given. A value of None pads nulls."""
+    rows = arrow_rows(x, "x")
+    options = maxlen, padding, truncating
+    values, kept = to_padded(rows, *options, 0 if value is None else value, multiple_of, None, None)
+    mask: Any = kept
+    if value is not None:  # nulls in the rows stay, and padding is none
+        mask = None
+        if rows.mask is not None:
+            steps = Rows(rows.mask, rows.layout)
+            mask, _ = to_padded(steps, *options, True, multiple_of, None, None)
+    width = padded_width(rows, maxlen, multiple_of)
+    n = len(rows)
+    items = arrow.write_items(
+        values.reshape(n * width, *rows.item_shape), None if mask is None else mask.reshape(-1)
+    )
+    items = arrow.like(items, arrow.item_type(chunked(x).type))
+    type_ = pa.large_list(items.type) if maxlen is None else pa.list_(items.type, width)
+    starts, full = np.arange(n, dtype=np.int64) * width, np.full(n, width)
+    return _like(arrow.write_lists(type_, items, starts, full, rows.form.valid), x)
+
+
+class ModelColumn:
+    """A model as a function of a column: of its input, or of structs with a field for each."""
+
+    def __init__(self, model: TableModel) -> None:
+        self.model = model
+        self._checked: Any = None
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each row's outputs depend on that row alone, and not on the longest of all."""
+        layers = self.model.model.layers
+        return not any(isinstance(one, TemporalSplit) and one.width is None for one in layers)
+
+    def __call__(self, x: Any) -> Any:
+        array = arrow.one_array(chunked(x))
+        table = self._table(array)
+        if self._checked != table.schema:
+            self.model.check(table.schema)
+            self._checked = table.schema
+        made = self.model(table)
+        if made.num_columns == 1:
+            outputs = arrow.one_array(made.column(0))
+            if array.null_count:
+                outputs = pc.if_else(pc.is_valid(array), outputs, pa.scalar(None, outputs.type))
+            return _like(outputs, x)
+        nulls = pc.is_null(array) if array.null_count else None
+        columns = [arrow.one_array(column) for column in made.columns]
+        return _like(pa.StructArray.from_arrays(columns, made.column_names, mask=nulls), x)
+
+    def _table(self, array: Any) -> Any:
+        """The columns that the model reads."""
+        names = list(self.model.inputs.values())
+        if pa.types.is_struct(array.type):
+            fields = [array.type.field(place).name for place in range(array.type.num_fields)]
+            return pa.table(array.flatten(), fields)  # which carries a null struct over to them
+        if len(names) > 1:
+            raise InvalidInputError(
+                f"the model has the inputs {', '.join(map(repr, names))}: pass a column of structs "
+                f"with these fields; got {array.type}"
+            )
+        return pa.table([array], names)
+
+
+def _lists(x: Any) -> Any:
+    """The column as lists that may differ in length."""
+    array = chunked(x)
+    if not has_fixed_size(array.type):
+        return array
+    field = arrow.storable(array.type).value_field
+    return arrow.to_type(array, with_items(pa.large_list(pa.null()), field))
+
+
+def _like(array: Any, x: Any) -> Any:
+    return arrow.as_kind_of(array, x)
