@@ -12,22 +12,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragmask import arrow
-from ragmask.arrow.types import has_fixed_size, with_items
-from ragmask.errors import InvalidInputError
+from ragmask.arrow.types import has_fixed_size, with_items, words_type
+from ragmask.batches.ragged import Ragged
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.temporal import TemporalSplit
+from ragmask.ops.embeddings import embedding
 from ragmask.ops.gru import GRUResult, gru
-from ragmask.ops.input import arrow_rows
+from ragmask.ops.input import Input, arrow_rows
 from ragmask.ops.lstm import LSTMResult, lstm
 from ragmask.ops.pool import How, temporal_pool
 from ragmask.ops.rnn import RNNResult, rnn
 from ragmask.ops.split import temporal_split
-from ragmask.rows.checks import Side
+from ragmask.rows.checks import Side, check_count, check_side
 from ragmask.rows.padding import padded_width, to_padded
-from ragmask.rows.rows import Rows
+from ragmask.rows.rows import Rows, host_rows
 from ragmask.tables import TableModel
 
 Give = Literal["outputs", "h", "c"]
-_GIVEN: dict[Any, tuple[str, ...]] = {
+GIVEN: dict[Any, tuple[Any, ...]] = {
     lstm: LSTMResult._fields,
     gru: GRUResult._fields,
     rnn: RNNResult._fields,
@@ -40,12 +42,19 @@ def chunked(x: Any) -> Any:
 
 
 def pool(x: Any, *, how: How, mask: Any = None) -> Any:
-    """`rm.temporal_pool`; of lists of lists, lists."""
-    pooled = temporal_pool(x, how, mask=mask)
-    if not is_list_of_lists(chunked(x).type):
-        return pooled
-    array = arrow.one_array(chunked(pooled))
-    return _like(arrow.to_type(array, pa.large_list(array.type.value_type)), x)
+    """`rm.temporal_pool`. Of lists of lists it gives lists, of no number where no step is kept."""
+    lists = chunked(x)
+    pooled = temporal_pool(lists, how, mask=mask)
+    if not is_list_of_lists(lists.type):
+        return _like(pooled, x)
+    rows = Input.of(lists, mask).rows
+    some = rows.lengths > 0
+    if rows.mask is not None:
+        some = temporal_pool(Ragged._of(Rows(rows.mask, rows.layout)), "max")
+    if rows.form.valid is not None:
+        some = some | ~rows.form.valid
+    made = arrow.to_type(pooled, pa.large_list(pooled.type.value_type))
+    return _like(pc.if_else(pa.array(some), made, pa.scalar([], made.type)), x)
 
 
 def is_list_of_lists(type_: Any) -> bool:
@@ -53,12 +62,22 @@ def is_list_of_lists(type_: Any) -> bool:
     return arrow.is_list(type_) and arrow.is_list(arrow.item_type(type_))
 
 
+def embed(x: Any, *, table: Any, mask_zero: bool, mask: Any = None) -> Any:
+    """`rm.embedding`, of lists that are of integers even where they are empty."""
+    type_ = chunked(x).type
+    if arrow.kind_of(type_) in ("ragged", "vector"):
+        item = words_type(arrow.item_type(type_))
+        if not (pa.types.is_integer(item) or pa.types.is_null(item)):
+            raise UnsupportedTypeError(f"ids must be integers, one a step; got {type_}")
+    return embedding(x, table, mask_zero=mask_zero, mask=mask)
+
+
 def recurrent(
     x: Any, *, op: Any, weights: Any, give: Give, mask: Any = None, **options: Any
 ) -> Any:
     """`rm.lstm`, `rm.gru` or `rm.rnn`: its outputs, or one of its last states."""
-    if give not in _GIVEN[op]:
-        words = ", ".join(map(repr, _GIVEN[op]))
+    if give not in GIVEN[op]:
+        words = ", ".join(map(repr, GIVEN[op]))
         raise InvalidInputError(f"give must be one of {words}; got {give!r}")
     lists = chunked(x)
     features = getattr(weights, "features", None)
@@ -76,8 +95,9 @@ def lengths(x: Any) -> Any:
 
 def truncate(x: Any, *, maxlen: int, side: Side) -> Any:
     """Lists of at most `maxlen` steps; `side` is the end that is cut off."""
-    rows = arrow_rows(_lists(x), "x")
-    return _like(arrow.write_rows(rows.truncate(maxlen, side)), x)
+    check_side("side", side)
+    rows = arrow_rows(_lists(x), "x").truncate(check_count("maxlen", maxlen), side)
+    return _like(arrow.write_rows(rows), x)
 
 
 def split(x: Any, *, sections: int, width: int | None) -> Any:
@@ -106,17 +126,17 @@ def pad(
     if value is not None:  # nulls in the rows stay, and padding is none
         mask = None
         if rows.mask is not None:
-            steps = Rows(rows.mask, rows.layout)
-            mask, _ = to_padded(steps, *options, True, multiple_of, None, None)
+            of_mask = Rows(rows.mask, rows.layout)
+            mask, _ = to_padded(of_mask, *options, True, multiple_of, None, None)
     width = padded_width(rows, maxlen, multiple_of)
     n = len(rows)
-    items = arrow.write_items(
-        values.reshape(n * width, *rows.item_shape), None if mask is None else mask.reshape(-1)
-    )
-    items = arrow.like(items, arrow.item_type(chunked(x).type))
-    type_ = pa.large_list(items.type) if maxlen is None else pa.list_(items.type, width)
-    starts, full = np.arange(n, dtype=np.int64) * width, np.full(n, width)
-    return _like(arrow.write_lists(type_, items, starts, full, rows.form.valid), x)
+    starts, full = np.arange(n, dtype=np.int64) * width, np.full(n, width, np.int64)
+    flat = values.reshape(n * width, *rows.item_shape)
+    kept = None if mask is None else mask.reshape(n * width)
+    lists = arrow.write_rows(host_rows(flat, starts, full, kept, rows.form))
+    item = arrow.item_type(lists.type)
+    type_ = pa.large_list(item) if maxlen is None else pa.list_(item, width)
+    return _like(arrow.to_type(lists, type_), x)
 
 
 class ModelColumn:

@@ -9,14 +9,13 @@ from ragmask.interop import columns
 from ragmask.interop.columns import Give, ModelColumn
 from ragmask.layers.model import Model
 from ragmask.ops.cumsum import temporal_cumsum
-from ragmask.ops.embeddings import embedding
 from ragmask.ops.gru import gru
 from ragmask.ops.lstm import lstm
 from ragmask.ops.masks import masking
 from ragmask.ops.pool import How
 from ragmask.ops.rnn import rnn
 from ragmask.ops.softmax import temporal_softmax
-from ragmask.rows.checks import Side, check_count, check_side
+from ragmask.rows.checks import Side
 from ragmask.tables import TableModel
 from ragmask.weights import GRUWeights, LSTMWeights, RNNWeights
 
@@ -36,7 +35,7 @@ class ListMethods:
         """The column that `function` makes of this one, and of `mask` where there is one.
 
         name : the method's, for errors. by_row : whether each row of the result depends on that
-        row alone; or what tells it of the column's Arrow type.
+        row alone, or what tells it of the column's Arrow type.
         """
         raise NotImplementedError
 
@@ -51,13 +50,10 @@ class ListMethods:
     def pool(self, how: How = "mean", *, mask: Any = None) -> Any:
         """The "mean", "sum", "max", "first" or "last" of each list, as `rm.temporal_pool`.
 
-        A list with no kept step gives 0. Lists of vectors give a vector each.
+        A list with no kept step gives 0. Lists of vectors give a vector each; where those are
+        lists, whose size only rows tell, no kept step gives a list of none.
         """
-        run = partial(columns.pool, how=how)
-        # the size of inner lists has to be the same in all of the column
-        return self._map(
-            "pool", run, mask=mask, by_row=lambda type_: not columns.is_list_of_lists(type_)
-        )
+        return self._map("pool", partial(columns.pool, how=how), mask=mask)
 
     def masking(self, mask_value: float = 0.0, *, mask: Any = None) -> Any:
         """Nulls in the place of steps that equal `mask_value`, as `rm.masking`."""
@@ -65,7 +61,7 @@ class ListMethods:
 
     def embedding(self, table: Any, *, mask_zero: bool = False, mask: Any = None) -> Any:
         """The row of `table` for each id, as `rm.embedding`; with `mask_zero` id 0 gives null."""
-        run = partial(embedding, table=table, mask_zero=mask_zero)
+        run = partial(columns.embed, table=table, mask_zero=mask_zero)
         return self._map("embedding", run, mask=mask)
 
     def lstm(
@@ -119,9 +115,7 @@ class ListMethods:
 
     def truncate(self, maxlen: int, side: Side = "post") -> Any:
         """Lists of at most `maxlen` steps; `side` is the end that is cut off."""
-        check_side("side", side)
-        run = partial(columns.truncate, maxlen=check_count("maxlen", maxlen), side=side)
-        return self._map("truncate", run)
+        return self._map("truncate", partial(columns.truncate, maxlen=maxlen, side=side))
 
     def pad(
         self,
@@ -147,7 +141,11 @@ class ListMethods:
             value=value,
             multiple_of=multiple_of,
         )
-        return self._map("pad", run, by_row=maxlen is not None)
+        is_known = maxlen is not None
+        # how long padding's own lists are, the other rows' tell
+        return self._map(
+            "pad", run, by_row=lambda type_: is_known and not columns.is_list_of_lists(type_)
+        )
 
     def split(self, sections: int = 2, *, width: int | None = None) -> Any:
         """Each list's steps in equal spans of `width`, as `rm.temporal_split`.

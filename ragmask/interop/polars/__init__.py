@@ -13,8 +13,7 @@ Importing this registers the namespace. Columns are List or Array, of numbers, o
 of one size for steps of several features; nulls are `ragmask.interop.methods`' masks. Expressions
 are lazy: their dtype is known, and what cannot be read is an error, when a query is planned. Where
 a row's result depends on that row alone they run in the streaming engine, and polars may deal out
-rows as it likes; `pad` and `split` by the longest list, and `pool` of List(List), take the whole
-column at once.
+rows as it likes; `pad` and `split` by the longest list take the whole column at once.
 
 A frame's `ragmask.apply` runs a model that reads several columns.
 

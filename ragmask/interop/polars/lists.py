@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from ragmask.batches.show import count
 from ragmask.errors import RagmaskError
 from ragmask.interop.columns import chunked
 from ragmask.interop.methods import ByRow, ListMethods
@@ -54,12 +55,10 @@ class ExprMethods(ListMethods):
         def plan(given: list[tuple[pl.Expr, pl.DataType]]) -> pl.Expr:
             none = [pl.Series(expr.meta.output_name(), [], dtype) for expr, dtype in given]
             is_by_row = by_row(chunked(none[0]).type) if callable(by_row) else by_row
-            return pl.map_batches(
-                [expr for expr, _ in given], run, run(none).dtype, is_elementwise=is_by_row
-            )
+            expressions = [expr for expr, _ in given]
+            return pl.map_batches(expressions, run, run(none).dtype, is_elementwise=is_by_row)
 
-        expressions = [self._expr] if mask is None else [self._expr, mask]
-        return pl.pipe_with_dtype(expressions, plan)
+        return pl.pipe_with_dtype([self._expr] if mask is None else [self._expr, mask], plan)
 
 
 def _run(name: str, function: Callable[..., Any], given: Sequence[pl.Series]) -> pl.Series:
@@ -68,7 +67,7 @@ def _run(name: str, function: Callable[..., Any], given: Sequence[pl.Series]) ->
     try:
         made: pl.Series = function(x, mask=mask[0]) if mask else function(x)
     except RagmaskError as error:
-        rows = f" in {len(x)} rows" if len(x) else ""
+        rows = f" in {count(len(x), 'row')}" if len(x) else ""
         raise type(error)(
             f"ragmask.{name} of column {x.name!r}, {x.dtype}{rows}: {error}"
         ) from error
