@@ -38,7 +38,12 @@ GIVEN: dict[Any, tuple[Any, ...]] = {
 
 def chunked(x: Any) -> Any:
     """The Arrow array, plain or chunked, that a column is or offers."""
-    return x if isinstance(x, pa.Array | pa.ChunkedArray) else pa.chunked_array(x)
+    if isinstance(x, pa.Array | pa.ChunkedArray):
+        return x
+    try:
+        return pa.chunked_array(x)
+    except pa.ArrowException as error:  # Python's objects of several kinds
+        raise InvalidInputError(f"the column cannot be read as Arrow's lists: {error}") from error
 
 
 def pool(x: Any, *, how: How, mask: Any = None) -> Any:
