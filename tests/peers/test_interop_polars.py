@@ -212,6 +212,44 @@ def test_real_data():
     assert made["mean"].equals(rm.temporal_pool(frames, "mean"))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"maxlen": 2},
+        {"maxlen": 9, "padding": "post", "value": -1},
+        {"maxlen": 2, "truncating": "post", "dtype": "float32"},
+        {"dtype": object, "value": "-"},
+        {"maxlen": 1, "dtype": "<U9", "value": "-"},
+        {"maxlen": 0, "truncating": "post"},
+    ],
+)
+@pytest.mark.parametrize("column", ["ids", "fixed", "vectors", "lists"])
+def test_series_are_padded_as_lists_are(column, options):
+    rows = {
+        "ids": [[1, 2, 3], None, [], [4]],
+        "fixed": [[1.5, 2.5], [3.5, 4.5]],
+        "vectors": [[[1.0, 2.0], [3.0, 4.0]], [], [[5.0, 6.0]]],
+        "lists": [[[1, 2], [3, 4]], [[5, 6]]],
+    }[column]
+    dtype = {"fixed": pl.Array(pl.Float64, 2), "vectors": pl.List(pl.Array(pl.Float32, 2))}
+    series = pl.Series(rows, dtype=dtype.get(column))
+    lists = [row or [] for row in rows]
+    for given in (series, in_chunks(series.to_frame("x"), 2)["x"]):
+        padded = rm.pad_sequences(given, **options)
+        wanted = rm.pad_sequences(lists, **options)
+        assert padded.dtype == wanted.dtype
+        assert padded.tolist() == wanted.tolist()
+
+
+def test_series_of_words_are_padded():
+    words = pl.Series([["a", "b"], None, ["c"]])
+    padded = rm.pad_sequences(words, maxlen=1, dtype=object, value="-")
+    assert padded.tolist() == [["b"], ["-"], ["c"]]
+    with pytest.raises(ValueError, match="invalid literal"):
+        rm.pad_sequences(words)
+
+
 PLANNED = {
     "a number": (lambda: pl.col("row").ragmask.softmax(), "'row', Int64.*one value a row"),
     "strings": (lambda: pl.col("words").ragmask.softmax(), r"'words', List\(String\).*vocabulary"),
