@@ -221,7 +221,6 @@ def test_real_data():
         {"maxlen": 2, "truncating": "post", "dtype": "float32"},
         {"dtype": object, "value": "-"},
         {"maxlen": 1, "dtype": "<U9", "value": "-"},
-        {"maxlen": 0, "truncating": "post"},
     ],
 )
 @pytest.mark.parametrize("column", ["ids", "fixed", "vectors", "lists"])
