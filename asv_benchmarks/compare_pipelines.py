@@ -40,7 +40,7 @@ def polars(rows=ROWS):
     pl = installed("polars")
     if not pl:
         return
-    import ragmask.interop.polars
+    import ragmask.interop.polars  # noqa: F401 (its import is its effect)
 
     batch = batch_of(rows)
     frame = pl.DataFrame({"x": batch.to_arrow()})
