@@ -125,6 +125,8 @@ def pad(
 ) -> Any:
     """Lists of one length: fixed-size lists where `maxlen` is given. A value of None pads nulls."""
     rows = arrow_rows(x, "x")
+    if maxlen is not None:
+        check_count("maxlen", maxlen, 1)  # polars has no arrays of size 0 that may be null
     options = maxlen, padding, truncating
     values, kept = to_padded(rows, *options, 0 if value is None else value, multiple_of, None, None)
     mask: Any = kept

@@ -12,7 +12,7 @@ import pytest
 import ragmask as rm
 import ragmask.interop.polars
 from ragmask.data import JAPANESE_VOWELS
-from tests.operations import GRU, LSTM, TABLE
+from tests.operations import GRU, LSTM, TABLE, VOCABULARY
 from tests.peers.list_columns import METHODS, MODEL, TWO_INPUTS, columns
 
 ENGINES = ("in-memory", "streaming")
@@ -167,6 +167,26 @@ def test_values_are_not_copied():
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_implode(engine):
+    frame = pl.LazyFrame({"group": [0, 0, 1], "number": [1.0, 1.0, 3.0]})
+    soft = pl.col("number").implode().ragmask.softmax()
+    made = frame.group_by("group").agg(soft).sort("group").collect(engine=engine)
+    assert made.rows() == [(0, [0.5, 0.5]), (1, [1.0])]
+
+
+def test_a_model_runs_on_many_threads_at_once():
+    lengths = np.random.default_rng(0).integers(0, 9, 20_000)
+    ids = np.random.default_rng(1).integers(0, VOCABULARY - 1, lengths.sum())
+    lists = rm.Ragged.from_offsets(ids.astype(np.int32), np.cumsum([0, *lengths])).to_arrow()
+    frame = in_chunks(pl.DataFrame({"ids": lists}), 40)
+    wanted = rm.tables.TableModel(MODEL)(pa.table({"ids": lists}))
+    for engine in ENGINES:
+        made = frame.lazy().ragmask.apply(MODEL).collect(engine=engine)
+        assert made["words"].equals(pl.from_arrow(wanted)["words"], null_equal=True)
+        np.testing.assert_array_equal(made["state"], pl.from_arrow(wanted)["state"])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_models(frame, engine):
     wanted = rm.tables.TableModel(MODEL, ["row"])(frame.to_arrow())
     lazy = frame.lazy().ragmask.apply(MODEL, keep=["row"])
@@ -260,7 +280,7 @@ PLANNED = {
     "a state that is none": (lambda: pl.col("vectors").ragmask.gru(GRU, "c"), "'outputs', 'h'"),
     "another word": (lambda: pl.col("numbers").ragmask.pool("median"), "how must be one of"),
     "another side": (lambda: pl.col("numbers").ragmask.truncate(3, "left"), 'side must be "pre"'),
-    "less than none": (lambda: pl.col("numbers").ragmask.pad(-1), "maxlen must be at least 0"),
+    "less than none": (lambda: pl.col("numbers").ragmask.pad(0), "maxlen must be at least 1"),
     "a value": (lambda: pl.col("ids").ragmask.pad(3, value=0.5), "value 0.5 does not fit"),
     "an odd width": (lambda: pl.col("ids").ragmask.split(2, width=9), "pass width=10"),
     "no ids": (lambda: pl.col("vectors").ragmask.apply(MODEL), "input 'ids'"),
