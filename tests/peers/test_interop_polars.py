@@ -145,6 +145,9 @@ def test_many_rows_are_dealt_out():
         made = frame.lazy().select("row", soft, sums).collect(engine=engine).sort("row")
         assert made["x"].equals(rm.temporal_softmax(pl.Series("x", lists)))
         assert made["sum"].equals(rm.temporal_pool(pl.Series("sum", lists), "sum"))
+    series = frame["x"].ragmask.softmax()
+    assert series.n_chunks() == 20  # nothing was joined, and so copied
+    assert series.equals(rm.temporal_softmax(pl.Series("x", lists)))
 
 
 def test_values_are_not_copied():
