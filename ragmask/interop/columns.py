@@ -93,20 +93,35 @@ def recurrent(
 
 
 def lengths(x: Any) -> Any:
-    """int64: the steps of each list, null ones included."""
+    """int64: the steps of each list, null ones included.
+
+    >>> import pyarrow as pa
+    >>> lengths(pa.array([[1, None], None, []])).to_pylist()
+    [2, None, 0]
+    """
     rows = arrow_rows(x, "x")
     return _like(arrow.write_items(np.array(rows.lengths), rows.form.valid), x)
 
 
 def truncate(x: Any, *, maxlen: int, side: Side) -> Any:
-    """Lists of at most `maxlen` steps; `side` is the end that is cut off."""
+    """Lists of at most `maxlen` steps; `side` is the end that is cut off.
+
+    >>> import pyarrow as pa
+    >>> truncate(pa.array([[1, 2, 3], None]), maxlen=2, side="pre").to_pylist()
+    [[2, 3], None]
+    """
     check_side("side", side)
     rows = arrow_rows(_lists(x), "x").truncate(check_count("maxlen", maxlen), side)
     return _like(arrow.write_rows(rows), x)
 
 
 def split(x: Any, *, sections: int, width: int | None) -> Any:
-    """`rm.temporal_split`, as a struct with a field for each section."""
+    """`rm.temporal_split`, as a struct with a field for each section.
+
+    >>> import pyarrow as pa
+    >>> split(pa.array([[1, 2, 3], None]), sections=2, width=4).to_pylist()
+    [{'section_0': [1, 2], 'section_1': [3]}, None]
+    """
     lists = _lists(x)
     parts = temporal_split(lists, sections, width=width)
     names = [f"section_{number}" for number in range(len(parts))]
@@ -123,7 +138,13 @@ def pad(
     value: Any,
     multiple_of: int | None,
 ) -> Any:
-    """Lists of one length: fixed-size lists where `maxlen` is given. A value of None pads nulls."""
+    """Lists of one length, of fixed size where `maxlen` says which. A value of None pads nulls.
+
+    >>> import pyarrow as pa
+    >>> how = {"padding": "post", "truncating": "post", "value": 0, "multiple_of": None}
+    >>> pad(pa.array([[1, None, 3], None, [4]]), maxlen=4, **how).to_pylist()
+    [[1, None, 3, 0], None, [4, 0, 0, 0]]
+    """
     rows = arrow_rows(x, "x")
     if maxlen is not None:
         check_count("maxlen", maxlen, 1)  # polars has no arrays of size 0 that may be null
