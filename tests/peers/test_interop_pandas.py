@@ -21,7 +21,7 @@ def frame():
 
 
 def pylist(series):
-    return pa.chunked_array(series).to_pylist()
+    return pa.array(series, from_pandas=True).to_pylist()
 
 
 @pytest.mark.parametrize("name", METHODS)

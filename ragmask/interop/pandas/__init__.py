@@ -9,7 +9,8 @@
 [2.0, <NA>, 5.0]
 
 Importing this registers the accessor. A Series keeps its index and name, and comes back in an
-ArrowDtype. Python's lists in a Series of objects are read too, as pyarrow reads them.
+ArrowDtype. Python's lists in a Series of objects are read too, as pyarrow reads them. From pandas 3
+on the ops take a Series themselves, `rm.temporal_softmax(series)`; the methods need pandas 2.2.
 
 Needs the extra `pandas`.
 """
