@@ -9,8 +9,11 @@ os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # Spark's workers, not 
 
 _NEEDS = {
     "interop/datasets": ["datasets"],
+    "interop/duckdb": ["duckdb"],
     "interop/jax": ["jax"],
     "interop/keras": ["keras", "jax"],
+    "interop/pandas": ["pandas"],
+    "interop/polars": ["polars"],
     "interop/spark": ["pyspark"],
     "interop/torch": ["torch"],
     "kernels/cuda": ["numba_cuda"],

@@ -123,9 +123,11 @@ def floats(rows: Rows, what: str) -> Rows:
     """The rows in the dtype that kernels take: on the host float16 becomes float32."""
     dtype = rows.dtype
     if dtype.kind != "f" or dtype.itemsize > 8:
+        how = "with with_values(values.astype('float32'))"
+        if rows.form is not None:
+            how = "by a cast of the column to lists of float32"
         raise UnsupportedTypeError(
-            f"{what} must be float16, float32 or float64; got {dtype}: convert it first, "
-            "with with_values(values.astype('float32')), or an Arrow array with .cast()"
+            f"{what} must be float16, float32 or float64; got {dtype}: convert it first, {how}"
         )
     computed = rows.arrays.computed(dtype)
     return rows if computed == dtype else as_dtype(rows, computed)

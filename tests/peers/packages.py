@@ -10,6 +10,7 @@ PEERS = (
     "moto",
     "onnx",
     "onnxruntime",
+    "pandas",
     "polars",
     "pyspark",
     "s3fs",
