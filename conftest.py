@@ -7,5 +7,6 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 collect_ignore = [] if find_spec("torch") else ["ragmask/interop/torch"]
 collect_ignore += [] if find_spec("jax") else ["ragmask/interop/jax"]
+collect_ignore += [] if find_spec("ray") and find_spec("torch") else ["ragmask/interop/ray"]
 collect_ignore += [] if find_spec("keras") and find_spec("jax") else ["ragmask/interop/keras"]
 collect_ignore += [] if find_spec("numba_cuda") else ["ragmask/kernels/cuda"]

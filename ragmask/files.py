@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +113,37 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if type(error) is OSError:  # the disk's; its subclasses come from what is being written
             raise cannot_write(target, error) from error
         raise
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write files to, which gets the name `path` once all of them are there.
+
+    Until then it bears another name; where anything fails, it goes. Nothing is replaced: raises
+    StreamError where the name is taken, may not be given, or the disk fails.
+    """
+    target = name_to_write(path)
+    _check_free(target)
+    folder = beside(target)
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    try:
+        yield folder
+        _check_free(target)  # since then, somebody may have taken it
+        try:
+            folder.rename(target)
+        except OSError as error:
+            raise cannot_write(target, error) from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _check_free(target: Path) -> None:
+    if os.path.lexists(target):
+        raise StreamError(f"{shown(target)} is there, and is not replaced: name a new folder")
 
 
 def bring_to_disk(file: BinaryIO) -> None:

@@ -11,6 +11,7 @@ PEERS = (
     "onnx",
     "onnxruntime",
     "polars",
+    "ray",
     "s3fs",
     "torch",
     "torchdata",
