@@ -9,7 +9,7 @@ from tests.interpreters import ROOT, run_python
 
 OPTIONAL = {
     *("cupy", "datasets", "duckdb", "fsspec", "jax", "keras", "matplotlib", "numba", "onnxruntime"),
-    *("pandas", "polars", "rich", "safetensors", "scipy", "tensorflow", "torch", "typer"),
+    *("pandas", "polars", "ray", "rich", "safetensors", "scipy", "tensorflow", "torch", "typer"),
 }
 
 
@@ -34,7 +34,7 @@ def test_no_optional_package_is_loaded(code):
     assert loaded_by(code) == set()
 
 
-@pytest.mark.parametrize("name", ["jax", "torch"])
+@pytest.mark.parametrize("name", ["jax", "ray", "torch"])
 def test_without_its_library_a_module_names_the_extra(name):
     code = f"""
 import sys

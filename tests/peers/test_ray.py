@@ -278,8 +278,8 @@ TABLE = pa.table({"ids": [[1, 2, 3], None, [4]], "spans": [[{"at": 1}], [], []],
 
 
 def test_a_table_is_collated_without_a_cluster():
-    padded = Collate("padded", maxlen=2, padding="pre", value=-1, dtype=torch.int32)(TABLE)
-    assert padded["ids"].tolist() == [[1, 2], [-1, -1], [-1, 4]]
+    padded = Collate("padded", maxlen=2, padding="pre", value=-1, dtype=torch.float64)(TABLE)
+    assert padded["ids"].tolist() == [[1.0, 2.0], [-1.0, -1.0], [-1.0, 4.0]]
     assert padded["ids_mask"].tolist() == [[True, True], [False, False], [False, True]]
     assert list(padded) == ["ids", "ids_mask", "spans.at", "spans.at_mask", "n"]
     ragged = Collate("torch")(TABLE.slice(1))

@@ -1,7 +1,8 @@
 """`ragmask apply --engine ray`: a data set through a model, by the workers of a cluster."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ def apply_stream(
         apply_stream(TableModel("model", ["id"]), rm.stream("in").batch(rows=1024), "out")
 
     The folder has Parquet files, part-00000.parquet and so on. In the order of their names they
-    hold the rows that a loop over the stream in this process would give, in the same order and of
-    the same bits. It appears under its name when all of it is there, and not at all after an error.
+    hold the rows that a loop over the stream gives in this process, in the same order, computed in
+    the same batches: to the same bits where BLAS has as many threads here as in a worker
+    (OMP_NUM_THREADS=1). It appears under its name when it is whole, and not at all after an error.
 
     workers : how many tasks of one CPU run at a time; by default as many as there are CPUs.
     progress : called with the rows written so far, as tasks end.
@@ -69,10 +71,11 @@ def apply_stream(
             for piece, part in zip(cuts, parts, strict=True)
         )
         rows = 0
-        for done in _results(tasks, workers):
-            rows += done
-            if progress:
-                progress(rows)
+        with closing(_results(tasks, workers)) as results:
+            for done in results:
+                rows += done
+                if progress:
+                    progress(rows)
         _check(folder, parts, rows)
         return rows
 
@@ -82,7 +85,7 @@ def _name(number: int, parts: int) -> str:
     return f"part-{number:0{max(5, len(str(parts - 1)))}}.parquet"
 
 
-def _results(tasks: Iterable[Any], most: int) -> Iterator[int]:
+def _results(tasks: Iterable[Any], most: int) -> Generator[int, None, None]:
     """What tasks return, as they end, so many of them at a time; an error calls off the others."""
     coming, waiting = iter(tasks), []
     try:
