@@ -22,7 +22,7 @@ from ragmask.data import JAPANESE_VOWELS
 from ragmask.interop.ray import Collate, read
 
 FEATURES, UNITS, SPEAKERS = 12, 64, 9
-WORKERS, EPOCHS, ROWS = 2, 12, 15
+WORKERS, EPOCHS, ROWS = 2, 20, 15
 
 
 class Classifier(torch.nn.Module):
@@ -109,6 +109,6 @@ if __name__ == "__main__":
             model.load_state_dict(torch.load(Path(path) / "model.pt", weights_only=True))
     ray.shutdown()
     for epoch, loss in enumerate(result.metrics["losses"], 1):
-        if epoch % 3 == 0 or epoch == 1:
+        if epoch % 5 == 0 or epoch == 1:
             print(f"epoch {epoch:2}: loss {loss:.3f}")
     print(f"test accuracy {accuracy(model):.1%}")
