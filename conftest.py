@@ -14,6 +14,7 @@ _NEEDS = {
     "interop/keras": ["keras", "jax"],
     "interop/pandas": ["pandas"],
     "interop/polars": ["polars"],
+    "interop/ray": ["ray", "torch"],
     "interop/spark": ["pyspark"],
     "interop/torch": ["torch"],
     "kernels/cuda": ["numba_cuda"],

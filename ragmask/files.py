@@ -125,8 +125,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     whole yet; where anything fails, both go. Raises StreamError where something is there already.
     """
     target = name_to_write(Path(path).absolute())
-    if target.exists():
-        raise StreamError(f"{shown(target)} is there, and nothing is replaced: name a new folder")
+    _check_free(target)
     temporary = beside(target)
     folder = temporary / target.name
     try:
@@ -136,6 +135,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise cannot_write(target, error) from error
     try:
         yield folder
+        _check_free(target)  # since then, somebody may have taken it
         try:
             folder.rename(target)
         except OSError as error:
@@ -145,6 +145,11 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
             if not temporary.exists():
                 break
+
+
+def _check_free(target: Path) -> None:
+    if os.path.lexists(target):
+        raise StreamError(f"{shown(target)} is there, and is not replaced: name a new folder")
 
 
 def bring_to_disk(file: BinaryIO) -> None:

@@ -83,12 +83,16 @@ class TableModel:
             )
         return list(dict.fromkeys(found))
 
-    def check(self, schema: Any) -> Any:
-        """The schema of what it makes of tables of this one.
+    def check(self, given: Any) -> Any:
+        """The schema of what it makes of tables of this one, or of Batches like one of no rows.
 
         Raises InvalidInputError that tells every input whose column does not fit.
         """
-        batch = Batch.from_arrow(schema.empty_table().select(self.columns(schema.names)))
+        if isinstance(given, Batch):
+            batch = given
+            self.columns(list(given))
+        else:
+            batch = Batch.from_arrow(given.empty_table().select(self.columns(given.names)))
         wrong: list[str] = []
         for name, entry in self._entries.items():
             try:
@@ -186,7 +190,7 @@ class TableModel:
         return given if wanted[:1] in ((), (None,)) else _vectors(given, wanted, name, column)
 
     def __reduce__(self) -> Any:
-        return _restored, (ragmask.__version__, self.model, self.keep, self.inputs)
+        return _restored, (ragmask.__version__, type(self), self.model, self.keep, self.inputs)
 
 
 def _loaded(model: Model | str | os.PathLike[str]) -> Model:
@@ -203,13 +207,13 @@ def _loaded(model: Model | str | os.PathLike[str]) -> Model:
     return model
 
 
-def _restored(version: str, *parts: Any) -> TableModel:
+def _restored(version: str, kind: type[TableModel], *parts: Any) -> TableModel:
     if version != ragmask.__version__:
         raise InvalidInputError(
             f"a model was sent by ragmask {version} to a process that has ragmask "
             f"{ragmask.__version__}: install the same version in all of them"
         )
-    return TableModel(*parts)
+    return kind(*parts)
 
 
 def _top(name: str, there: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 import ragmask as rm
 from ragmask.cli import apply, plot
+from ragmask.files import whole_folder
 from ragmask.layers import Embedding, Input, Sequential, load_model
 from tests.interpreters import run_python
 
@@ -330,3 +331,46 @@ def test_lists_of_other_things_are_no_words(words):
 def test_importing_what_writes_imports_no_optional_package():
     code = "import sys, ragmask.files; print('pyarrow' in sys.modules, 'numba' in sys.modules)"
     assert run_python(code) == "False False"
+
+
+# -- folders ------------------------------------------------------------------------------
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path):
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("a")
+        assert not (tmp_path / "out").exists()
+        assert folder.name.startswith(".")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
+
+
+def test_a_folder_that_failed_leaves_nothing(tmp_path):
+    def fail():
+        with whole_folder(tmp_path / "out") as folder:
+            (folder / "a").write_text("a")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("take", [Path.mkdir, Path.touch, lambda path: path.symlink_to("nothing")])
+def test_a_folder_replaces_nothing_even_what_came_meanwhile(tmp_path, take):
+    def late():
+        with whole_folder(tmp_path / "late"):
+            take(tmp_path / "late")
+
+    take(tmp_path / "out")
+    with pytest.raises(rm.StreamError, match=r"out is (there, and is not replaced|a link)"):
+        whole_folder(tmp_path / "out").__enter__()
+    with pytest.raises(
+        rm.StreamError, match="late is there, and is not replaced: name a new folder"
+    ):
+        late()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["late", "out"]
+
+
+def test_a_folder_without_a_place_is_named(tmp_path):
+    with pytest.raises(rm.StreamError, match="no/out cannot be written: No such file"):
+        whole_folder(tmp_path / "no" / "out").__enter__()

@@ -13,6 +13,7 @@ OPTIONAL = {
         "pandas",
         "polars",
         "pyspark",
+        "ray",
         "rich",
         "safetensors",
         "scipy",
@@ -46,7 +47,13 @@ def test_no_optional_package_is_loaded(code):
 
 @pytest.mark.parametrize(
     ("name", "library"),
-    [("datasets", "datasets"), ("jax", "jax"), ("spark", "pyspark"), ("torch", "torch")],
+    [
+        ("datasets", "datasets"),
+        ("jax", "jax"),
+        ("ray", "ray"),
+        ("spark", "pyspark"),
+        ("torch", "torch"),
+    ],
 )
 def test_without_its_library_a_module_names_the_extra(name, library):
     code = f"""

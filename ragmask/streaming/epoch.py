@@ -155,11 +155,11 @@ class Epoch:
         if isinstance(settings.arrangement, Rows) and self.source.filter is None:
             items = [sum(window.rows - window.done for window in hand) for hand in self.hands]
         else:
-            counts = self._count_items()
+            counts = self.count_items()
             items = [sum(next(counts) - window.done for window in hand) for hand in self.hands]
         return [number_of_batches(count, settings.rows, settings.drop_last) for count in items]
 
-    def _count_items(self) -> Iterator[int]:
+    def count_items(self) -> Iterator[int]:
         """What every rank's windows hold."""
         arrangement = self.settings.arrangement
         windows = [window for hand in self.hands for window in hand]

@@ -13,6 +13,7 @@ PEERS = (
     "pandas",
     "polars",
     "pyspark",
+    "ray",
     "s3fs",
     "torch",
     "torchdata",
