@@ -1,5 +1,6 @@
 """Windows arranged into rows, batches by a budget and packed sequences."""
 
+import math
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -136,12 +137,12 @@ def test_a_budget_counts_rounded_widths_and_takes_whole_multiples_of_rows(
     assert Counter(row for part in parts for row in part.row_ids) == Counter(row_ids)
     by_width = Counter()
     for part in parts:
-        rows, width = len(part.row_ids), int(rounding.widths(part.columns["ids"].max_length))
+        rows, width = len(part.row_ids), rounding.shape(1, part.columns["ids"].max_length)[1]
         assert width % multiple_of == 0 < width
         assert rows * width <= tokens or rows == 1
         affordable = tokens // width
         if affordable >= rows_multiple:  # then rounded rows keep to the budget too
-            assert rounding.rows(rows) * width <= tokens
+            assert math.prod(rounding.shape(rows, width)) <= tokens
             by_width[width] += rows % rows_multiple > 0
     # rows are short of a multiple only where the next width begins, or the window ends
     assert all(short <= 1 for short in by_width.values())
@@ -150,7 +151,8 @@ def test_a_budget_counts_rounded_widths_and_takes_whole_multiples_of_rows(
 def test_the_padded_width_of_rows_without_a_step_is_not_0():
     assert Rounding(1, 1).widths(np.array([0, 1, 5])).tolist() == [1, 1, 5]
     assert Rounding(4, 1).widths(np.array([0, 1, 4, 5])).tolist() == [4, 4, 4, 8]
-    assert Rounding(4, 3).rows(np.array([0, 1, 3, 4])).tolist() == [0, 3, 3, 6]
+    shapes = [Rounding(4, 3).shape(*shape) for shape in [(0, 0), (1, 1), (3, 4), (4, 5)]]
+    assert shapes == [(0, 4), (3, 4), (3, 4), (6, 8)]
 
 
 @given(LENGTHS, KEYS, st.integers(1, 9), st.booleans())

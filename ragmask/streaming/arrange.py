@@ -95,12 +95,17 @@ class Rounding:
     multiple_of: int = 1
     rows_multiple: int = 1
 
-    def widths(self, longest: Ints) -> Ints:
+    def widths(self, lengths: Ints) -> Ints:
         """The padded steps of rows; those of an empty row are one, rounded up."""
-        return _rounded_up(np.maximum(longest, 1), self.multiple_of)
+        lengths = np.maximum(lengths, 1)
+        return (
+            lengths if self.multiple_of == 1 else -(-lengths // self.multiple_of) * self.multiple_of
+        )
 
-    def rows(self, rows: Ints) -> Ints:
-        return _rounded_up(rows, self.rows_multiple)
+    def shape(self, rows: int, longest: int) -> tuple[int, int]:
+        """(rows, width) of a padded batch."""
+        width = max(longest, 1)
+        return rows + -rows % self.rows_multiple, width + -width % self.multiple_of
 
 
 PLAIN = Rounding()
@@ -357,10 +362,6 @@ def _ranges(begins: Ints, sizes: Ints) -> Ints:
     """`begin, begin + 1, …`, so many of each, end to end."""
     offsets = offsets_of(sizes)
     return np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], sizes)
-
-
-def _rounded_up(counts: Ints, multiple: int) -> Ints:
-    return counts if multiple == 1 else -(-counts // multiple) * multiple
 
 
 def padded_steps(lengths: Ints, ends: Ints) -> int:

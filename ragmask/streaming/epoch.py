@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -119,9 +119,8 @@ class Settings:
             "pack": self.packing and self.packing.length,
             "column": None if isinstance(arrangement, Rows) else arrangement.column,
         }
-        if self.budget and self.rounding != PLAIN:  # it decides which rows a batch has
-            told["multiple_of"] = self.rounding.multiple_of
-            told["rows_multiple"] = self.rounding.rows_multiple
+        if self.budget:  # it decides which rows a batch has; left out where states never had it
+            told |= {name: number for name, number in asdict(self.rounding).items() if number > 1}
         return told
 
 

@@ -277,20 +277,20 @@ class Stream:
         batches = self._epoch(self._progress.last or self._start()).batches_of_ranks()
         return max(batches) if settings.shard.even else batches[settings.shard.rank]
 
-    def count_batches(self) -> int:
-        """The number of batches that the next `for` gives.
+    def count_batches(self, epoch: int | None = None) -> int:
+        """The number of batches that the next `for` gives, or those of a whole epoch.
 
         >>> import ragmask as rm
         >>> from ragmask.data import JAPANESE_VOWELS
         >>> rm.stream(JAPANESE_VOWELS).batch(tokens=1024, column="frames").count_batches()
         11
 
-        From where the stream stands to the end of its epoch. Where row counts alone do not decide
-        it, by one pass over the column whose steps count, or over those of the filter.
+        Where row counts alone do not decide it, by one pass over the column whose steps count, or
+        over those of the filter.
         """
         if self._settings.rows is None:
             raise InvalidInputError(_UNBATCHED)
-        start = self._start()
+        start = self._start() if epoch is None else self._fresh(check_count("epoch", epoch))
         return self._epoch(start).batches_left(start)
 
     def __bool__(self) -> bool:
