@@ -38,7 +38,8 @@ def run_ahead(
         finally:
             stop()
         return
-    process = os.getpid()
+    getpid = os.getpid  # at the interpreter's end, `os` may be gone before a loop that was left
+    process = getpid()
     pool = ThreadPoolExecutor(min(_DECODERS, ahead, get_num_threads()), "ragmask-decode")
     waiting: deque[Callable[[], Done]] = deque()
     coming = iter(tasks)
@@ -59,7 +60,7 @@ def run_ahead(
             yield waiting.popleft()()
     finally:
         stop()
-        pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
+        pool.shutdown(wait=getpid() == process, cancel_futures=True)
 
 
 def check_process(process: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -148,7 +149,7 @@ class StreamDataset(keras.utils.PyDataset):
         rounding = self.stream._settings.rounding
         if not (self._pads_rows and self._feed.outputs):
             rounding = replace(rounding, rows_multiple=1)
-        self._passes.begin(lambda batch: self._feed(batch, rounding))
+        self._passes.begin(partial(self._feed, rounding=rounding))
 
     # -- what callers ask -----------------------------------------------------------------
 

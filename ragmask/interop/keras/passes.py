@@ -1,6 +1,7 @@
 """A stream's batches in passes: as many for each of Keras's epochs as it was told."""
 
 from collections.abc import Callable, Generator
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -77,14 +78,18 @@ class Passes:
         self._size = self._taken = self._left = self.whole = 0
 
     def begin(self, convert: Callable[[Batch], tuple[Any, ...]]) -> None:
-        """Begin a pass, of batches that `convert` makes arrays of."""
+        """Begin a pass, of batches that `convert` makes arrays of.
+
+        It must not refer to the passes: garbage in a circle may be collected on one of the
+        stream's own threads, which cannot wait for itself to end.
+        """
         if not self.is_planned or self._taken < self._size:
             self.plan()
         follows = self._size > 0
         self._size = self.size_of_next
         self._epoch = self._epoch + 1 if follows else self.state["epoch"]
         self._start, self._taken, self.row_ids = self.state, 0, []
-        self._convert = convert
+        self._convert = partial(_fed, convert)
 
     def take(self) -> tuple[Any, ...]:
         """The next batch."""
@@ -102,7 +107,7 @@ class Passes:
         """The next batch of the stream, of another epoch perhaps."""
         for _ in range(2):
             if self._batches is None:
-                self._batches = run_ahead(self._feed, self.stream, self._ahead)
+                self._batches = run_ahead(self._convert, self.stream, self._ahead)
             for fed in self._batches:
                 return fed
             self._close()
@@ -115,9 +120,6 @@ class Passes:
         if not self._next:
             self._close()
             self.state = self.stream.state_dict()
-
-    def _feed(self, batch: Batch) -> Fed:
-        return Fed(self._convert(batch), batch.row_ids, batch.state or {})
 
     def _close(self) -> None:
         if self._batches is not None:
@@ -132,3 +134,7 @@ class Passes:
         if key not in self._counted:
             self._counted[key] = self.stream.count_batches(epoch)
         return self._counted[key]
+
+
+def _fed(convert: Callable[[Batch], tuple[Any, ...]], batch: Batch) -> Fed:
+    return Fed(convert(batch), batch.row_ids, batch.state or {})
