@@ -59,8 +59,12 @@ class StreamDataset(keras.utils.PyDataset):
     that weighted metrics and losses by "mean_with_sample_weight" pass over them. There are none in
     `predict`, nor where there is no `y`; `row_ids` tells which rows those of the result are.
 
-    **Resuming.** `state_dict()` says where to go on after the last batch that was handed over. The
-    epoch that is resumed has fewer batches, and Keras warns when it ends that data ran out.
+    **Resuming.** `state_dict()` says where to go on after the last batch that was handed over; JAX
+    on a GPU asks for one batch more than was trained on. The epoch that is resumed has fewer
+    batches, and Keras warns at its end that data ran out.
+
+    A model that gives a value a step can `predict` only batches of one width, which Keras joins:
+    let `multiple_of` be as large as the longest row.
 
     Raises InvalidInputError, before anything is trained, for columns that are missing or have no
     numbers; and while it is, naming the row, for nulls and for steps that do not match.
