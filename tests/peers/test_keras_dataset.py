@@ -264,6 +264,28 @@ def test_every_state_says_what_is_left(path):
         assert [rows_of(*arrays) for arrays in StreamDataset(loaded, "ids", "label")] == left
 
 
+def test_states_are_known_after_batches_by_number_where_keras_fetches_ahead(path):
+    dataset = Recorded(stream_of(path, rows=4), x="ids", y="label")
+    batches = iter(dataset)
+    for _ in range(20):
+        next(batches)
+    states = [dataset.state_dict(batch) for batch in range(4, 20)]
+    assert states[-1] == dataset.state_dict()
+    expected = epochs_of(path, 1, rows=4)[0]
+    for batch, state in enumerate(states, 4):
+        dataset.load_state_dict(state)
+        assert rows_of(*next(iter(dataset))) == expected[batch + 1]
+    for unknown in (3, 20, -1):
+        with pytest.raises(rm.InvalidInputError, match=f"after batch {unknown} is not known"):
+            dataset.state_dict(unknown)
+
+
+def test_an_older_keras_is_refused_in_words(path, monkeypatch):
+    monkeypatch.setattr(keras, "__version__", "3.6.2")
+    with pytest.raises(rm.MissingExtraError, match="needs Keras 3.7 or later, and this is 3.6.2"):
+        StreamDataset(rm.stream(path).batch(8), "ids")
+
+
 def test_an_epoch_is_set(path):
     dataset = StreamDataset(stream_of(path), x="ids", y="label")
     dataset.set_epoch(2)
@@ -676,7 +698,7 @@ class Watch(keras.callbacks.Callback):
         super().__init__()
         self.data, self.states, self.rows = data, [], []
     def on_train_batch_end(self, batch, logs=None):
-        self.states.append((self.data.state_dict(), self.model.get_weights()))
+        self.states.append((self.data.state_dict(batch), self.model.get_weights()))
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append(sorted(self.data.row_ids.tolist()))
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from ragmask.arrays.protocol import Ints
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, MissingExtraError, UnsupportedTypeError
 from ragmask.interop.keras.feed import Feed
 from ragmask.interop.keras.passes import Passes
 from ragmask.rows.checks import check_count
@@ -59,9 +59,8 @@ class StreamDataset(keras.utils.PyDataset):
     that weighted metrics and losses by "mean_with_sample_weight" pass over them. There are none in
     `predict`, nor where there is no `y`; `row_ids` tells which rows those of the result are.
 
-    **Resuming.** `state_dict()` says where to go on after the last batch that was handed over; JAX
-    on a GPU asks for one batch more than was trained on. The epoch that is resumed has fewer
-    batches, and Keras warns at its end that data ran out.
+    **Resuming.** `state_dict(batch)`, in a callback, says where to go on after that batch. The
+    epoch that is resumed has fewer batches, and Keras warns at its end that data ran out.
 
     A model that gives a value a step can `predict` only batches of one width, which Keras joins:
     let `multiple_of` be as large as the longest row.
@@ -84,6 +83,7 @@ class StreamDataset(keras.utils.PyDataset):
         max_queue_size: int = 10,
     ) -> None:
         super().__init__()  # Keras is to ask for one batch after the other
+        _check_version(keras.__version__)
         if not isinstance(stream, Stream):
             raise UnsupportedTypeError(
                 f"StreamDataset takes a Stream; got {type(stream).__name__}: rm.stream(…)"
@@ -123,7 +123,7 @@ class StreamDataset(keras.utils.PyDataset):
     @property
     def workers(self) -> int:
         """1: Keras's own threads would take batches out of order."""
-        self._is_in_epoch = self._opens_epoch = False  # that of an adapter before, if it was left
+        self._is_in_epoch = self._opens_epoch = False  # those of another adapter, if it was left
         self._pads_rows = False
         return 1
 
@@ -144,9 +144,10 @@ class StreamDataset(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """The next batch, whatever index is asked for."""
-        if self._begins_pass or not self._passes.is_planned:
-            self._begin()
+        begins = self._begins_pass or not self._passes.is_planned
         self._opens_epoch = self._begins_pass = False
+        if begins:
+            self._begin()
         return self._passes.take()
 
     def _begin(self) -> None:
@@ -178,9 +179,20 @@ class StreamDataset(keras.utils.PyDataset):
         """The numbers in the data set of the rows that the last pass gave, int64, in order."""
         return np.concatenate([np.empty(0, np.int64), *self._passes.row_ids])
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where to go on after the last batch that was handed over: small and JSON-able."""
-        return dict(self._passes.state)
+    def state_dict(self, batch: int | None = None) -> dict[str, Any]:
+        """Where to go on after the last batch that was handed over: small and JSON-able.
+
+        batch : instead, after this one of the epoch, as `on_train_batch_end(batch, logs)` of a
+            callback names it. Keras may have fetched more by then (JAX on a GPU does).
+        """
+        if batch is None:
+            return dict(self._passes.state)
+        if batch not in self._passes.states:
+            known = ", ".join(map(str, self._passes.states)) or "none"
+            raise InvalidInputError(
+                f"the state after batch {batch!r} is not known; those of the last few are: {known}"
+            )
+        return dict(self._passes.states[batch])
 
     def load_state_dict(self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
         """Begin the next pass where a state says; see `Stream.load_state_dict`.
@@ -194,3 +206,11 @@ class StreamDataset(keras.utils.PyDataset):
         """Begin the next pass at the start of this epoch; at a loaded state, where it is of it."""
         self.stream.set_epoch(epoch)
         self._passes.stand()
+
+
+def _check_version(version: str) -> None:
+    """Raise for a Keras whose adapters ask in another order than `StreamDataset` knows."""
+    if tuple(map(int, version.split(".")[:2])) < (3, 7):
+        raise MissingExtraError(
+            f"StreamDataset needs Keras 3.7 or later, and this is {version}: pip install -U keras"
+        )

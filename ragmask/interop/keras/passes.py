@@ -11,6 +11,8 @@ from ragmask.streaming.ahead import run_ahead
 from ragmask.streaming.batch import Batch
 from ragmask.streaming.stream import Stream
 
+_STATES = 16  # that are kept, for Keras may fetch batches ahead of those it trains on
+
 
 class Fed(NamedTuple):
     """A batch as Keras takes it, the numbers of its rows, and the state after it."""
@@ -32,6 +34,7 @@ class Passes:
         self.stream = stream
         self.state = stream._start().to_dict()  # after the last batch that was taken
         self.row_ids: list[Ints] = []  # of the last pass
+        self.states: dict[int, dict[str, Any]] = {}  # after the last few of its batches
         self.whole = 0  # batches of a pass that begins with an epoch
         self._ahead = ahead
         self._left = 0  # batches of the first pass
@@ -88,7 +91,8 @@ class Passes:
         follows = self._size > 0
         self._size = self.size_of_next
         self._epoch = self._epoch + 1 if follows else self.state["epoch"]
-        self._start, self._taken, self.row_ids = self.state, 0, []
+        self._start, self._taken = self.state, 0
+        self.row_ids, self.states = [], {}
         self._convert = partial(_fed, convert)
 
     def take(self) -> tuple[Any, ...]:
@@ -96,11 +100,14 @@ class Passes:
         if self._taken == self._size:
             raise InvalidInputError(f"the pass of {self._size} batches is over")
         fed = self._next.pop() if self._next else self._follow()
-        self.state, self._taken = fed.state, self._taken + 1
+        number, self._taken = self._taken, self._taken + 1
+        self.state = fed.state
         if fed.row_ids is not None:
             self.row_ids.append(fed.row_ids)
         if self._taken == self._size:
             self._look_ahead()
+        self.states[number] = self.state
+        self.states.pop(number - _STATES, None)
         return fed.arrays
 
     def _follow(self) -> Fed:
