@@ -282,7 +282,7 @@ def test_states_are_known_after_batches_by_number_where_keras_fetches_ahead(path
 
 def test_an_older_keras_is_refused_in_words(path, monkeypatch):
     monkeypatch.setattr(keras, "__version__", "3.6.2")
-    with pytest.raises(rm.MissingExtraError, match="needs Keras 3.7 or later, and this is 3.6.2"):
+    with pytest.raises(rm.MissingExtraError, match="needs Keras 3.7 or later, and this"):
         StreamDataset(rm.stream(path).batch(8), "ids")
 
 
@@ -588,6 +588,8 @@ def test_few_shapes_are_compiled():
             "'weights' has a weight a step, and y 'label' a value a row",
         ),
         ({"x": "ids", "value": {"no": 1}}, "value names 'no', which is not a column of x"),
+        ({"x": {"a": ["ids"]}, "masks": True}, "masks=True needs inputs by name"),
+        ({"x": {"a": "ids", "a_mask": "tags"}, "masks": True}, "'a_mask' is the name of the mask"),
         ({"x": "ids", "use_multiprocessing": True}, "use_multiprocessing=True is not needed"),
         ({"x": "ids", "workers": -1}, "workers must be at least 0"),
         ({"x": "ids", "max_queue_size": 0}, "max_queue_size must be at least 1"),

@@ -31,6 +31,7 @@ class Feed:
             self.x = {name: name for name in self.inputs}
         self._check_weights()
         self._check_values()
+        self._check_masks()
 
     @property
     def columns(self) -> list[str]:
@@ -118,6 +119,15 @@ class Feed:
             for name in self.value:
                 if name not in self.inputs:
                     raise InvalidInputError(f"value names {name!r}, which is not a column of x")
+
+    def _check_masks(self) -> None:
+        for key, name in self.x.items() if self.masks else ():
+            if not isinstance(key, str) or not isinstance(name, str):
+                raise InvalidInputError(
+                    f"masks=True needs inputs by name, each of one column; got {key!r}: {name!r}"
+                )
+            if key.removesuffix("_mask") != key and key.removesuffix("_mask") in self.x:
+                raise InvalidInputError(f"{key!r} is the name of the mask of another input")
 
     def _check_steps(self, batch: Batch, columns: Mapping[str, Any]) -> None:
         """Raise, naming the row, where no input has the steps of an output, or of its weights."""
