@@ -282,7 +282,7 @@ def test_states_are_known_after_batches_by_number_where_keras_fetches_ahead(path
 
 def test_an_older_keras_is_refused_in_words(path, monkeypatch):
     monkeypatch.setattr(keras, "__version__", "3.6.2")
-    with pytest.raises(rm.MissingExtraError, match="needs Keras 3.7 or later, and this"):
+    with pytest.raises(rm.MissingExtraError, match=r"needs Keras 3\.7 or later"):
         StreamDataset(rm.stream(path).batch(8), "ids")
 
 
