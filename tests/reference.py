@@ -5,6 +5,9 @@ a list of rows of bools, True = keep.
 """
 
 import math
+from itertools import accumulate
+
+import numpy as np
 
 
 def cut_rows(steps, starts, lengths):
@@ -517,12 +520,15 @@ def shuffle(bits):
     return order
 
 
-def begin_batches(lengths, most_steps):
-    """Rows taken in order into batches that cost at most so much padded, or hold one row."""
+def begin_batches(lengths, most_steps, rows_multiple=1):
+    """Rows taken in order into batches that cost at most so much padded, or hold one row; of
+    those that could hold a multiple of so many rows, none holds more than the largest of them."""
     batches = []
     for length in lengths:
         cost = max(1, length)
-        if batches and (len(batches[-1]) + 1) * max([cost, *batches[-1]]) <= most_steps:
+        affordable = most_steps // max([cost, *(batches[-1] if batches else [])])
+        multiples = range(rows_multiple, affordable + 1, rows_multiple)
+        if batches and len(batches[-1]) + 1 <= max(multiples, default=affordable):
             batches[-1].append(cost)
         else:
             batches.append([cost])
@@ -538,3 +544,17 @@ def best_fit(lengths, capacity):
         bins[at : at + 1] = [(room - length, turn)]
         chosen.append(at)
     return chosen
+
+
+def part_of(row, shares, seed, depth=0):
+    """The part of a split in which a row of the data set is: a draw by splitmix64 decides."""
+    begin, turn = map(int, np.random.SeedSequence((seed, depth)).generate_state(2, np.uint64))
+    bits = 2**64 - 1
+    draw = (row * 0x9E3779B97F4A7C15 + begin) & bits
+    for _ in range(2):
+        draw ^= turn
+        draw = (draw ^ draw >> 30) * 0xBF58476D1CE4E5B9 & bits
+        draw = (draw ^ draw >> 27) * 0x94D049BB133111EB & bits
+        draw ^= draw >> 31
+    *ends, _ = accumulate(shares.values())
+    return list(shares)[sum(draw / 2**64 >= end for end in ends)]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 import ragmask as rm
+from tests.reference import part_of
 
 SCHEMA = pa.schema(
     {
@@ -24,6 +25,7 @@ SCHEMA = pa.schema(
         "keep": pa.bool_(),
     }
 )
+SHARES, SPLIT_SEED = {"most": 0.7, "few": 0.3}, 1
 FILTER = [("number", ">=", 2), ("keep", "==", True)]
 
 
@@ -103,31 +105,42 @@ class Setup(NamedTuple):
     rows: int | None = None
     drop_last: bool = False
     tokens: int | None = None
-    bucket: bool = True
+    bucket: bool = True  # with tokens
+    bucketed: bool = False  # with rows
     pack: int | None = None
     seed: int | None = None
     window_rows: int = 100
     filtered: bool = False
     mapped: bool = False
     prefetch: int = 0
+    rounding: tuple[int, int] = (1, 1)
+    part: str | None = None
 
     def stream(self, folder, rank=0, world_size=1, *, even=False):
         stream = rm.stream(folder, filter=FILTER if self.filtered else None)
+        if self.part:
+            stream = stream.split(SHARES, SPLIT_SEED)[self.part]
         stream = stream.prefetch(self.prefetch).shard(rank, world_size, even=even)
         if self.seed is not None:
             stream = stream.shuffle(self.seed, self.window_rows)
         if self.pack:
             stream = stream.pack(self.pack, "ids")
+        steps, rows = self.rounding
+        rounding = {"multiple_of": steps, "rows_multiple": rows}
         if self.tokens:
-            stream = stream.batch(tokens=self.tokens, column="ids", bucket=self.bucket)
+            stream = stream.batch(tokens=self.tokens, column="ids", bucket=self.bucket, **rounding)
+        elif self.bucketed:
+            stream = stream.batch(self.rows, self.drop_last, column="ids", bucket=True)
         else:
-            stream = stream.batch(self.rows, self.drop_last)
+            stream = stream.batch(self.rows, self.drop_last, **rounding)
         return stream.map(twice) if self.mapped else stream
 
     def row_ids(self, data):
         """The rows of an epoch, once for each piece that packing makes of them."""
         pieces = Counter()
         for number, length in enumerate(data.lengths):
+            if self.part and part_of(number, SHARES, SPLIT_SEED) != self.part:
+                continue
             if not self.filtered or (number >= 2 and keeps(number)):
                 pieces[number] = max(1, math.ceil(length / self.pack)) if self.pack else 1
         return pieces
@@ -140,8 +153,10 @@ def twice(batch):
 @st.composite
 def setups(draw, filters=(False, True), drops=(False, True)):
     rows = draw(st.integers(1, 5))
-    kind = draw(st.sampled_from(["rows", "tokens", "pack"]))
+    kind = draw(st.sampled_from(["rows", "rows in buckets", "tokens", "pack"]))
     setup = Setup(
+        part=draw(st.sampled_from([None, None, *SHARES])),
+        rounding=draw(st.sampled_from([(1, 1), (4, 1), (1, 3), (4, 2)])),
         filtered=draw(st.sampled_from(filters)),
         mapped=draw(st.booleans()),
         prefetch=draw(st.integers(0, 3)),
@@ -154,7 +169,8 @@ def setups(draw, filters=(False, True), drops=(False, True)):
         return setup._replace(tokens=draw(st.integers(1, 20)), bucket=draw(st.booleans()))
     if kind == "pack":
         setup = setup._replace(pack=draw(st.integers(1, 12)))
-    return setup._replace(rows=rows, drop_last=draw(st.sampled_from(drops)))
+    bucketed = kind == "rows in buckets"
+    return setup._replace(rows=rows, drop_last=draw(st.sampled_from(drops)), bucketed=bucketed)
 
 
 # -- what batches hold --------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Windows arranged into rows, batches by a budget and packed sequences."""
 
+import math
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask.kernels import cpu
-from ragmask.streaming.arrange import Budget, Packing, Rows, padded_steps
+from ragmask.streaming.arrange import Buckets, Budget, Packing, Rounding, Rows, padded_steps
 from tests import reference
 from tests.streams import plain
 
@@ -124,6 +125,65 @@ def test_rows_longer_than_sixteen_bits_are_sorted_too():
     order, ends = Budget(10, "ids", True).cut(lengths, None)
     assert order.tolist() == [1, 4, 3, 2, 0]
     assert ends.tolist() == [0, 2, 3, 4, 5]
+
+
+@given(LENGTHS, KEYS, st.integers(1, 60), st.integers(1, 8), st.integers(1, 5))
+def test_a_budget_counts_rounded_widths_and_takes_whole_multiples_of_rows(
+    lengths, key, tokens, multiple_of, rows_multiple
+):
+    columns, row_ids = window_of(lengths)
+    rounding = Rounding(multiple_of, rows_multiple)
+    parts = parts_of(Budget(tokens, "ids", True, rounding).arrange(columns, row_ids, key))
+    assert Counter(row for part in parts for row in part.row_ids) == Counter(row_ids)
+    by_width = Counter()
+    for part in parts:
+        rows, width = len(part.row_ids), rounding.shape(1, part.columns["ids"].max_length)[1]
+        assert width % multiple_of == 0 < width
+        assert rows * width <= tokens or rows == 1
+        affordable = tokens // width
+        if affordable >= rows_multiple:  # then rounded rows keep to the budget too
+            assert math.prod(rounding.shape(rows, width)) <= tokens
+            by_width[width] += rows % rows_multiple > 0
+    # rows are short of a multiple only where the next width begins, or the window ends
+    assert all(short <= 1 for short in by_width.values())
+
+
+def test_the_padded_width_of_rows_without_a_step_is_not_0():
+    assert Rounding(1, 1).widths(np.array([0, 1, 5])).tolist() == [1, 1, 5]
+    assert Rounding(4, 1).widths(np.array([0, 1, 4, 5])).tolist() == [4, 4, 4, 8]
+    shapes = [Rounding(4, 3).shape(*shape) for shape in [(0, 0), (1, 1), (3, 4), (4, 5)]]
+    assert shapes == [(0, 4), (3, 4), (3, 4), (6, 8)]
+
+
+@given(LENGTHS, KEYS, st.integers(1, 9), st.booleans())
+def test_buckets_hold_as_many_rows_of_similar_lengths(lengths, key, rows, drop_last):
+    columns, row_ids = window_of(lengths)
+    buckets = Buckets(rows, "ids", drop_last)
+    parts = parts_of(buckets.arrange(columns, row_ids, key))
+    assert buckets.count(np.array(lengths), key) == len(parts)
+    sizes = sorted((len(part.row_ids) for part in parts), reverse=True)
+    whole, rest = divmod(len(lengths), rows)
+    assert sizes == [rows] * whole + [rest] * (rest > 0 and not drop_last)
+    seen = Counter(row for part in parts for row in part.row_ids)
+    assert seen <= Counter(row_ids)
+    assert max(seen.values(), default=1) == 1
+    for part in parts:
+        assert_rows_kept_together(part, columns, row_ids)
+    spans = sorted(
+        (min(part.columns["ids"].lengths), part.columns["ids"].max_length) for part in parts
+    )
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+def test_the_rows_that_buckets_drop_are_not_the_longest():
+    columns, row_ids = window_of([9, 1, 2, 3, 4])
+    parts = parts_of(Buckets(2, "ids", True).arrange(columns, row_ids, None))
+    assert [part.row_ids.tolist() for part in parts] == [[101, 102], [103, 100]]
+    dropped = set()
+    for epoch in range(20):
+        parts = parts_of(Buckets(2, "ids", True).arrange(columns, row_ids, (0, epoch, 0)))
+        dropped |= {*row_ids.tolist()} - {row for part in parts for row in part.row_ids.tolist()}
+    assert dropped == {*row_ids.tolist()}
 
 
 def test_a_budget_larger_than_everything_is_one_batch():
@@ -253,11 +313,11 @@ def test_shuffle_puts_each_number_in_at_a_random_place(bits):
     assert order.tolist() == reference.shuffle(bits)
 
 
-@given(LENGTHS, st.integers(1, 60))
-def test_begin_batches_takes_rows_while_they_fit(lengths, most_steps):
+@given(LENGTHS, st.integers(1, 60), st.integers(1, 9))
+def test_begin_batches_takes_rows_while_they_fit(lengths, most_steps, multiple):
     begins = np.empty(len(lengths), bool)
-    cpu.begin_batches(np.array(lengths, np.int64), most_steps, begins)
-    assert begins.tolist() == reference.begin_batches(lengths, most_steps)
+    cpu.begin_batches(np.array(lengths, np.int64), most_steps, multiple, begins)
+    assert begins.tolist() == reference.begin_batches(lengths, most_steps, multiple)
 
 
 @given(LENGTHS, st.integers(12, 40), st.booleans())

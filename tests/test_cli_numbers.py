@@ -1,5 +1,7 @@
 """What the command line counts and advises, against plain loops."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -178,6 +180,30 @@ def test_widths_are_rounded_where_that_leaves_fewer_shapes():
     assert (advice.rows, advice.tokens, advice.multiple_of) == (8, None, 64)
     advice = advise_in_one_window(lengths)
     assert (advice.rows, advice.tokens, advice.multiple_of) == (None, 16_384, 64)
+
+
+def test_shapes_of_batches_by_tokens_are_counted_and_fewer_are_shown():
+    lengths = np.random.default_rng(0).integers(1, 60, 20_000)
+    reasons = dict(advise_in_one_window(lengths).reasons)
+    pattern = r"(\d+) padded shapes in (\d+) batches; batch\(…, multiple_of=(\d+), rows_multiple="
+    pattern += r"(\d+)\) leaves (\d+) .* with arrays (\d\.\d\d) times as large"
+    many, batches, steps, rows, few = map(int, re.match(pattern, reasons["shapes"]).groups()[:5])
+
+    stream = rm.stream(pa.table({"x": rm.Ragged.from_rows([[0] * n for n in lengths]).to_arrow()}))
+
+    def shapes(**rounding):
+        made = stream.batch(tokens=16_384, column="x", **rounding)
+        shape = made._settings.rounding.shape
+        return [shape(batch.num_rows, batch["x"].max_length) for batch in made]
+
+    assert (len({*shapes()}), len(shapes())) == (many, batches)
+    assert len({*shapes(multiple_of=steps, rows_multiple=rows)}) == few < many / 3
+
+
+def test_batches_that_have_few_shapes_are_only_counted():
+    rng = np.random.default_rng(0)
+    lengths = rng.choice([4, 400], 20_000)
+    assert dict(advise_in_one_window(lengths).reasons)["shapes"] == "4 padded shapes in 254 batches"
 
 
 @given(SOME_LENGTHS.filter(lambda lengths: lengths.any()))

@@ -56,7 +56,7 @@ def test_rows_come_with_what_the_files_hold(data, setup):
 
 @given(DATA, setups())
 def test_files_in_order_give_rows_in_order(data, setup):
-    setup = setup._replace(seed=None, pack=None, bucket=False)
+    setup = setup._replace(seed=None, pack=None, bucket=False, bucketed=False)
     with written(data) as folder:
         rows = [number for batch in setup.stream(folder) for number in batch.row_ids.tolist()]
     assert rows == sorted(rows)

@@ -51,6 +51,8 @@ def state_of(folder, batches=2, **how):
         ({"tokens": 9}, "its rows is 2, and here it is 1"),
         ({"pack": 9}, "its pack is None, and here it is 9"),
         ({"filtered": True}, "its filter is None, and here it is .*number"),
+        ({"part": "few"}, r"its split is None, and here it is \[\[1, 0, "),
+        ({"bucketed": True}, "its bucket is None, and here it is True"),
     ],
 )
 def test_a_state_of_other_settings_is_refused_by_name(folder, change, message):
@@ -64,6 +66,8 @@ def test_a_state_of_other_settings_is_refused_by_name(folder, change, message):
     [
         ({"tokens": 8}, "its tokens is 9, and here it is 8"),
         ({"bucket": False}, "its bucket is True, and here it is False"),
+        ({"rounding": (4, 1)}, "its multiple_of is None, and here it is 4"),
+        ({"rounding": (1, 2)}, "its rows_multiple is None, and here it is 2"),
     ],
 )
 def test_a_state_of_another_budget_is_refused_by_name(folder, change, message):
@@ -177,6 +181,9 @@ STATES = {
     "filtered": ({"rows": 2, "filtered": True}, 1),
     "by tokens": ({"tokens": 9, "seed": 3}, 1),
     "packed": ({"pack": 8, "rows": 1}, 2),
+    "in buckets": ({"rows": 2, "bucketed": True, "seed": 3}, 2),
+    "rounded": ({"tokens": 9, "rounding": (4, 2)}, 1),
+    "part of a split": ({"rows": 1, "part": "most"}, 2),
 }
 
 
@@ -342,7 +349,16 @@ def test_lists_of_states_must_be_whole_and_of_one_moment(folder):
         (lambda s: s.batch(tokens=2.5, column="ids"), "tokens must be an integer"),
         (lambda s: s.batch(2, tokens=9, column="ids"), r"rows= or tokens=, not both"),
         (lambda s: s.batch(tokens=9, column="ids", drop_last=True), "drop_last needs rows="),
-        (lambda s: s.batch(2, column="ids"), "column= needs tokens="),
+        (lambda s: s.batch(2, column="ids"), "column= needs tokens=, or bucket=True"),
+        (lambda s: s.batch(2, bucket=True), r"one of ids, words: column="),
+        (lambda s: s.batch(2, column="score", bucket=True), "'score' has no lengths to count"),
+        (lambda s: s.batch(5, column="ids", bucket=True).shuffle(0, 4), "is smaller than a batch"),
+        (lambda s: s.batch(2, multiple_of=0), "multiple_of must be at least 1; got 0"),
+        (lambda s: s.batch(2, rows_multiple=2.5), "rows_multiple must be an integer; got 2.5"),
+        (lambda s: s.batch(tokens=9, column="ids", multiple_of=-8), "multiple_of must be at least"),
+        (lambda s: s.batch(2, column="ids", bucket=True).pack(8, "ids"), "batch them with rows="),
+        (lambda s: s.pack(8, "ids").batch(2, column="ids", bucket=True), "batch them with rows="),
+        (lambda s: s.count_batches(), "choose the batches first"),
         (lambda s: s.batch(tokens=9), r"one of ids, words: column="),
         (lambda s: s.batch(tokens=9, column="name"), "'name' has no lengths to count; ragged are"),
         (lambda s: s.batch(tokens=9, column="no"), "'no' has no lengths to count"),

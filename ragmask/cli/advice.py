@@ -17,6 +17,7 @@ from ragmask.cli.lengths import (
     quantile,
     tokens_for,
 )
+from ragmask.streaming.arrange import Rounding
 from ragmask.streaming.plan import Window
 
 # Enough work for a batch to be worth its overhead, and small beside any memory.
@@ -48,6 +49,8 @@ def advise(lengths: Ints, windows: Sequence[Window]) -> Advice:
         advice.reasons.append(("nothing else", why))
         return advice
     batches = _advise_order(advice, rows, lengths, windows)
+    if advice.tokens is not None:
+        _tell_shapes(advice, batches, windows, lengths)
     batches = _advise_maxlen(advice, batches)
     _advise_multiple(advice, batches)
     return advice
@@ -97,6 +100,34 @@ def _advise_order(advice: Advice, rows: int, lengths: Ints, windows: Sequence[Wi
     return plain
 
 
+def _tell_shapes(
+    advice: Advice, batches: Batches, windows: Sequence[Window], lengths: Ints
+) -> None:
+    """How many programs a compiler makes that makes one for each shape, and what leaves fewer."""
+    assert advice.tokens is not None
+    many = batches.number_of_shapes()
+    rounding = _few_shapes(lengths, advice.tokens)
+    rounded = by_tokens(lengths, windows, advice.tokens, rounding)
+    by = rounding.multiple_of, rounding.rows_multiple
+    few = rounded.number_of_shapes(*by)
+    text = f"{many:,} padded shapes in {batches.number:,} batches"
+    if many > 8 and few <= many / 2:
+        grows = rounded.padded_steps(*by) / batches.padded_steps()
+        text += (
+            f"; batch(…, multiple_of={by[0]}, rows_multiple={by[1]}) leaves {few:,} for models "
+            f"that are compiled for each, as Keras on JAX, with arrays {grows:.2f} times as large"
+        )
+    advice.reasons.append(("shapes", text))
+
+
+def _few_shapes(lengths: Ints, tokens: int) -> Rounding:
+    """Powers of two: some eight widths below the longest rows', and the rows of such a batch."""
+    wide = max(8, quantile(lengths, 0.99))
+    multiple_of = max(8, 2 ** round(np.log2(wide / 8)))
+    width = Rounding(multiple_of).shape(1, wide)[1]
+    return Rounding(multiple_of, int(2 ** int(np.log2(min(128, max(1, tokens // width))))))
+
+
 def _advise_maxlen(advice: Advice, batches: Batches) -> Batches:
     """A cut at the 99% quantile, where the tail beyond it is long; the batches that leaves."""
     lengths = batches.lengths
@@ -119,8 +150,7 @@ def _advise_maxlen(advice: Advice, batches: Batches) -> Batches:
 def _advise_multiple(advice: Advice, batches: Batches) -> None:
     """Round widths, where that leaves far fewer shapes and costs little."""
     multiple = 64 if batches.lengths.mean() > 512 else 8
-    many = len(np.unique(batches.shapes(), axis=0))
-    few = len(np.unique(batches.shapes(multiple), axis=0))
+    many, few = batches.number_of_shapes(), batches.number_of_shapes(multiple)
     grows = batches.padded_steps(multiple) / batches.padded_steps()
     if many < 6 or few > many / 2 or grows > 1.1:
         return

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ragmask.arrays.protocol import Ints
-from ragmask.streaming.arrange import Budget
+from ragmask.streaming.arrange import PLAIN, Budget, Rounding
 from ragmask.streaming.plan import Window
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75}
@@ -41,15 +41,19 @@ class Batches(NamedTuple):
     def number(self) -> int:
         return len(self.ends) - 1
 
-    def shapes(self, multiple_of: int = 1) -> Ints:
+    def shapes(self, multiple_of: int = 1, rows_multiple: int = 1) -> Ints:
         """Rows and width of each batch, padded: (batches, 2)."""
         longest = np.maximum.reduceat(self.lengths, self.ends[:-1])
         widths = -(-longest // multiple_of) * multiple_of
-        return np.stack([np.diff(self.ends), widths], axis=1)
+        rows = -(-np.diff(self.ends) // rows_multiple) * rows_multiple
+        return np.stack([rows, widths], axis=1)
 
-    def padded_steps(self, multiple_of: int = 1) -> int:
+    def number_of_shapes(self, multiple_of: int = 1, rows_multiple: int = 1) -> int:
+        return len(np.unique(self.shapes(multiple_of, rows_multiple), axis=0))
+
+    def padded_steps(self, multiple_of: int = 1, rows_multiple: int = 1) -> int:
         """The steps of all padded batches, padding included."""
-        return int(self.shapes(multiple_of).prod(axis=1).sum())
+        return int(self.shapes(multiple_of, rows_multiple).prod(axis=1).sum())
 
     def padding_share(self, multiple_of: int = 1) -> float:
         """The share of the padded batches that is padding; 0 where nothing is padded."""
@@ -93,9 +97,11 @@ def by_rows(lengths: Ints, rows: int) -> Batches:
     return Batches(lengths, np.append(np.arange(0, lengths.size, rows), lengths.size))
 
 
-def by_tokens(lengths: Ints, windows: Sequence[Window], tokens: int) -> Batches:
+def by_tokens(
+    lengths: Ints, windows: Sequence[Window], tokens: int, rounding: Rounding = PLAIN
+) -> Batches:
     """What `Stream.batch(tokens=)` makes of these windows."""
-    budget = Budget(tokens, column="", bucket=True)
+    budget = Budget(tokens, column="", bucket=True, rounding=rounding)
     ordered, ends = [lengths[:0]], [np.zeros(1, np.int64)]
     for window in windows:
         rows = lengths[window.first : window.last]

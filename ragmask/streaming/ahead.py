@@ -1,6 +1,7 @@
 """Work done ahead of who needs it, in the background, and never far ahead."""
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ def run_ahead(
         finally:
             stop()
         return
-    process = os.getpid()
+    process, is_ending = os.getpid(), sys.is_finalizing
     pool = ThreadPoolExecutor(min(_DECODERS, ahead, get_num_threads()), "ragmask-decode")
     waiting: deque[Callable[[], Done]] = deque()
     coming = iter(tasks)
@@ -58,8 +59,9 @@ def run_ahead(
                 return
             yield waiting.popleft()()
     finally:
-        stop()
-        pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
+        if not is_ending():  # else the threads have ended, and modules may be gone already
+            stop()
+            pool.shutdown(wait=os.getpid() == process, cancel_futures=True)
 
 
 def check_process(process: int) -> None:

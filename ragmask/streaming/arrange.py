@@ -27,7 +27,7 @@ from ragmask.streaming.columns import (
     slice_columns,
     take_columns,
 )
-from ragmask.streaming.plan import shuffled
+from ragmask.streaming.plan import number_of_batches, shuffled
 
 Key = tuple[int, ...] | None
 _ROW_ORDER, _ITEM_ORDER = 1, 2  # so that the two draw different numbers
@@ -83,6 +83,66 @@ class Rows:
     def order(self, rows: int, key: Key) -> Ints:
         return np.arange(rows) if key is None else shuffled(rows, _ROW_ORDER, *key)
 
+    def items_of(self, rows: int) -> int:
+        """The number of items that so many rows make."""
+        return rows
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What the shapes of padded batches are multiples of, for compilers that like to see few."""
+
+    multiple_of: int = 1
+    rows_multiple: int = 1
+
+    def widths(self, lengths: Ints) -> Ints:
+        """The padded steps of rows; those of an empty row are one, rounded up."""
+        lengths = np.maximum(lengths, 1)
+        return (
+            lengths if self.multiple_of == 1 else -(-lengths // self.multiple_of) * self.multiple_of
+        )
+
+    def shape(self, rows: int, longest: int) -> tuple[int, int]:
+        """(rows, width) of a padded batch."""
+        width = max(longest, 1)
+        return rows + -rows % self.rows_multiple, width + -width % self.multiple_of
+
+
+PLAIN = Rounding()
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Each item is a batch of `rows` rows of similar lengths; the last of a window is shorter.
+
+    `drop_last` leaves out as many rows as that would have, not the longest.
+    """
+
+    rows: int
+    column: str
+    drop_last: bool = False
+
+    def arrange(self, columns: dict[str, Column], row_ids: Ints, key: Key) -> Batches:
+        order, ends = self.cut(lengths_of(self.column, columns[self.column]), key)
+        return Batches(take_columns(columns, order), row_ids[order], ends)
+
+    def count(self, lengths: Ints, key: Key) -> int:
+        """The number of items."""
+        return self.items_of(len(lengths))
+
+    def items_of(self, rows: int) -> int:
+        """The number of items that so many rows make."""
+        return number_of_batches(rows, self.rows, self.drop_last)
+
+    def cut(self, lengths: Ints, key: Key) -> tuple[Ints, Ints]:
+        """Rows in order of delivery, and where batches end among them, from 0."""
+        rows = len(lengths)
+        most = min(rows, self.items_of(rows) * self.rows)
+        order = Rows().order(rows, key)[:most]
+        order = order[_by_length(lengths[order])]
+        ends = np.minimum(np.arange(self.items_of(rows) + 1) * self.rows, most)
+        return _batches_in_order(order, ends, key)
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -91,6 +151,7 @@ class Budget:
     tokens: int
     column: str
     bucket: bool
+    rounding: Rounding = PLAIN
 
     def arrange(self, columns: dict[str, Column], row_ids: Ints, key: Key) -> Batches:
         order, ends = self.cut(lengths_of(self.column, columns[self.column]), key)
@@ -109,13 +170,18 @@ class Budget:
         if self.bucket:
             order = order[_by_length(lengths[order])]
         begins = np.empty(rows, np.bool_)
-        cpu.begin_batches(np.ascontiguousarray(lengths[order]), self.tokens, begins)
-        ends = np.append(np.flatnonzero(begins), rows)
-        if key is None:
-            return order, ends
-        batches = shuffled(len(ends) - 1, _ITEM_ORDER, *key)
-        sizes = np.diff(ends)[batches]
-        return order[_ranges(ends[:-1][batches], sizes)], offsets_of(sizes)
+        widths = self.rounding.widths(lengths[order])
+        cpu.begin_batches(widths, self.tokens, self.rounding.rows_multiple, begins)
+        return _batches_in_order(order, np.append(np.flatnonzero(begins), rows), key)
+
+
+def _batches_in_order(order: Ints, ends: Ints, key: Key) -> tuple[Ints, Ints]:
+    """Batches as they are, or with a key in random order: their rows, and where they end."""
+    if key is None:
+        return order, ends
+    batches = shuffled(len(ends) - 1, _ITEM_ORDER, *key)
+    sizes = np.diff(ends)[batches]
+    return order[_ranges(ends[:-1][batches], sizes)], offsets_of(sizes)
 
 
 # -- packed sequences ---------------------------------------------------------------------

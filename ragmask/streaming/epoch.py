@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -10,7 +10,17 @@ import numpy as np
 
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.ahead import AHEAD, run_ahead
-from ragmask.streaming.arrange import Arranged, Budget, Key, Packing, Part, Rows
+from ragmask.streaming.arrange import (
+    PLAIN,
+    Arranged,
+    Buckets,
+    Budget,
+    Key,
+    Packing,
+    Part,
+    Rounding,
+    Rows,
+)
 from ragmask.streaming.columns import join_columns, lengths_of
 from ragmask.streaming.plan import (
     Deal,
@@ -49,36 +59,44 @@ class Settings:
     rows: int | None = None
     drop_last: bool = False
     budget: Budget | None = None
+    buckets: Buckets | None = None
+    rounding: Rounding = PLAIN
     packing: Packing | None = None
     shuffle: Shuffle | None = None
     shard: Shard = Shard()
     prefetch: int = AHEAD
 
     def __post_init__(self) -> None:
-        if self.shuffle and self.rows and self.shuffle.window_rows < self.rows:
+        rows = self.buckets.rows if self.buckets else self.rows
+        if self.shuffle and rows and self.shuffle.window_rows < rows:
             raise InvalidInputError(
                 f"a window of {self.shuffle.window_rows:,} rows is smaller than a batch of "
-                f"{self.rows:,}: shuffle(window_rows=) must be at least the batch's rows"
+                f"{rows:,}: shuffle(window_rows=) must be at least the batch's rows"
             )
 
     @property
-    def arrangement(self) -> Rows | Budget | Packing:
-        return self.packing or self.budget or Rows()
+    def arrangement(self) -> Rows | Buckets | Budget | Packing:
+        return self.packing or self.budget or self.buckets or Rows()
 
     @property
     def window_rows(self) -> int:
         if self.shuffle:
             return self.shuffle.window_rows
         # rows in file order need no company: each row group is a window
-        return WINDOW_ROWS if self.budget or self.packing else 0
+        return 0 if isinstance(self.arrangement, Rows) else WINDOW_ROWS
 
     def __str__(self) -> str:
         """What follows "Stream of 3 files" when one is printed."""
         text = ""
         if self.budget:
             text += f" in batches of at most {self.budget.tokens:,} padded steps"
+        elif self.buckets:
+            text += f" in batches of {self.buckets.rows:,} rows of similar lengths"
         elif self.rows is not None:
             text += f" in batches of {self.rows:,} {'sequences' if self.packing else 'rows'}"
+        if self.rounding != PLAIN:
+            steps, rows = self.rounding.multiple_of, self.rounding.rows_multiple
+            text += f"\n  padded to multiples of {steps:,} steps and {rows:,} rows"
         if self.shuffle:
             window = f"{self.shuffle.window_rows:,} rows a window"
             text += f"\n  shuffled by seed {self.shuffle.seed}, {window}"
@@ -90,17 +108,20 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """What must be the same for a state to mean the same."""
-        return {
+        arrangement, buckets = self.arrangement, self.buckets
+        told = {
             "seed": self.shuffle and self.shuffle.seed,
             "window_rows": self.window_rows,
-            "rows": self.rows,
-            "drop_last": self.drop_last,
+            "rows": buckets.rows if buckets else self.rows,
+            "drop_last": buckets.drop_last if buckets else self.drop_last,
             "tokens": self.budget and self.budget.tokens,
-            "bucket": self.budget and self.budget.bucket,
+            "bucket": True if buckets else self.budget and self.budget.bucket,
             "pack": self.packing and self.packing.length,
-            "column": (self.budget and self.budget.column)
-            or (self.packing and self.packing.column),
+            "column": None if isinstance(arrangement, Rows) else arrangement.column,
         }
+        if self.budget:  # it decides which rows a batch has; left out where states never had it
+            told |= {name: number for name, number in asdict(self.rounding).items() if number > 1}
+        return told
 
 
 class Delivery(NamedTuple):
@@ -122,7 +143,7 @@ class Epoch:
 
     @cached_property
     def order(self) -> Order:
-        rows = [group.rows for group in self.source.groups]
+        rows = self.source.group_rows
         shuffle = self.settings.shuffle
         return Order(rows, (_GROUP_ORDER, shuffle.seed, self.number) if shuffle else None)
 
@@ -150,21 +171,35 @@ class Epoch:
 
     def batches_of_ranks(self) -> list[int]:
         """How many batches each rank has; where rows' contents decide it, by one pass over them."""
+        return self._count_batches(self.hands)
+
+    def batches_left(self, state: State) -> int:
+        """How many batches this rank has from a state on; also by one pass, where one is needed."""
+        ahead = left(self.hands[self.settings.shard.rank], state.place)
+        (batches,) = self._count_batches([ahead])
+        if not self.settings.shard.even:
+            return batches
+        even = state.even or self.even()
+        return batches + even.due - state.place.repeats
+
+    def _count_batches(self, hands: Sequence[Sequence[Window]]) -> list[int]:
+        """How many batches are left in each of several hands."""
         settings = self.settings
         assert settings.rows is not None
-        if isinstance(settings.arrangement, Rows) and self.source.filter is None:
-            items = [sum(window.rows - window.done for window in hand) for hand in self.hands]
-        else:
-            counts = self.count_items()
-            items = [sum(next(counts) - window.done for window in hand) for hand in self.hands]
+        windows = [window for hand in hands for window in hand]
+        with closing(self.count_items(windows)) as counts:
+            items = [sum(next(counts) - window.done for window in hand) for hand in hands]
         return [number_of_batches(count, settings.rows, settings.drop_last) for count in items]
 
-    def count_items(self) -> Iterator[int]:
-        """What every rank's windows hold."""
+    def count_items(self, windows: Sequence[Window]) -> Generator[int, None, None]:
+        """What windows hold."""
         arrangement = self.settings.arrangement
-        windows = [window for hand in self.hands for window in hand]
-        if isinstance(arrangement, Rows):
-            yield from (len(decoded.row_ids) for _, decoded in self._decoded(windows, ()))
+        if isinstance(arrangement, Rows | Buckets):
+            if self.source.filter is None:
+                yield from (arrangement.items_of(window.rows) for window in windows)
+                return
+            for _, decoded in self._decoded(windows, ()):
+                yield arrangement.items_of(len(decoded.row_ids))
             return
         for window, lengths in self.lengths(windows):
             yield arrangement.count(lengths, self.key(window))

@@ -10,13 +10,14 @@ from a place, and windows can be dealt out again to another number of ranks.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from math import fsum
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ragmask.arrays.protocol import Ints
+from ragmask.arrays.protocol import Bools, Ints
 from ragmask.errors import InvalidInputError
 
 
@@ -71,6 +72,99 @@ def shuffled(n: int, *key: int) -> Ints:
     order = np.empty(n, np.int64)
     cpu.shuffle((bits >> np.uint64(32)).astype(np.uint32), order)
     return order
+
+
+# -- parts of a data set ------------------------------------------------------------------
+
+
+class Portion(NamedTuple):
+    """Rows whose draw, by the key, falls in `[low, high)`, of the draws `[0, DRAWS)`.
+
+    A row's draw depends on its number in the data set and on the key alone.
+    """
+
+    key: tuple[int, ...]
+    low: int
+    high: int
+
+    def holds(self, first: int, last: int) -> Bools:
+        """Which of the rows `[first, last)` of the data set belong to it."""
+        draws = _draws(self.key, first, last)
+        held: Bools = (draws >= np.uint64(self.low)) & (draws < np.uint64(self.high))
+        return held
+
+
+def check_shares(shares: Any) -> tuple[list[str], list[float]]:
+    """The names of parts, and their shares, which together are 1."""
+    if not isinstance(shares, Mapping):
+        raise InvalidInputError(
+            f'split takes the shares of parts by name, {{"train": 0.9, "valid": 0.1}}; '
+            f"got {shares!r}"
+        )
+    if not shares:
+        raise InvalidInputError("split needs a part at least: the shares are empty")
+    for name, share in shares.items():
+        if not isinstance(name, str) or not name:
+            raise InvalidInputError(f"a part's name is a text; got {name!r}")
+        if isinstance(share, bool) or not isinstance(share, _NUMBERS) or not 0 < share <= 1:
+            raise InvalidInputError(
+                f"the share of a part is a number above 0 and at most 1; got {share!r} for {name!r}"
+            )
+    sizes = [float(share) for share in shares.values()]
+    if abs(fsum(sizes) - 1) > 1e-6:
+        raise InvalidInputError(
+            f"the shares of {', '.join(map(repr, shares))} must sum to 1; they sum to "
+            f"{fsum(sizes):.6g}"
+        )
+    return list(shares), sizes
+
+
+def cut_at(shares: Sequence[float]) -> list[tuple[int, int]]:
+    """The draws of each part, where parts have these shares of 1."""
+    ends = [round(end * DRAWS) for end in accumulate(shares)]
+    return list(pairwise([0, *ends[:-1], DRAWS]))
+
+
+def count_in(portions: Sequence[Portion], first: int, last: int) -> int:
+    """How many of the rows `[first, last)` belong to all portions."""
+    if not portions:
+        return last - first
+    return sum(int(np.count_nonzero(part)) for part in _holding(portions, first, last))
+
+
+def rows_in(portions: Sequence[Portion], first: int, last: int) -> Ints:
+    """Those of the rows `[first, last)` that belong to all portions, less `first`."""
+    held = [np.empty(0, np.bool_), *_holding(portions, first, last)]
+    return np.flatnonzero(np.concatenate(held))
+
+
+def _holding(portions: Sequence[Portion], first: int, last: int) -> Iterator[Bools]:
+    """Which rows belong to all portions, a piece at a time: a row group may be of any size."""
+    for begin in range(first, last, _DRAWN_AT_ONCE):
+        end = min(last, begin + _DRAWN_AT_ONCE)
+        yield np.logical_and.reduce([portion.holds(begin, end) for portion in portions])
+
+
+def _draws(key: tuple[int, ...], first: int, last: int) -> Any:
+    """A draw for each row number, uint64; by two rounds of splitmix64 (G. Steele et al., 2014)."""
+    begin, turn = np.random.SeedSequence(key).generate_state(2, np.uint64)
+    draws = np.arange(first, last, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + begin
+    for _ in range(2):
+        draws ^= turn
+        draws ^= draws >> np.uint64(30)
+        draws *= np.uint64(0xBF58476D1CE4E5B9)
+        draws ^= draws >> np.uint64(27)
+        draws *= np.uint64(0x94D049BB133111EB)
+        draws ^= draws >> np.uint64(31)
+    return draws >> np.uint64(11)
+
+
+DRAWS = 1 << 53  # what a float counts without loss
+_DRAWN_AT_ONCE = 1 << 18
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
+# -- an epoch's order ---------------------------------------------------------------------
 
 
 class Order:

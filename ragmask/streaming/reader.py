@@ -22,7 +22,7 @@ from ragmask.streaming.formats import (
     open_batches,
     open_parquet,
 )
-from ragmask.streaming.plan import Span
+from ragmask.streaming.plan import Span, rows_in
 from ragmask.streaming.ranges import ReadAhead, chunks
 from ragmask.streaming.retry import GivenUpError
 from ragmask.streaming.source import Group, Source
@@ -82,13 +82,7 @@ class Reader:
     def _decode(self, spans: list[Span]) -> Decoded:
         source = self._source
         groups = [source.groups[span.group] for span in spans]
-        table = _cut(self.read_table(groups), groups, spans)
-        row_ids = np.concatenate(
-            [
-                np.arange(group.first_row + span.first, group.first_row + span.last)
-                for group, span in zip(groups, spans, strict=True)
-            ]
-        )
+        table, row_ids = self._cut(self.read_table(groups), groups, spans)
         if source.filter is not None:
             table, row_ids = self._filtered(groups, table, row_ids)
         columns = {}
@@ -96,6 +90,23 @@ class Reader:
             with naming(f"{groups[0]}, column {name!r}"):
                 columns[name] = read_column(self._items(name, table[name]), source.nulls)
         return Decoded(columns, row_ids)
+
+    def _cut(self, table: Any, groups: list[Group], spans: list[Span]) -> tuple[Any, Ints]:
+        """The spans' rows of row groups laid end to end, and their numbers in the data set."""
+        portions = self._source.portions
+        if not portions:
+            found = [
+                np.arange(group.first_row + span.first, group.first_row + span.last)
+                for group, span in zip(groups, spans, strict=True)
+            ]
+            return _slices(table, groups, spans), np.concatenate(found)
+        kept, row_ids = np.zeros(len(table), np.bool_), []
+        starts = accumulate((group.rows for group in groups), initial=0)
+        for start, group, span in zip(starts, groups, spans, strict=False):
+            rows = rows_in(portions, *group.span)[span.first : span.last]
+            kept[start + rows] = True
+            row_ids.append(group.first_row + rows)
+        return table.filter(pa.array(kept)), np.concatenate(row_ids)
 
     def empty(self) -> Decoded:
         """No rows of every column."""
@@ -253,7 +264,7 @@ class Reader:
             raise StreamError(f"{file.path}: the file changed while it was being streamed")
 
 
-def _cut(table: Any, groups: list[Group], spans: list[Span]) -> Any:
+def _slices(table: Any, groups: list[Group], spans: list[Span]) -> Any:
     """The spans' rows of whole row groups laid end to end."""
     if all(span.last - span.first == group.rows for span, group in zip(spans, groups, strict=True)):
         return table

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ragmask.streaming.arrange import Budget, Rows, padded_steps
+from ragmask.streaming.arrange import Buckets, Budget, Rows, padded_steps
 from ragmask.streaming.epoch import Epoch
 
 
@@ -36,8 +36,10 @@ class PaddingReport(NamedTuple):
         )
 
 
-def measure_padding(epoch: Epoch, windows: Sequence[Any], budget: Budget) -> PaddingReport:
-    """What these windows cost by the budget, and cut into as many batches in their own order."""
+def measure_padding(
+    epoch: Epoch, windows: Sequence[Any], budget: Budget | Buckets
+) -> PaddingReport:
+    """What these windows cost in buckets, and cut into as many batches in their own order."""
     counts = np.zeros(5, np.int64)
     for window, lengths in epoch.lengths(windows):
         key = epoch.key(window)

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import compress, product
 from operator import and_
@@ -24,6 +24,7 @@ from ragmask.rows.checks import check_count
 from ragmask.streaming.files import Found, Paths, find_files
 from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
 from ragmask.streaming.memory import in_memory, path_of
+from ragmask.streaming.plan import Portion, count_in
 from ragmask.streaming.retry import Retry
 
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
@@ -43,6 +44,11 @@ class Group:
     rows: int
     first_row: int = 0
     keys: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The numbers of its rows in the data set, from the first to one past the last."""
+        return self.first_row, self.first_row + self.rows
 
     def __str__(self) -> str:
         piece = "row group" if self.file.format == "parquet" else "record batch"
@@ -64,7 +70,9 @@ class Source:
     retry: Retry = field(default_factory=Retry)
     missing: Missing = "error"
     items: Items = None
+    portions: tuple[Portion, ...] = ()
     widths: dict[str, int] = field(default_factory=dict, compare=False)  # of vectors, once found
+    whole: "Source | None" = field(default=None, compare=False, repr=False)  # it is a part of this
 
     @classmethod
     def open(
@@ -183,9 +191,16 @@ class Source:
         keys = self.key_schema.names
         return [one for one in dict.fromkeys(wanted) if one.top not in keys]
 
+    def part(self, portion: Portion) -> "Source":
+        """Those of the rows that belong to a portion. Footers are read once for all parts."""
+        portions = (*self.portions, portion)
+        return replace(self, portions=portions, widths=self.widths, whole=self.whole or self)
+
     @cached_property
     def files(self) -> tuple[File, ...]:
         """Every file's footer."""
+        if self.whole is not None:
+            return self.whole.files
         stop = threading.Event()
         storage = self.storage.here()
 
@@ -214,6 +229,8 @@ class Source:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Every row group that the filter's look at statistics leaves, from the footers alone."""
+        if self.whole is not None:
+            return self.whole.groups
         groups: list[Group] = []
         first_row = 0
         for found, file in zip(self.found, self.files, strict=True):
@@ -275,6 +292,11 @@ class Source:
             field.name: pa.scalar(texts.get(field.name), pa.string()).cast(field.type)
             for field in self.key_schema
         }
+
+    @cached_property
+    def group_rows(self) -> list[int]:
+        """How many rows of each row group belong to this part of the data set."""
+        return [count_in(self.portions, *group.span) for group in self.groups]
 
     @property
     def filter_text(self) -> str | None:

@@ -14,8 +14,10 @@ from ragmask.errors import InvalidInputError, MissingAttributeError, Unsupported
 from ragmask.rows.checks import check_count
 from ragmask.streaming.ahead import check_process
 from ragmask.streaming.arrange import (
+    Buckets,
     Budget,
     Packing,
+    Rounding,
     Rows,
     check_names,
     packed_fields,
@@ -24,6 +26,7 @@ from ragmask.streaming.batch import Batch, delivered, read_batch
 from ragmask.streaming.columns import ragged_column
 from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
 from ragmask.streaming.maps import MapFunction, mapped
+from ragmask.streaming.plan import DRAWS, Portion, check_shares, cut_at
 from ragmask.streaming.reader import Reader
 from ragmask.streaming.report import PaddingReport, measure_padding
 from ragmask.streaming.sink import Advance, alike, write_parquet
@@ -31,6 +34,9 @@ from ragmask.streaming.source import Source
 from ragmask.streaming.state import Progress, State, resume
 
 _MOST_RANKS = 1 << 20  # the windows of each are known to all
+_MOST_ROUNDED = 1 << 31
+_UNBATCHED = "choose the batches first: .batch(rows=256)"
+_PACKED = "packed sequences all have one length: batch them with rows= alone"
 
 # said to whoever takes a stream for an array or a torch Dataset, as those libraries would
 _FOR_TORCH = (
@@ -85,7 +91,9 @@ class Stream:
         *,
         tokens: int | None = None,
         column: str | None = None,
-        bucket: bool = True,
+        bucket: bool | None = None,
+        multiple_of: int = 1,
+        rows_multiple: int = 1,
     ) -> "Stream":
         """Batches of `rows` rows (by default 256), or of at most `tokens` padded steps.
 
@@ -97,32 +105,50 @@ class Stream:
 
         Parameters
         ----------
-        rows : of a batch; the last is shorter, or left out with `drop_last`.
+        rows : of a batch; the last is shorter, or left out with `drop_last`. With `bucket`, so
+            is the last of each window.
         tokens : the most padded steps of a batch, rows × longest row. A longer row is a batch
             alone, and an empty row counts as one step.
         column : whose steps count; may be left out where just one column is ragged.
-        bucket : put rows of similar lengths together, inside each window. Without it, rows
-            are taken as they come. Shuffled streams shuffle the batches again.
+        bucket : put rows of similar lengths together, inside each window; by default with
+            `tokens`. Without it, rows are taken as they come. Shuffled streams shuffle the
+            batches again.
+        multiple_of, rows_multiple : what the widths of padded batches, and their numbers of rows,
+            are rounded up to by who pads them for a model, as `ragmask.interop.keras` does:
+            compilers like few shapes. `tokens` counts the rounded width, and of the rows that it
+            allows takes a multiple, where there is one.
 
         A batch is a view of its decoded window. One that spans two windows copies only itself.
         """
+        rounding = Rounding(
+            check_count("multiple_of", multiple_of, 1, _MOST_ROUNDED),
+            check_count("rows_multiple", rows_multiple, 1, _MOST_ROUNDED),
+        )
+        changes: dict[str, Any] = {"budget": None, "buckets": None, "rounding": rounding}
         if tokens is None:
-            if column is not None:
-                raise InvalidInputError("column= needs tokens=: batch(tokens=16_384, column=…)")
-            size = check_count("rows", 256 if rows is None else rows, 1)
-            return self._with(rows=size, drop_last=bool(drop_last), budget=None)
+            if column is not None and not bucket:
+                raise InvalidInputError(
+                    "column= needs tokens=, or bucket=True: batch(tokens=16_384, column=…)"
+                )
+            size = check_count("rows", 256 if rows is None else rows, 1, LARGEST)
+            if not bucket:
+                return self._with(rows=size, drop_last=bool(drop_last), **changes)
+            self._check_not_packed()
+            of = ragged_column(self._source.schema, column)
+            changes["buckets"] = Buckets(size, of, bool(drop_last))
+            return self._with(rows=1, drop_last=False, **changes)
         if rows is not None:
             raise InvalidInputError("pass rows= or tokens=, not both")
         if drop_last:
             raise InvalidInputError("drop_last needs rows=: batches by tokens= differ in rows")
-        if self._settings.packing:
-            raise InvalidInputError("packed sequences all have one length: batch them with rows=")
-        budget = Budget(
+        self._check_not_packed()
+        changes["budget"] = Budget(
             min(check_count("tokens", tokens, 1), LARGEST),
             ragged_column(self._source.schema, column),
-            bool(bucket),
+            bucket is None or bool(bucket),
+            rounding,
         )
-        return self._with(rows=1, drop_last=False, budget=budget)
+        return self._with(rows=1, drop_last=False, **changes)
 
     def pack(self, length: int, column: str | None = None) -> "Stream":
         """Lay rows into sequences of at most `length` steps; `batch(rows=)` then counts those.
@@ -143,14 +169,18 @@ class Stream:
         each sequence, the cumulative lengths of its rows, from 0; int32, as attention kernels
         for variable lengths take them).
         """
-        if self._settings.budget:
-            raise InvalidInputError("packed sequences all have one length: batch them with rows=")
+        if self._settings.budget or self._settings.buckets:
+            raise InvalidInputError(_PACKED)
         check_names(self._source.columns)
         packing = Packing(
             min(check_count("length", length, 1), LARGEST),
             ragged_column(self._source.schema, column),
         )
         return self._with(packing=packing)
+
+    def _check_not_packed(self) -> None:
+        if self._settings.packing:
+            raise InvalidInputError(_PACKED)
 
     def shuffle(self, seed: int, window_rows: int = WINDOW_ROWS) -> "Stream":
         """Random order, another each epoch: row groups, and rows inside windows of row groups.
@@ -175,6 +205,34 @@ class Stream:
         if check_count("rank", rank) >= world_size:
             raise InvalidInputError(f"rank must be less than world_size, {world_size}; got {rank}")
         return self._with(shard=Shard(int(rank), world_size, bool(even)))
+
+    def split(self, shares: Mapping[str, float], seed: int) -> "dict[str, Stream]":
+        """Parts of the data set by name, as streams of their own.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> parts = rm.stream(JAPANESE_VOWELS).split({"train": 0.9, "valid": 0.1}, seed=0)
+        >>> {name: part.num_rows for name, part in parts.items()}
+        {'train': 570, 'valid': 70}
+
+        Which part a row is in depends on its number in the data set (`batch.row_ids`) and on the
+        seed alone: it is the same whatever the order, the shard, the filter and the columns, and
+        after rows were added behind it. Every row is in one part. Each row is drawn by itself,
+        so that parts have their shares of the rows but for chance.
+
+        shares : of each part, above 0; together 1.
+
+        A part is shuffled, sharded, batched, resumed and split again like any stream. It reads
+        whole row groups, and keeps its own rows of them. How many those are is known from the
+        footers, so `len` and `num_rows` are what they are for the whole.
+        """
+        names, sizes = check_shares(shares)
+        key = (check_count("seed", seed), len(self._source.portions))
+        portions = (Portion(key, *draws) for draws in cut_at(sizes))
+        return {
+            name: Stream(self._source.part(portion), self._settings, self._maps)
+            for name, portion in zip(names, portions, strict=True)
+        }
 
     def map(self, function: MapFunction) -> "Stream":
         """Apply `function` to each batch; it takes a Batch and gives a Batch or a dict."""
@@ -218,7 +276,8 @@ class Stream:
         """
         settings = self._settings
         self._check_no_filter()
-        if not isinstance(settings.arrangement, Rows):  # a TypeError: list(stream) asks and goes on
+        # a TypeError: list(stream) asks and goes on
+        if not isinstance(settings.arrangement, Rows | Buckets):
             raise UnsupportedTypeError(
                 "len() of this stream is unknown: the number of batches depends on row lengths; "
                 + _FOR_TORCH
@@ -227,6 +286,22 @@ class Stream:
             return self.num_rows
         batches = self._epoch(self._progress.last or self._start()).batches_of_ranks()
         return max(batches) if settings.shard.even else batches[settings.shard.rank]
+
+    def count_batches(self, epoch: int | None = None) -> int:
+        """The number of batches that the next `for` gives, or those of a whole epoch.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> rm.stream(JAPANESE_VOWELS).batch(tokens=1024, column="frames").count_batches()
+        11
+
+        Where row counts alone do not decide it, by one pass over the column whose steps count, or
+        over those of the filter.
+        """
+        if self._settings.rows is None:
+            raise InvalidInputError(_UNBATCHED)
+        start = self._start() if epoch is None else self._fresh(check_count("epoch", epoch))
+        return self._epoch(start).batches_left(start)
 
     # What other libraries ask of arrays and Datasets. Keras asks for a shape, torch for an item.
 
@@ -254,7 +329,7 @@ class Stream:
         return True  # else `if stream:` would read every footer
 
     def measure_padding(self) -> PaddingReport:
-        """What batches by `tokens=` cost padded, and what the same rows would cost unbucketed.
+        """What batches by length cost padded, and what the same rows would cost unbucketed.
 
         >>> import ragmask as rm
         >>> from ragmask.data import JAPANESE_VOWELS
@@ -264,9 +339,9 @@ class Stream:
 
         One pass over the column's lengths.
         """
-        budget = self._settings.budget
+        budget = self._settings.budget or self._settings.buckets
         if budget is None:
-            raise InvalidInputError("measure_padding is for batches by tokens=")
+            raise InvalidInputError("measure_padding is for batches by tokens= or bucket=True")
         epoch = self._epoch(self._start())
         return measure_padding(epoch, epoch.hands[self._settings.shard.rank], budget)
 
@@ -303,7 +378,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Batch]:
         if self._settings.rows is None:
-            raise InvalidInputError("choose the batches first: .batch(rows=256)")
+            raise InvalidInputError(_UNBATCHED)
         start = self._start()
         self._progress.start, self._progress.last = None, start
         return self._batches(start)
@@ -407,6 +482,8 @@ class Stream:
         """The start of an epoch."""
         shard = self._settings.shard
         settings = self._settings.to_dict() | {"filter": self._source.filter_text}
+        if self._source.portions:
+            settings["split"] = [[*part.key, part.low, part.high] for part in self._source.portions]
         if self._source.filter is not None:
             settings["row_groups"] = len(self._source.groups)  # that statistics did not rule out
         return State(self._source.fingerprint, settings, epoch, shard.rank, shard.world_size)
@@ -428,6 +505,9 @@ class Stream:
     def __repr__(self) -> str:
         files = len(self._source.paths)
         lines = [f"Stream of {files} file{'s' * (files != 1)}{self._settings}"]
+        for part in self._source.portions:
+            share = (part.high - part.low) / DRAWS
+            lines.append(f"  {share:.4g} of the rows, split by seed {part.key[0]}")
         if self._source.filter is not None:
             lines.append(f"  where {self._source.filter_text}")
         fields = [f"  {field.name}: {field.type}" for field in self._source.first_schema]

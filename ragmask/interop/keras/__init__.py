@@ -1,4 +1,4 @@
-"""Keras 3 models, Sequential and functional, as ragmask's own, with the same names and weights.
+"""Streams for Keras 3's `fit`; and its models as ragmask's own, with the same names and weights.
 
 >>> import keras
 >>> import ragmask as rm
@@ -21,6 +21,7 @@ except ImportError as error:
         "let KERAS_BACKEND name the backend that is installed"
     ) from error
 
+from ragmask.interop.keras.dataset import StreamDataset
 from ragmask.interop.keras.model import from_keras
 
-__all__ = ["from_keras"]
+__all__ = ["StreamDataset", "from_keras"]

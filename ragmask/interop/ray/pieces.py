@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from ragmask.errors import InvalidInputError
 from ragmask.interop.ray.workers import anchored
-from ragmask.streaming.arrange import Rows
 from ragmask.streaming.batch import Batch
-from ragmask.streaming.epoch import WINDOW_ROWS, Epoch
+from ragmask.streaming.epoch import WINDOW_ROWS
 from ragmask.streaming.plan import Place, number_of_batches
 from ragmask.streaming.state import State
 from ragmask.streaming.stream import Stream
@@ -49,7 +48,8 @@ def pieces(stream: Stream, workers: int) -> list[Piece]:
     done = [window.done for window in windows]
     if done:
         done[0] = max(done[0], start.place.item)
-    sizes = [items - less for items, less in zip(_items(epoch)[first:], done, strict=True)]
+    with closing(epoch.count_items(windows)) as counts:
+        sizes = [items - less for items, less in zip(counts, done, strict=True)]
     starts = list(accumulate(sizes, initial=0))
 
     def place(batch: int) -> Place:
@@ -69,16 +69,6 @@ def pieces(stream: Stream, workers: int) -> list[Piece]:
         made.append(Piece(start._replace(place=place(begin)), until - begin))
         begin = until
     return made
-
-
-def _items(epoch: Epoch) -> list[int]:
-    """What each window of this rank holds; by a pass over the rows, where those decide it."""
-    rank = epoch.settings.shard.rank
-    windows = epoch.hands[rank]
-    if isinstance(epoch.settings.arrangement, Rows) and epoch.source.filter is None:
-        return [window.rows for window in windows]
-    before = sum(map(len, epoch.hands[:rank]))
-    return list(epoch.count_items())[before : before + len(windows)]
 
 
 def batches_of(stream: Stream, piece: Piece) -> Iterator[Batch]:

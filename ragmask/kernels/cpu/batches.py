@@ -22,17 +22,21 @@ def shuffle(bits: Any, out: Any) -> None:
 
 
 @njit
-def begin_batches(lengths: Any, most_steps: int, out: Any) -> None:
+def begin_batches(lengths: Any, most_steps: int, rows_multiple: int, out: Any) -> None:
     """Mark the rows at which a batch begins, if none may cost over `most_steps` padded steps.
 
     lengths int64 (rows,), out bool (rows,). A batch costs rows × longest, an empty row counting
-    as one step; a row that costs more than `most_steps` is a batch alone.
+    as one step; a row that costs more than `most_steps` is a batch alone. Where a multiple of
+    `rows_multiple` rows is affordable, a batch has no more rows than the largest such.
     """
     rows, longest = 0, 1
     for row in range(lengths.size):
         longest = max(longest, lengths[row])
         rows += 1
-        out[row] = rows == 1 or rows * longest > most_steps
+        most = most_steps // longest
+        if most >= rows_multiple:
+            most -= most % rows_multiple
+        out[row] = rows == 1 or rows > most
         if out[row]:
             rows, longest = 1, max(1, lengths[row])
 
