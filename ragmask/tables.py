@@ -83,16 +83,12 @@ class TableModel:
             )
         return list(dict.fromkeys(found))
 
-    def check(self, given: Any) -> Any:
-        """The schema of what it makes of tables of this one, or of Batches like one of no rows.
+    def check(self, schema: Any) -> Any:
+        """The schema of what it makes of tables of this one.
 
         Raises InvalidInputError that tells every input whose column does not fit.
         """
-        if isinstance(given, Batch):
-            batch = given
-            self.columns(list(given))
-        else:
-            batch = Batch.from_arrow(given.empty_table().select(self.columns(given.names)))
+        batch = Batch.from_arrow(schema.empty_table().select(self.columns(schema.names)))
         wrong: list[str] = []
         for name, entry in self._entries.items():
             try:

@@ -1,62 +1,61 @@
-"""A stream in parts, each read and written by itself, in any process: an engine's tasks."""
+"""A stream in parts that other processes deliver, batch by batch as the stream would."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ragmask.errors import InvalidInputError, StreamError
 from ragmask.files import beside, cannot_write, shown
-from ragmask.streaming.batch import Batch, delivered, read_batch
-from ragmask.streaming.epoch import Epoch
-from ragmask.streaming.maps import mapped
-from ragmask.streaming.plan import Place, Window, left
+from ragmask.streaming.batch import Batch
+from ragmask.streaming.epoch import WINDOW_ROWS
+from ragmask.streaming.plan import Place, number_of_batches
 from ragmask.streaming.sink import alike, write_parquet
+from ragmask.streaming.state import State
 from ragmask.streaming.stream import Stream
+
+
+class Part(NamedTuple):
+    """Batches one after the other: where they begin, and how many they are."""
+
+    start: State
+    batches: int
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a stream has before it, a window a part.
+    """What is left of a stream's epoch, in parts.
 
     >>> import ragmask as rm
     >>> from ragmask.data import JAPANESE_VOWELS
     >>> from ragmask.streaming.parts import Parts
-    >>> parts = Parts.of(rm.stream(JAPANESE_VOWELS).batch(rows=64))
+    >>> parts = Parts.of(rm.stream(JAPANESE_VOWELS).batch(rows=64), workers=2)
     >>> sum(batch.num_rows for number in range(len(parts)) for batch in parts.read(number))
     640
 
-    Part after part holds the stream's rows, in its order; a stream of no rows has one part, of
-    none. Batches end with their part. It can be pickled, and then holds what the files' footers
-    say, so that nobody has to read them again.
+    Part after part delivers the stream's own batches, in its order; a stream of none has one part,
+    of none. It can be pickled, and then holds what the files' footers say, so that nobody has to
+    read them again, and their absolute paths.
     """
 
     stream: Stream
-    epoch: Epoch = field(repr=False)
-    windows: tuple[Window, ...] = field(repr=False)
+    all: tuple[Part, ...]
 
     @classmethod
-    def of(cls, stream: Stream) -> "Parts":
-        """Raises InvalidInputError for a stream that leaves rows out, or repeats some."""
-        stream = stream._cut()
-        if stream._settings.drop_last or stream._settings.shard.even:
-            raise InvalidInputError(
-                "drop_last and even=True are for batches of a whole stream, which is read in "
-                "parts here: leave them out"
-            )
-        start = stream._start()
-        epoch = stream._epoch(start)
-        windows = left(epoch.hands[stream._settings.shard.rank], start.place)
-        # a part is one window, so there is nothing to decode ahead
-        epoch = replace(epoch, settings=replace(epoch.settings, prefetch=0))
-        return cls(stream, epoch, tuple(windows) or (Window(0, 0),))
+    def of(cls, stream: Stream, workers: int = 1) -> "Parts":
+        """In as few parts as keep so many workers busy, of what `sendable` takes."""
+        stream = sendable(stream)
+        none = Part(stream._start(), 0)
+        return cls(stream, tuple(_cut(stream, workers)) or (none,))
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.all)
 
     @property
     def schema(self) -> Any:
@@ -64,14 +63,11 @@ class Parts:
         return self.stream._empty().schema
 
     def read(self, number: int) -> Iterator[Batch]:
-        """The batches of a part. They know their rows' numbers, and have no state."""
-        if self.windows[number].rows == 0:
-            return
-        fields, metadata = self.stream._fields
-        with closing(self.epoch._batches([self.windows[number]], Place())) as batches:
-            for _, _, part in batches:
-                batch = mapped(read_batch(part.columns, fields, metadata), self.stream._maps)
-                yield delivered(batch, None, part.row_ids, False)
+        """The batches of a part."""
+        part = self.all[number]
+        batches = self.stream._batches(part.start)
+        with closing(batches):  # type: ignore[type-var]
+            yield from islice(batches, part.batches)
 
     # -- written, as a folder of Parquet files -------------------------------------------------
 
@@ -115,3 +111,50 @@ class Parts:
             if found != expected:
                 raise StreamError(f"{shown(path)} has {found:,} rows, and not {expected:,}")
         return sum(rows)
+
+
+def sendable(stream: Stream) -> Stream:
+    """The stream for processes elsewhere, which decode on the thread that computes.
+
+    Raises InvalidInputError for `shard(even=True)`, which repeats rows.
+    """
+    stream = stream._cut()
+    if stream._settings.shard.even:
+        raise InvalidInputError("shard(even=True) repeats rows: pass a stream without it")
+    made = replace(stream.prefetch(0), _source=stream._source.anchored())
+    made._progress.start, made._progress.epoch = stream._progress.start, stream._progress.epoch
+    return made
+
+
+def _cut(stream: Stream, workers: int) -> Iterator[Part]:
+    """Each part ends where a batch does: at the first one after a window's end where there are
+    windows enough, for a window that is cut is decoded on both sides of the cut.
+    """
+    settings, start = stream._settings, stream._start()
+    rows = settings.rows
+    assert rows is not None
+    epoch, first = stream._epoch(start), start.place.window
+    windows = epoch.hands[settings.shard.rank][first:]
+    done = [window.done for window in windows]
+    if done:
+        done[0] = max(done[0], start.place.item)
+    with closing(epoch.count_items(windows)) as counts:
+        sizes = [items - less for items, less in zip(counts, done, strict=True)]
+    starts = list(accumulate(sizes, initial=0))
+
+    def place(batch: int) -> Place:
+        item = batch * rows
+        window = bisect_right(starts, item) - 1
+        return Place(first + window, done[window] + item - starts[window])
+
+    batches = number_of_batches(starts[-1], rows, settings.drop_last)
+    # the batches in which windows end, and the first of the next
+    ends = [-(-end // rows) for end in starts[1:]]
+    most = max(1, -(-batches // workers))
+    least = min(max(1, WINDOW_ROWS // rows), -(-most // 4))
+    begin = 0
+    while begin < batches:
+        position = bisect_left(ends, begin + least)
+        until = min(ends[position] if position < len(ends) else batches, begin + most, batches)
+        yield Part(start._replace(place=place(begin)), until - begin)
+        begin = until

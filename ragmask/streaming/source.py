@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from itertools import compress, product
 from operator import and_
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -195,6 +196,19 @@ class Source:
         """Those of the rows that belong to a portion. Footers are read once for all parts."""
         portions = (*self.portions, portion)
         return replace(self, portions=portions, widths=self.widths, whole=self.whole or self)
+
+    def anchored(self) -> "Source":
+        """The same files by absolute paths, for processes that may work in another folder."""
+        if not self.storage.on_disk:
+            return self
+
+        def absolute(one: Any) -> Any:
+            return replace(one, path=str(Path(one.path).absolute()))
+
+        found = tuple(map(absolute, self.found))
+        made = replace(self, found=found, first=absolute(self.first), whole=None)
+        made.__dict__["files"] = tuple(map(absolute, self.files))  # else footers are read again
+        return made
 
     @cached_property
     def files(self) -> tuple[File, ...]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -22,8 +23,6 @@ import ragmask.interop.torch as rt
 from ragmask.cli.app import app
 from ragmask.data import JAPANESE_VOWELS
 from ragmask.interop.ray import Apply, Collate, apply, apply_stream, iter_batches, read
-from ragmask.interop.ray import engine as ray_engine
-from ragmask.interop.ray.pieces import batches_of, pieces, sendable
 from ragmask.streaming.sink import write_parquet
 from ragmask.tables import TableModel
 
@@ -404,54 +403,6 @@ def test_a_task_of_one_cpu_runs_one_thread(cluster):
     assert ray.get(threads.remote()) == 1
 
 
-# -- pieces -------------------------------------------------------------------------------
-
-
-WAYS = {
-    "in file order": lambda s: s.batch(rows=64),
-    "small batches": lambda s: s.batch(rows=7),
-    "large batches": lambda s: s.batch(rows=1000),
-    "drop_last": lambda s: s.batch(rows=100, drop_last=True),
-    "shuffled": lambda s: s.shuffle(seed=1, window_rows=100).batch(rows=50),
-    "bucketed": lambda s: s.shuffle(seed=1, window_rows=100).batch(tokens=500, column="frames"),
-    "packed": lambda s: s.pack(100, "frames").batch(rows=3),
-    "of a rank": lambda s: s.shard(1, 3).batch(rows=20),
-    "mapped": lambda s: s.map(lambda batch: {"row": batch["row"][::2]}).batch(rows=64),
-}
-
-
-@pytest.mark.parametrize("workers", [1, 3, 1000])
-@pytest.mark.parametrize("condition", [None, [("row", ">", 45)], [("row", "<", 0)]])
-@pytest.mark.parametrize("way", WAYS)
-def test_pieces_have_a_stream_s_batches(folder, way, condition, workers):
-    stream = sendable(WAYS[way](rm.stream(folder, ["frames", "row"], filter=condition)))
-    cuts = pieces(stream, workers)
-    again = pickle.loads(ray.cloudpickle.dumps(stream))
-    found = [batch.to_arrow() for piece in cuts for batch in batches_of(again, piece)]
-    expected = [batch.to_arrow() for batch in stream]
-    assert sum(piece.batches for piece in cuts) == len(expected)
-    assert found == expected
-    if len(expected) > workers:
-        assert workers <= len(cuts) <= 5 * workers
-
-
-def test_pieces_begin_where_a_stream_stands(folder):
-    stream = stream_of(folder, 50)
-    batches = list(stream)
-    stream.load_state_dict(batches[4].state)
-    stream = sendable(stream)
-    found = [batch for piece in pieces(stream, 2) for batch in batches_of(stream, piece)]
-    assert [batch.row_ids.tolist() for batch in found] == [
-        batch.row_ids.tolist() for batch in batches[5:]
-    ]
-
-
-def test_windows_are_left_whole_where_there_are_enough(tmp_path):
-    pq.write_table(pa.table({"a": range(4000)}), tmp_path / "a.parquet", row_group_size=100)
-    stream = sendable(rm.stream(tmp_path).batch(rows=10))
-    assert {piece.start.place.item for piece in pieces(stream, 4)} == {0}
-
-
 # -- apply --engine ray -------------------------------------------------------------------
 
 
@@ -549,7 +500,7 @@ def test_an_error_of_a_worker_is_ragmask_s_own_and_leaves_nothing(cluster, folde
         apply_stream(
             model, rm.stream(tmp_path / "ids.parquet", ["ids"]).batch(rows=40), tmp_path / "o"
         )
-    assert told.value.__notes__[-1] == "in rows 400–439 of the data set"
+    assert re.fullmatch(r"in rows \d+–\d+ of the data set", told.value.__notes__[-1])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.parquet"]
 
 
@@ -564,32 +515,12 @@ def test_names_that_are_taken_and_models_that_do_not_fit_begin_nothing(
         apply_stream(table_model, stream, tmp_path / "no" / "out")
     with pytest.raises(rm.InvalidInputError, match=r"no column 'words'.*no column 'split'"):
         apply_stream(table_model, lacking, tmp_path / "a")
-    with pytest.raises(rm.InvalidInputError, match="choose the batches first"):
-        apply_stream(table_model, rm.stream(folder), tmp_path / "a")
     even = stream.shard(0, 2, even=True)
     with pytest.raises(rm.InvalidInputError, match="repeats rows"):
         apply_stream(table_model, even, tmp_path / "a")
     with pytest.raises(rm.InvalidInputError, match="workers must be at least 1; got 0"):
         apply_stream(table_model, stream, tmp_path / "a", workers=0)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_parts_are_counted_before_they_get_their_name(tmp_path):
-    part, other = tmp_path / "part-00000.parquet", tmp_path / "part-00001.parquet"
-    pq.write_table(pa.table({"a": [1, 2]}), part)
-    (tmp_path / ".part-00000.parquet.12ab.tmp").touch()
-    with pytest.raises(rm.StreamError, match=r"part-00001.parquet was written and is not there"):
-        ray_engine._check(tmp_path, [part, other], 2)
-    with pytest.raises(rm.StreamError, match="the parts of the output have 2 rows; 3 were written"):
-        ray_engine._check(tmp_path, [part], 3)
-    other.write_bytes(b"nothing")
-    with pytest.raises(rm.StreamError, match="a part of the output cannot be read"):
-        ray_engine._check(tmp_path, [part, other], 2)
-    other.unlink()
-    ray_engine._check(tmp_path, [part], 2)
-    assert list(tmp_path.iterdir()) == [part]
-    names = [ray_engine._name(number, 200_000) for number in (9, 10, 199_999)]
-    assert names == sorted(names)
 
 
 def test_the_command_writes_with_ray(cluster, folder, saved, table_model, tmp_path, monkeypatch):

@@ -7,19 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 import ragmask
 from ragmask.errors import RagmaskError, StreamError
 from ragmask.files import whole_folder
-from ragmask.interop.ray.pieces import Piece, batches_of, pieces, sendable
 from ragmask.interop.ray.workers import cluster
 from ragmask.rows.checks import check_count
-from ragmask.streaming.maps import mapped
-from ragmask.streaming.sink import Advance, alike, write_parquet
+from ragmask.streaming.parts import Parts, sendable
+from ragmask.streaming.sink import Advance
 from ragmask.streaming.stream import Stream
 from ragmask.tables import TableModel
 
@@ -57,35 +54,26 @@ def apply_stream(
     if workers is not None:
         check_count("workers", workers, 1)
     stream = sendable(stream)
-    schema = model.check(mapped(stream.empty_batch(), stream._maps))
-    with whole_folder(Path(target).absolute()) as folder, cluster() as cpus:
+    like = model.check(stream._empty().schema)
+    with whole_folder(target) as folder, cluster() as cpus:
         workers = workers or cpus
-        cuts = pieces(stream, workers)
-        if not cuts:
-            write_parquet([], folder / _name(0, 1), empty=schema.empty_table)
-            return 0
-        parts = [folder / _name(number, len(cuts)) for number in range(len(cuts))]
-        work = ray.put((model, stream, schema))
+        parts = Parts.of(stream, workers)
+        work = ray.put((model, parts, like))
         tasks = (
-            _write.remote(ragmask.__version__, [work], piece, str(part))
-            for piece, part in zip(cuts, parts, strict=True)
+            _write.remote(ragmask.__version__, [work], number, str(folder))
+            for number in range(len(parts))
         )
-        rows = 0
+        done, written = 0, [0] * len(parts)
         with closing(_results(tasks, workers)) as results:
-            for done in results:
-                rows += done
+            for number, rows in results:
+                written[number] = rows
+                done += rows
                 if progress:
-                    progress(rows)
-        _check(folder, parts, rows)
-        return rows
+                    progress(done)
+        return parts.check_written(folder, written)
 
 
-def _name(number: int, parts: int) -> str:
-    """Names whose order is that of the parts."""
-    return f"part-{number:0{max(5, len(str(parts - 1)))}}.parquet"
-
-
-def _results(tasks: Iterable[Any], most: int) -> Generator[int, None, None]:
+def _results(tasks: Iterable[Any], most: int) -> Generator[tuple[int, int], None, None]:
     """What tasks return, as they end, so many of them at a time; an error calls off the others."""
     coming, waiting = iter(tasks), []
     try:
@@ -105,9 +93,10 @@ def _results(tasks: Iterable[Any], most: int) -> Generator[int, None, None]:
             ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE)
 
 
-def _result(task: Any) -> int:
+def _result(task: Any) -> tuple[int, int]:
+    """The number of a part, and its rows."""
     try:
-        rows: int = ray.get(task)
+        written: tuple[int, int] = ray.get(task)
     except RayTaskError as error:
         cause = error.cause
         if isinstance(cause, RagmaskError):
@@ -119,48 +108,28 @@ def _result(task: Any) -> int:
         raise
     except RayError as error:
         raise StreamError(f"the cluster gave up a part of the output: {error}") from error
-    return rows
-
-
-def _check(folder: Path, parts: list[Path], rows: int) -> None:
-    """Raise unless the parts are there with all their rows; what else is there goes."""
-    for part in parts:
-        if not part.exists():
-            raise StreamError(
-                f"{part.name} was written and is not there: the output must lie where all nodes "
-                "of the cluster see it"
-            )
-    try:
-        found = sum(pq.read_metadata(part).num_rows for part in parts)
-    except (OSError, pa.ArrowException) as error:
-        raise StreamError(f"a part of the output cannot be read: {error}") from error
-    if found != rows:
-        raise StreamError(f"the parts of the output have {found:,} rows; {rows:,} were written")
-    for path in folder.iterdir():  # of workers that were killed
-        if path not in parts:
-            path.unlink(missing_ok=True)
+    return written
 
 
 @ray.remote(num_cpus=1, max_retries=_RETRIES)
-def _write(version: str, work: list[Any], piece: Piece, part: str) -> int:
-    """In a worker: the rows of a piece, through the model, to a file."""
+def _write(version: str, work: list[Any], number: int, folder: str) -> tuple[int, int]:
+    """In a worker: the rows of a part, through the model, to a file."""
     from ragmask.interop.ray.workers import check_version
 
     check_version(version)
     from ragmask.interop.ray.engine import write_part
 
-    return write_part(work[0], piece, part)
+    return number, write_part(work[0], number, folder)
 
 
-def write_part(work: Any, piece: Piece, part: str) -> int:
-    """Write a piece's rows. The file appears as a whole: who writes it once more replaces it."""
-    model, stream, schema = _received(work)
-    tables = (model(batch) for batch in batches_of(stream, piece))
-    return write_parquet(alike(tables, schema), part, empty=schema.empty_table)
+def write_part(work: Any, number: int, folder: str) -> int:
+    """Write a part's rows. The file appears as a whole: who writes it once more replaces it."""
+    model, parts, like = _received(work)
+    return parts.write(number, model, Path(folder), like)
 
 
 @lru_cache(maxsize=1)
-def _received(work: Any) -> tuple[TableModel, Stream, Any]:
+def _received(work: Any) -> tuple[TableModel, Parts, Any]:
     """What the driver sent: once a worker, whose tasks then share the model's packed weights."""
-    received: tuple[TableModel, Stream, Any] = ray.get(work)
+    received: tuple[TableModel, Parts, Any] = ray.get(work)
     return received

@@ -13,7 +13,7 @@ from ray.data.block import BlockMetadata
 import ragmask
 from ragmask.arrow import Nulls
 from ragmask.errors import UnsupportedTypeError
-from ragmask.interop.ray.workers import anchored, check_version, cpus
+from ragmask.interop.ray.workers import check_version, cpus
 from ragmask.rows.checks import check_count
 from ragmask.streaming.batch import read_batch
 from ragmask.streaming.epoch import WINDOW_ROWS
@@ -84,7 +84,7 @@ def read(
             "read takes paths, which workers open for themselves: ray.data.from_arrow(table) "
             "takes what is in memory"
         )
-    source = anchored(source)
+    source = source.anchored()
     if window_rows is None:
         # as ray.data would; some windows a CPU, for they differ in what they cost
         if not ray.is_initialized():

@@ -3,15 +3,11 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import ray
 
 import ragmask
 from ragmask.errors import InvalidInputError
-from ragmask.streaming.source import Source
 
 
 def check_version(driver: str) -> None:
@@ -42,16 +38,3 @@ def cluster() -> Iterator[int]:
     finally:
         if begun:
             ray.shutdown()
-
-
-def anchored(source: Source) -> Source:
-    """The source with absolute paths: a worker's working directory may be another."""
-    if not source.storage.on_disk:
-        return source
-
-    def absolute(one: Any) -> Any:
-        return replace(one, path=str(Path(one.path).absolute()))
-
-    made = replace(source, found=tuple(map(absolute, source.found)), first=absolute(source.first))
-    made.__dict__["files"] = tuple(map(absolute, source.files))  # else footers are read again
-    return made

@@ -13,7 +13,7 @@ from ragmask.files import whole_folder
 from ragmask.interop.spark.session import collected, session
 from ragmask.interop.spark.ship import broadcast
 from ragmask.rows.checks import check_count
-from ragmask.streaming.parts import Parts
+from ragmask.streaming.parts import Parts, sendable
 from ragmask.streaming.stream import Stream
 from ragmask.tables import TableModel
 
@@ -45,8 +45,8 @@ def apply_stream(
     (640, 640)
 
     The same rows in the same order as the stream's: `ragmask.stream(target)` reads them. Each
-    window of the stream is a task, which reads its row groups itself and writes one file; a task
-    that runs again writes the same file again. The folder appears when it is whole, and not at
+    part of it is a task, which reads its row groups itself and writes one file; a task that runs
+    again writes the same file again. The folder appears when it is whole, and not at
     all after an error. All workers have to see it, and the stream's files, under the same paths.
 
     workers : how many tasks run at once; by default as many as there is room for.
@@ -59,10 +59,11 @@ def apply_stream(
     """
     if workers is not None:
         workers = check_count("workers", workers, 1)
-    parts = Parts.of(stream)
-    like = model.check(parts.schema)
+    stream = sendable(stream)
+    like = model.check(stream._empty().schema)
     with whole_folder(target) as folder, session(workers) as spark:
         context = spark.sparkContext
+        parts = Parts.of(stream, workers or context.defaultParallelism)
         done = context.accumulator(0)
         task = _Task(broadcast(spark, (model, parts, like)), folder, done)
         tasks = len(parts)
