@@ -42,7 +42,8 @@ def data(tmp_path):
 
 def apply_to(data, target):
     source = [str(data / "in.parquet")]
-    apply.run(str(data / "model"), source, str(target), [], [], 100, Console(quiet=True))
+    paths = str(data / "model"), source, str(target)
+    apply.run(*paths, [], [], 100, "local", None, Console(quiet=True))
 
 
 WRITERS = {

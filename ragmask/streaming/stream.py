@@ -130,7 +130,7 @@ class Stream:
                 raise InvalidInputError(
                     "column= needs tokens=, or bucket=True: batch(tokens=16_384, column=…)"
                 )
-            size = check_count("rows", 256 if rows is None else rows, 1, LARGEST)
+            size = min(check_count("rows", 256 if rows is None else rows, 1), LARGEST)
             if not bucket:
                 return self._with(rows=size, drop_last=bool(drop_last), **changes)
             self._check_not_packed()
