@@ -2,7 +2,8 @@
 
     python asv_benchmarks/compare.py [TOPIC …]
 
-Topics: padding, stream, startup, recurrent, ops, layers, overhead, train.
+Topics: padding, stream, startup, recurrent, ops, layers, overhead, train, pipelines. Clusters have
+scripts of their own: compare_ray.py and compare_spark.py.
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
 documented path, with its own defaults for threads; the ops run on two threads each.
@@ -22,6 +23,7 @@ from pathlib import Path
 import compare_layers
 import compare_ops
 import compare_overhead
+import compare_pipelines
 import compare_recurrent
 import compare_train
 import numpy as np
@@ -278,6 +280,7 @@ TOPICS = {
     "layers": compare_layers.TABLES,
     "overhead": compare_overhead.TABLES,
     "train": compare_train.TABLES,
+    "pipelines": compare_pipelines.TABLES,
 }
 
 

@@ -1,14 +1,9 @@
-"""ragmask in pipelines of polars, DuckDB and pandas, as Markdown tables.
-
-    python asv_benchmarks/compare_pipelines.py
+"""The tables of compare.py on pipelines of polars, DuckDB and pandas.
 
 Beside what these have for lists, and beside the op alone on a Ragged of the same rows. Calls are
 interleaved and the least time of several rounds counts; all use as many threads as they like.
 `pip install "ragmask[peers]"` brings the three.
 """
-
-import inspect
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -192,16 +187,3 @@ def conversions(rows=ROWS):
 
 
 TABLES = (polars, duckdb, pandas, conversions)
-
-
-def main():
-    for table in TABLES:
-        print(f"\n### {table.__name__}\n\n{inspect.cleandoc(table.__doc__)}\n")
-        print("| what | ragmask | peer | its result | ratio | target |")
-        print("|---|---:|---|---:|---:|---:|", flush=True)
-        for row in table():
-            print(row, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
