@@ -341,7 +341,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path):
     with whole_folder(tmp_path / "out") as folder:
         (folder / "a").write_text("a")
         assert not (tmp_path / "out").exists()
-        assert folder.name.startswith(".")
+        assert folder.parent.name.startswith(".")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
 
 

@@ -20,7 +20,7 @@ def test_its_two_commands_are_one_line_each():
     commands = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     assert [command.count("\n") for command in commands] == [1, 1]
     assert commands[0].rstrip().endswith("ragmask demo")
-    assert commands[1].rstrip().endswith("pytest")
+    assert commands[1].rstrip().endswith("pytest -n 2")
 
 
 def test_its_figures_are_those_of_the_benchmarks():
