@@ -102,7 +102,7 @@ class Input(NamedTuple):
     def give_rows(self, array: AnyArray) -> Any:
         """One entry a row (rows, *item): of Arrow an array of its own, null where a list was."""
         if self.kind != "arrow":
-            return self.arrays.native(array)
+            return array
         form = self.rows.form
         items = arrow.write_items(np.ascontiguousarray(array), None if form is None else form.valid)
         return arrow.as_kind_of(items, self.source)

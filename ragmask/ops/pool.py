@@ -57,7 +57,7 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
             POOL_CODES[how],
             pooled.reshape(len(rows), flat.shape[1]),
         )
-    return given.give_rows(arrays.as_dtype(pooled, returned))
+    return given.give_rows(arrays.native(arrays.as_dtype(pooled, returned)))
 
 
 def _dtypes(rows: Rows, how: str) -> tuple[np.dtype[Any], np.dtype[Any]]:
