@@ -23,7 +23,7 @@ from ragmask.tables import TableModel
 
 GLOSSES = Path(__file__).parent / "data" / "wordnet_glosses.parquet"
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")  # of its own names
-ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 ray.data.DataContext.get_current().enable_progress_bars = False
 logging.getLogger("ray.data").setLevel(logging.ERROR)
 

@@ -88,6 +88,7 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")  # of its own names
     # the workers have a CPU each, and those that read the rows two more, if need be the same ones
     ray.init(
+        "local",
         num_cpus=WORKERS + 2,
         include_dashboard=False,
         log_to_driver=False,

@@ -4,7 +4,7 @@
 >>> import ragmask as rm
 >>> from ragmask.data import JAPANESE_VOWELS
 >>> from ragmask.interop.ray import Apply, Collate, iter_batches, read
->>> _ = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40)
+>>> _ = ray.init("local", num_cpus=2, log_to_driver=False, logging_level=40)
 >>> ray.data.DataContext.get_current().enable_progress_bars = False
 >>> dataset = read(JAPANESE_VOWELS, ["frames", "speaker"])
 >>> dataset.count(), dataset.schema().names
