@@ -344,7 +344,7 @@ def test_targets_and_streams_are_refused_before_spark_starts(source, tmp_path, m
     monkeypatch.setattr("ragmask.interop.spark.streams.session", fail_with(AssertionError()))
     model, stream = TableModel(relu()), rm.stream(source, ["x"])
     (tmp_path / "there").mkdir()
-    with pytest.raises(rm.StreamError, match="there is there, and nothing is replaced"):
+    with pytest.raises(rm.StreamError, match="there is there, and is not replaced"):
         apply_stream(model, stream, tmp_path / "there")
     with pytest.raises(rm.StreamError, match="cannot be written: No such file"):
         apply_stream(model, stream, tmp_path / "no" / "out")
