@@ -19,8 +19,12 @@ from ragmask.rows.rows import Rows
 
 
 def as_batch(given: Any) -> Any:
-    """A batch as ops take it; lists of numbers become arrays."""
-    if isinstance(given, Ragged | Padded) or hasattr(given, "__cuda_array_interface__"):
+    """A batch as ops take it; lists of numbers become arrays, and None stays None."""
+    if (
+        given is None
+        or isinstance(given, Ragged | Padded)
+        or hasattr(given, "__cuda_array_interface__")
+    ):
         return given
     array = to_numpy(given, "inputs")  # which refuses masked arrays
     if array is given:
@@ -33,9 +37,9 @@ def as_batch(given: Any) -> Any:
     return read_only(array)
 
 
-def spec_of(batch: Any) -> Spec:
+def spec_of(batch: Any) -> Any:
     """What would be known of a batch before it is there."""
-    if isinstance(batch, Spec):
+    if batch is None or isinstance(batch, Spec):
         return batch
     batch = as_batch(batch)
     if isinstance(batch, Ragged):
@@ -48,6 +52,8 @@ def spec_of(batch: Any) -> Spec:
 
 def shape_of(batch: Any) -> Any:
     """A batch's shape, with None for rows and time."""
+    if batch is None:
+        return None
     if isinstance(batch, Ragged | Padded):
         return (None, None, *batch.item_shape)
     if isinstance(batch, Spec):

@@ -40,6 +40,7 @@ class Embedding(Layer):
 
     _masks_itself = True
     embeddings: Array
+    _input_dtype = np.dtype(np.int32)
 
     def __init__(
         self,
@@ -51,14 +52,14 @@ class Embedding(Layer):
     ) -> None:
         super().__init__(**options)
         self.input_dim = check_count("input_dim", input_dim, 1)
-        self.output_dim = check_count("output_dim", output_dim)
+        self.output_dim = check_count("output_dim", output_dim, 1)
         self.embeddings_initializer = embeddings_initializer
         self.mask_zero = bool(mask_zero)
         self.supports_masking = self.mask_zero
 
     def build(self, input_shape: Any) -> None:
         shape = self.input_dim, self.output_dim
-        self.embeddings = self.add_weight("embeddings", shape, self.embeddings_initializer)
+        self.embeddings = self.add_weight(shape, self.embeddings_initializer, name="embeddings")
 
     def call(self, inputs: Any) -> Any:
         vectors = embedding(inputs, self.embeddings, mask_zero=self.mask_zero)
@@ -153,10 +154,12 @@ class Dense(Layer):
 
     def build(self, input_shape: Any) -> None:
         features = features_of(self.name, input_shape)
-        self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
+        self.kernel = self.add_weight(
+            (features, self.units), self.kernel_initializer, name="kernel"
+        )
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
+            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
 
     def call(self, inputs: Any) -> Any:
         self._check_shape(shape_of(inputs))  # of integers too, which elsewhere may be ids

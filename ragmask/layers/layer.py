@@ -3,18 +3,24 @@
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from functools import cache
-from typing import Any
+from functools import cache, wraps
+from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 
-from ragmask.arrays.coerce import to_numpy
-from ragmask.arrays.protocol import Array, check_size
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers import initializers
+from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.layers.batch import are_ids, as_batch, mask_of, shape_of, spec_of, with_masks
+from ragmask.layers.calls import (
+    add_masks,
+    inputs_and_others,
+    normal_shape,
+    shapes_for,
+    told,
+    uses_masks,
+)
 from ragmask.layers.graph import (
     BATCHES,
     Node,
@@ -26,13 +32,47 @@ from ragmask.layers.graph import (
 )
 from ragmask.layers.limits import MOST_NUMBERS, spend_call
 from ragmask.layers.notes import noted
+from ragmask.layers.registry import from_serialized, serialized
+from ragmask.layers.shapes import shapes_given
 from ragmask.layers.spec import Spec, shown_shape
+from ragmask.layers.weighted import Weighted
 
 _MANY_STEPS = 840  # which all numbers up to 8 divide
+_FOR_TRAINING = re.compile(r"(\w+_)?(regularizer|constraint)|trainable|autocast")
+_DTYPES = "float16", "float32", "float64"
+_NOT_HELD = "_arguments", "_calls"  # attributes whose layers are no part of this one
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 _names: Counter[str] = Counter()
 
 
-class Layer:
+def _once(build: Callable[..., None]) -> Callable[..., None]:
+    """A `build` that makes weights once and marks the layer as built; none if it fails."""
+
+    @wraps(build)
+    def built(self: "Layer", input_shape: Any = None, *others: Any, **named: Any) -> None:
+        if self._is_building:  # it is called by that of a subclass
+            build(self, input_shape, *others, **named)
+            return
+        shape = normal_shape(input_shape)
+        if self._built_for:
+            if self._own_weights:
+                self._check_shape(shape)
+            return
+        before = self._built_for, dict(self._own_weights)
+        self._built_for, self._is_building = () if shape is None else shape, True
+        try:
+            named = {key: normal_shape(one) for key, one in named.items()}
+            build(self, shape, *map(normal_shape, others), **named)
+        except BaseException:
+            self._built_for, self._own_weights = before
+            raise
+        finally:
+            self._is_building = False
+
+    return built
+
+
+class Layer(Weighted):
     """What turns batches into batches, has weights, and says what becomes of masks.
 
     >>> import numpy as np
@@ -50,9 +90,10 @@ class Layer:
     array([ True, False,  True])
 
     A layer of your own defines `call(self, inputs)`, and if it wants to see the mask,
-    `call(self, inputs, mask=None)`. Its weights are made by `add_weight`, in `__init__` or in
-    `build(self, input_shape)`, which is called once, with None for rows and time. Layers held as
-    attributes, or in lists of them, are part of it.
+    `call(self, inputs, mask=None)`. It may take several batches, `call(self, query, value)`, and
+    see the mask of each, `value_mask=None`; a batch may be None, or in a list. Its weights are made
+    by `add_weight`, in `__init__` or in `build(self, input_shape)`, which is called once, with None
+    for rows and time. Layers held as attributes, or in lists of them, are part of it.
 
     Masks travel inside batches: `Ragged.mask`, `Padded.mask`. What a layer's output has for a mask
     is what `compute_mask(inputs, mask)` gives: by default the input's own where `supports_masking`
@@ -60,31 +101,67 @@ class Layer:
     passed by hand, `layer(x, mask=m)`, takes the place of x's own. For a Ragged it is a Ragged of
     bools of the same lengths; for others bools (rows, width).
 
+    `layer(x, training=True)` tells a `call` that names `training`, and all layers inside.
+
     name : by default the class's, in snake_case, and a number.
+    dtype : of its weights, "float32" by default.
+    input_shape : of a row, where it is the first of a Sequential: (None, features).
+
+    Regularizers, constraints and `trainable` are for training: taken, kept in `get_config`, and
+    not used.
     """
 
     supports_masking: bool = False
     # whether `call` gives its output the right mask by itself, as ragmask's own layers do
     _masks_itself: bool = False
 
+    # of what `compute_output_shape` supposes that it takes
+    _input_dtype: np.dtype[Any] = np.dtype(np.float32)
+
     name: str
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    _own_weights: dict[str, Array]
     _built_for: Any
-    _version: int  # how often `set_weights` has changed its weights
+    _is_building: bool
+    _calls: list[Node]  # on symbols
+    _row_shape: tuple[int | None, ...] | None
 
-    def __new__(cls, *args: Any, **options: Any) -> "Layer":
+    def __new__(cls, *args: Any, **options: Any) -> Self:
         layer = super().__new__(cls)
-        made: dict[str, Any] = {"_arguments": (args, options), "_own_weights": {}}
-        layer.__dict__.update(made, _built_for=None, _version=0)
+        made: dict[str, Any] = {"_arguments": (args, options), "_own_weights": {}, "_calls": []}
+        made |= {"_built_for": None, "_is_building": False, "_row_shape": None, "_version": 0}
+        layer.__dict__.update(made)
         layer.name = _name_of(cls)
         return layer
 
-    def __init__(self, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        **for_training: Any,
+    ) -> None:
         if name is not None:
             if not isinstance(name, str) or not name or "/" in name:
                 raise InvalidInputError(f"a layer's name is a word without slashes; got {name!r}")
             self.name = name
+        if dtype is not None:
+            self.dtype = _dtype_of(self.name, dtype)
+        if input_shape is not None:
+            self._row_shape = tuple(input_shape)
+        for key in for_training:
+            if not _FOR_TRAINING.fullmatch(key):
+                raise InvalidInputError(
+                    f"layer {self.name!r}: {type(self).__name__} takes no {key}"
+                )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "build" in vars(cls):
+            cls.build = _once(cls.build)  # type: ignore[method-assign]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_calls": []}  # a copy has not been called on anything
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -97,8 +174,13 @@ class Layer:
 
     # -- what a layer of your own may define ------------------------------------------------
 
+    @_once
     def build(self, input_shape: Any) -> None:
-        """Make the weights; input_shape has None for rows and time, and is a list for lists."""
+        """Make the weights; input_shape has None for rows and time, and is a list for lists.
+
+        It may be called by hand, before `set_weights`, and counts once. Where `call` takes several
+        batches by their names, `build(self, query_shape, value_shape)` gets the shapes of each.
+        """
 
     def call(self, inputs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no call(self, inputs)")
@@ -108,7 +190,15 @@ class Layer:
         return mask if self.supports_masking else None
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again: those it was made with, and its name."""
+        """The arguments that make this layer again: those it was made with, and its name.
+
+        Layers among them are {"class_name": …, "config": …}.
+        """
+        config: dict[str, Any] = serialized(self._config())
+        return config
+
+    def _config(self) -> dict[str, Any]:
+        """The arguments themselves."""
         parameters = inspect.signature(type(self).__init__)
         args, options = self._arguments
         bound = parameters.bind(self, *args, **options).arguments
@@ -118,115 +208,45 @@ class Layer:
                 config.update(config.pop(key, {}))
         return {**config, "name": self.name}
 
-    # -- weights ----------------------------------------------------------------------------
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """A layer as `get_config` of another one says; its weights are new.
 
-    def add_weight(
-        self,
-        name: str | None = None,
-        shape: Any = (),
-        initializer: Any = "glorot_uniform",
-        dtype: Any = "float32",
-        **_: Any,
-    ) -> Array:
-        """A new weight: an array that only `set_weights` may change.
-
-        initializer : "glorot_uniform", "orthogonal", "random_normal", "random_uniform", "zeros",
-            "ones", or a function of a shape. Drawn from the generator that `set_random_seed` sets.
+        >>> import ragmask as rm
+        >>> dense = rm.layers.Dense(2, activation="relu", name="last")
+        >>> rm.layers.Dense.from_config(dense.get_config())
+        Dense('last', units=2, activation='relu')
         """
-        name = name or f"weight_{len(self._own_weights)}"
-        if name in self._own_weights:
-            raise InvalidInputError(f"layer {self.name!r} has a weight {name!r} already")
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        what = f"layer {self.name!r}: its weight {name!r}"
-        check_size(shape, 8)  # bytes, in which numbers are drawn
-        weight = np.ascontiguousarray(initializers.make(initializer, shape, what), dtype)
-        if weight.shape != shape:
-            raise InvalidInputError(
-                f"layer {self.name!r}: the initializer of {name!r} gave shape {weight.shape}; "
-                f"the weight has {shape}"
-            )
-        weight.flags.writeable = False
-        self._own_weights[name] = weight
-        return weight
+        return cls(**{key: from_serialized(value) for key, value in config.items()})
+
+    # -- weights ----------------------------------------------------------------------------
 
     @property
     def sublayers(self) -> list["Layer"]:
         """The layers it holds as attributes, in the order they were assigned."""
         found: list[Layer] = []
         for key, value in vars(self).items():
-            if key != "_arguments":
+            if key not in _NOT_HELD:
                 found += _layers_in(value)
         return list({id(layer): layer for layer in found if layer is not self}.values())
 
-    def named_weights(self) -> Iterator[tuple[str, Array]]:
-        """("name/weight", array): its own, then those of its layers, each once."""
-        yield from self._named_weights(set())
-
-    def _named_weights(self, seen: set[int]) -> Iterator[tuple[str, Array]]:
-        """Those of layers that were not seen yet."""
-        seen.add(id(self))
-        for name, weight in self._own_weights.items():
-            yield f"{self.name}/{name}", weight
-        for layer in self.sublayers:
-            if id(layer) not in seen:
-                for name, weight in layer._named_weights(seen):
-                    yield f"{self.name}/{name}", weight
-
-    @property
-    def weights(self) -> list[Array]:
-        """Its arrays, read-only, in Keras's order."""
-        return [weight for _, weight in self.named_weights()]
-
-    def get_weights(self) -> list[Array]:
-        """Copies of its arrays, in Keras's order."""
-        return [weight.copy() for weight in self.weights]
-
-    def set_weights(self, weights: Any) -> None:
-        """Replace all weights: arrays of the shapes that `get_weights` gives."""
-        given = [to_numpy(array, "a weight") for array in weights]
-        own = list(self.named_weights())
-        if len(given) != len(own):
-            built = "" if self.built else "; it is not built yet: call it on a batch first"
-            raise InvalidInputError(
-                f"layer {self.name!r} has {len(own)} weights; got {len(given)}{built}"
-            )
-        for (name, weight), array in zip(own, given, strict=True):
-            if array.shape != weight.shape:
-                raise InvalidInputError(
-                    f"layer {self.name!r}: weight {name!r} has shape {weight.shape}; "
-                    f"got {array.shape}"
-                )
-            if array.dtype.kind not in "biuf":
-                raise UnsupportedTypeError(
-                    f"layer {self.name!r}: weight {name!r} is {weight.dtype}; got {array.dtype}"
-                )
-        for (_, weight), array in zip(own, given, strict=True):
-            weight.flags.writeable = True
-            weight[...] = array
-            weight.flags.writeable = False
-        self._weights_changed()
-
-    def _weights_changed(self) -> None:
-        """Forget what was computed from the weights."""
-        self._version += 1
-        for layer in self.sublayers:
-            layer._weights_changed()
-
-    def count_params(self) -> int:
-        """How many numbers its weights are."""
-        return sum(weight.size for weight in self.weights)
-
     @property
     def built(self) -> bool:
-        """Whether its weights are there."""
+        """Whether its weights are there: after `build`, or the first call."""
         return self._built_for is not None
+
+    @built.setter
+    def built(self, is_built: bool) -> None:
+        if not is_built:
+            self._built_for = None
+        elif self._built_for is None:
+            self._built_for = ()  # for any shape
 
     # -- calling ----------------------------------------------------------------------------
 
-    def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
+    def __call__(self, *args: Any, mask: Any = None, **options: Any) -> Any:
         with self._noted():
-            if "training" in options and not takes(type(self).call, "training"):
-                del options["training"]  # any layer may be told, as in Keras
+            inputs, args, options = inputs_and_others(type(self).call, args, options)
             if first_of(Symbol, (inputs, mask, args, options)) is not None:
                 return self._connect(Node(self, inputs, args, mask, options))
             return self._run(inputs, args, mask, options)
@@ -234,20 +254,47 @@ class Layer:
     def _run(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
         """Call it on batches."""
         spend_call(self._own_weights.values())
+        if inputs is None:
+            raise UnsupportedTypeError("it is called on None: a layer takes a batch")
         inputs = map_structure(as_batch, inputs)
-        self._build_for(inputs)
+        self._build_for(inputs, options)
         if mask is not None:
             inputs = with_masks(inputs, mask)
-        if self.uses_mask:
-            options["mask"] = mask_of(inputs)
-        outputs = self.call(inputs, *args, **options)
+        call = type(self).call
+        with told(call, options) as given:
+            add_masks(call, inputs, given)
+            outputs = self.call(inputs, *args, **given)
         if self._masks_itself:
             return outputs
-        given = mask_of(inputs)
-        computed = self.compute_mask(inputs, given)
-        if given is None and computed is None and type(self).compute_mask is Layer.compute_mask:
+        own = mask_of(inputs)
+        computed = self.compute_mask(inputs, own)
+        if own is None and computed is None and type(self).compute_mask is Layer.compute_mask:
             return outputs  # what mask they have was made by the layers inside
         return with_masks(outputs, computed)
+
+    @property
+    def uses_mask(self) -> bool:
+        """Whether `call` names a mask."""
+        return uses_masks(type(self).call)
+
+    def _noted(self) -> AbstractContextManager[None]:
+        """Errors inside say that they come from this layer."""
+        return noted(f"in layer {self.name!r}")
+
+    def _build_for(self, inputs: Any, options: Mapping[str, Any] = NOTHING) -> None:
+        shape = map_structure(shape_of, inputs)
+        if self._built_for is None:
+            self.build(*shapes_for(type(self).build, type(self).call, inputs, options))
+        elif shape != self._built_for and self._own_weights and not are_ids(inputs):
+            self._check_shape(shape)  # the layers it holds see to themselves
+
+    def _check_shape(self, shape: Any) -> None:
+        """Raise for steps of another shape than the weights were made for."""
+        if not _fits(shape, self._built_for):
+            raise InvalidInputError(
+                f"layer {self.name!r} was built for inputs of shape "
+                f"{shown_shape(self._built_for)}; got {shown_shape(shape)}"
+            )
 
     # -- in a graph -------------------------------------------------------------------------
 
@@ -258,7 +305,35 @@ class Layer:
             *map_structure(lambda one: one.spec if isinstance(one, Symbol) else one, parts)
         )
         node.outputs = map_structure(lambda spec: Symbol(spec, node), specs)
+        self._calls.append(node)
         return node.outputs
+
+    @property
+    def input(self) -> Any:
+        """The symbols that it was first called on."""
+        return self._first_call.inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbols that it gave when it was first called on some.
+
+        >>> import ragmask as rm
+        >>> frames = rm.layers.Input((None, 12), name="frames")
+        >>> hidden = rm.layers.Dense(8, name="hidden")
+        >>> model = rm.layers.Model(frames, rm.layers.Dense(2)(hidden(frames)))
+        >>> rm.layers.Model(model.inputs, hidden.output).output_names
+        ['hidden']
+        """
+        return self._first_call.outputs
+
+    @property
+    def _first_call(self) -> Node:
+        if not self._calls:
+            raise MissingAttributeError(
+                f"layer {self.name!r} was not called on an Input, or on what comes of one: it has "
+                "no input and no output"
+            )
+        return self._calls[0]
 
     def _output_specs(self, inputs: Any, args: Any, mask: Any, options: dict[str, Any]) -> Any:
         """What is known of its outputs, from what is known of its inputs."""
@@ -267,8 +342,10 @@ class Layer:
         given = list(leaves_of(Spec, (inputs, args, options)))
         if _describes_outputs(type(self).__mro__):
             inputs = map_structure(spec_of, inputs)
-            self._build_for(inputs)
-            outputs = self.compute_output(inputs, *args, **options)
+            self._build_for(inputs, options)
+            describe = type(self).compute_output
+            with told(describe, options) as known:
+                outputs = self.compute_output(inputs, *args, **known)
             if not (self._masks_itself or self.supports_masking):
                 outputs = with_masks(outputs, None)
         else:
@@ -295,7 +372,8 @@ class Layer:
                     f"layer {self.name!r} gave a {type(batch).__name__}; "
                     "a layer gives a Ragged, a Padded, an array, or a list of them"
                 )
-            return spec_of(batch)
+            spec: Spec = spec_of(batch)
+            return spec
 
         try:
             outputs = tried(1)
@@ -308,37 +386,20 @@ class Layer:
             raise
         return map_structure(known, outputs)
 
-    def _noted(self) -> AbstractContextManager[None]:
-        """Errors inside say that they come from this layer."""
-        return noted(f"in layer {self.name!r}")
+    def compute_output_shape(self, *shapes: Any, **named: Any) -> Any:
+        """The shape of what it gives for a batch of this shape, with None for what is not known.
 
-    @property
-    def uses_mask(self) -> bool:
-        """Whether `call` names a mask."""
-        return takes(type(self).call, "mask")
+        >>> import ragmask as rm
+        >>> rm.layers.LSTM(4, return_sequences=True).compute_output_shape((32, None, 12))
+        (32, None, 4)
 
-    def _build_for(self, inputs: Any) -> None:
-        shape = map_structure(shape_of, inputs)
-        if self._built_for is None:
-            self._built_for = shape
-            try:
-                self.build(shape)
-            except BaseException:
-                self._built_for = None
-                raise
-        elif shape != self._built_for and self._own_weights and not are_ids(inputs):
-            self._check_shape(shape)  # the layers it holds see to themselves
-
-    def _check_shape(self, shape: Any) -> None:
-        """Raise for steps of another shape than the weights were made for."""
-        if not _fits(shape, self._built_for):
-            raise InvalidInputError(
-                f"layer {self.name!r} was built for inputs of shape "
-                f"{shown_shape(self._built_for)}; got {shown_shape(shape)}"
-            )
+        For several batches a list of shapes, or one for each argument of `call`.
+        """
+        with self._noted():
+            return shapes_given(self, shapes, named)
 
     def __repr__(self) -> str:
-        config = {key: value for key, value in self.get_config().items() if key != "name"}
+        config = {key: value for key, value in self._config().items() if key != "name"}
         arguments = "".join(f", {key}={value!r}" for key, value in config.items())
         return f"{type(self).__name__}({self.name!r}{arguments})"
 
@@ -351,18 +412,22 @@ def _describes_outputs(classes: tuple[type, ...]) -> bool:
     return "compute_output" in first
 
 
-@cache
-def takes(call: Callable[..., Any], argument: str) -> bool:
-    """Whether a layer's `call` names this argument."""
-    return argument in inspect.signature(call).parameters
-
-
 def _fits(shape: Any, built_for: Any) -> bool:
-    if isinstance(shape, list | dict):
+    if isinstance(shape, list | dict) or built_for == ():
         return True
     if built_for == (None, None):  # steps are numbers, and their width in an array is free
         return len(shape) == 2
     return isinstance(built_for, tuple) and shape[-1:] == built_for[-1:]
+
+
+def _dtype_of(layer: str, given: Any) -> np.dtype[Any]:
+    name = getattr(given, "name", given)  # a numpy dtype's, or a Keras policy's
+    if name not in _DTYPES:
+        raise UnsupportedTypeError(
+            f"layer {layer!r}: dtype is one of {', '.join(map(repr, _DTYPES))}; got {given!r}"
+        )
+    dtype: np.dtype[Any] = np.dtype(name)
+    return dtype
 
 
 def _layers_in(value: Any) -> list[Layer]:

@@ -1,13 +1,13 @@
 """Models: layers one behind the other, or in a graph of inputs and outputs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.layers.batch import spec_of
 from ragmask.layers.graph import Symbol
-from ragmask.layers.layer import Layer
+from ragmask.layers.layer import NOTHING, Layer
 from ragmask.layers.network import Input, InputLayer, Network
 from ragmask.layers.registry import MODELS
 from ragmask.layers.saved.folder import read_model, save_model
@@ -135,7 +135,7 @@ class Sequential(Model):
         self.inputs, self.outputs = entry, output
         self._set_graph()
 
-    def _build_for(self, inputs: Any) -> None:
+    def _build_for(self, inputs: Any, options: Mapping[str, Any] = NOTHING) -> None:
         if self._built_for is not None:
             return
         if not self._chain:

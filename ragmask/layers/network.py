@@ -157,14 +157,14 @@ class Network(Layer):
         names = ", ".join(layer.name for layer in self.layers)
         raise InvalidInputError(f"model {self.name!r} has no layer {name!r}; it has {names}")
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any) -> Any:
         values = dict(self._entries(inputs))
         dropped: dict[int, str] = {}  # symbols that lost their mask, and to which layer
         for step in self._steps:
             node = step.node if isinstance(step, Fused) else step
             if isinstance(node.layer, InputLayer):
                 continue
-            outputs = self._run_step(step, node, values, dropped, training)
+            outputs = self._run_step(step, node, values, dropped)
             self._store(node, outputs, values, dropped)
         return map_structure(lambda symbol: values[id(symbol)], self.outputs)
 
@@ -174,7 +174,6 @@ class Network(Layer):
         node: Node,
         values: dict[int, Any],
         dropped: dict[int, str],
-        training: bool,
     ) -> Any:
         def value(given: Any) -> Any:
             return values[id(given)] if isinstance(given, Symbol) else given
@@ -186,8 +185,6 @@ class Network(Layer):
         if node.layer.uses_mask and node.mask is None:
             self._warn(node, dropped)
         options = {key: map_structure(value, one) for key, one in node.options.items()}
-        if training:
-            options["training"] = True
         mask = None if node.mask is None else map_structure(value, node.mask)
         args = map_structure(value, node.args)
         return node.layer(inputs, *args, mask=mask, **options)
@@ -245,7 +242,7 @@ class Network(Layer):
             check_entry(self.name, name, symbol, batch)
             yield id(symbol), batch
 
-    def compute_output(self, inputs: Any, training: bool = False) -> Any:
+    def compute_output(self, inputs: Any) -> Any:
         specs = dict(self._entries(inputs))
 
         def spec(given: Any) -> Any:
@@ -263,7 +260,8 @@ class Network(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask_of(self(inputs, mask=mask))
 
-    def __call__(self, inputs: Any, *args: Any, mask: Any = None, **options: Any) -> Any:
+    def __call__(self, *args: Any, mask: Any = None, **options: Any) -> Any:
+        inputs, *rest = args or (options.pop("inputs", None),)
         if isinstance(inputs, Mapping):  # a stream's batch too, which may hold more
             names = self._entry_names()
             for name in names:
@@ -273,7 +271,7 @@ class Network(Layer):
                         f"{', '.join(map(repr, inputs)) or 'nothing'}"
                     )
             inputs = {name: inputs[name] for name in names}
-        return super().__call__(inputs, *args, mask=mask, **options)
+        return super().__call__(inputs, *rest, mask=mask, **options)
 
     def _entry_names(self) -> list[str]:
         return list(self.inputs) if isinstance(self.inputs, dict) else self.input_names

@@ -78,11 +78,13 @@ class Recurrent(Layer):
             )
         of_kernel, of_recurrent, of_bias = self.initializers
         kernel, recurrent_kernel, bias = self.weights_class.shapes(features, self.units)
-        self.kernel = self.add_weight("kernel", kernel, of_kernel)
-        self.recurrent_kernel = self.add_weight("recurrent_kernel", recurrent_kernel, of_recurrent)
+        self.kernel = self.add_weight(kernel, of_kernel, name="kernel")
+        self.recurrent_kernel = self.add_weight(
+            recurrent_kernel, of_recurrent, name="recurrent_kernel"
+        )
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight("bias", bias, self._first_bias(of_bias))
+            self.bias = self.add_weight(bias, self._first_bias(of_bias), name="bias")
 
     def _first_bias(self, initializer: Any) -> Any:
         return initializer

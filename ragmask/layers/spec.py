@@ -98,6 +98,13 @@ class Spec:
         return Ragged.from_offsets(values[0], [0, steps], None if mask is None else mask[0])
 
 
+def is_shape(given: Any) -> bool:
+    """Whether it is one shape, and not a structure of several."""
+    return isinstance(given, list | tuple) and all(
+        one is None or (hasattr(one, "__index__") and not isinstance(one, bool)) for one in given
+    )
+
+
 def shown_shape(shape: Any) -> str:
     return str(shape).replace("None", "·")
 

@@ -35,7 +35,7 @@ class Builds(layers.Layer):
 
     def build(self, input_shape):
         self.shapes.append(input_shape)
-        self.scale = self.add_weight("scale", (2,), "ones")
+        self.scale = self.add_weight((2,), "ones", name="scale")
 
     def call(self, inputs):
         return inputs

@@ -41,7 +41,7 @@ class Scaled(layers.Layer):
         self.by, self.supports_masking = by, True
 
     def build(self, input_shape):
-        self.scale = self.add_weight("scale", input_shape[-1:], "ones")
+        self.scale = self.add_weight(input_shape[-1:], "ones", name="scale")
 
     def call(self, inputs):
         return inputs * (self.by * self.scale)

@@ -60,7 +60,8 @@ class _Reader:
                 "defines it, with @rm.layers.register above it, before loading"
             )
         config = _get(description, "config", dict, "it")
-        layer = cls(**{key: self.from_json(value, []) for key, value in config.items()})
+        arguments = {key: self.from_json(value, []) for key, value in config.items()}
+        layer: Layer = cls.from_config(arguments)
         layer.name = name
         names = _get(description, "holds", list, "it") if "holds" in description else []
         self.inside.append((layer, names))

@@ -62,7 +62,7 @@ class _Writer:
             )
         config = {
             key: self.to_json(value, f"layer {layer.name!r}", {})
-            for key, value in layer.get_config().items()
+            for key, value in config_of(layer).items()
             if not (callable(value) and key.endswith("initializer"))  # its weights are there
         }
         if not _takes(cls, "name"):
@@ -130,6 +130,13 @@ class _Writer:
             return {"array": [value.dtype.name, list(value.shape), items]}
         kind = "dict whose keys are no strings" if isinstance(value, dict) else type(value).__name__
         raise UnsupportedTypeError(f"{owner} is given a {kind}, which cannot be saved as JSON")
+
+
+def config_of(layer: Layer) -> dict[str, Any]:
+    """The arguments that make a layer again, layers among them as such, which others may hold too;
+    but what a class of its own says of itself, as it says it."""
+    has_own = type(layer).get_config is not Layer.get_config
+    return layer.get_config() if has_own else layer._config()
 
 
 def _takes(cls: type, argument: str) -> bool:
