@@ -16,8 +16,9 @@ from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import Add, Concatenate
-from ragmask.layers.model import Model, Sequential, load_model
-from ragmask.layers.network import Input, MaskWarning
+from ragmask.layers.model import Model, Sequential, load_model, model_from_json
+from ragmask.layers.network import Input, InputLayer, MaskWarning
+from ragmask.layers.operations import GetItem, Operation
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
@@ -32,11 +33,14 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "GetItem",
     "Input",
+    "InputLayer",
     "Layer",
     "MaskWarning",
     "Masking",
     "Model",
+    "Operation",
     "Sequential",
     "SimpleRNN",
     "TemporalConcat",
@@ -44,6 +48,7 @@ __all__ = [
     "TemporalSoftmax",
     "TemporalSplit",
     "load_model",
+    "model_from_json",
     "register",
     "relu",
     "set_random_seed",
