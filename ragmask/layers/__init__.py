@@ -31,8 +31,9 @@ from ragmask.layers.merging import (
     multiply,
     subtract,
 )
-from ragmask.layers.model import Model, Sequential, load_model
-from ragmask.layers.network import Input, MaskWarning
+from ragmask.layers.model import Model, Sequential, load_model, model_from_json
+from ragmask.layers.network import Input, InputLayer, MaskWarning
+from ragmask.layers.operations import GetItem, Operation
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
@@ -47,11 +48,14 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "GetItem",
     "Input",
+    "InputLayer",
     "Layer",
     "MaskWarning",
     "Masking",
     "Model",
+    "Operation",
     "Sequential",
     "SimpleRNN",
     "TemporalConcat",
@@ -59,6 +63,7 @@ __all__ = [
     "TemporalSoftmax",
     "TemporalSplit",
     "load_model",
+    "model_from_json",
     "register",
     "relu",
     "set_random_seed",

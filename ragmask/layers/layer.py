@@ -152,7 +152,7 @@ class Layer(Weighted):
         for key in for_training:
             if not _FOR_TRAINING.fullmatch(key):
                 raise InvalidInputError(
-                    f"layer {self.name!r}: {type(self).__name__} takes no {key}"
+                    f"layer {self.name!r}: {type(self).__name__} takes no {key}="
                 )
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -442,7 +442,12 @@ def _layers_in(value: Any) -> list[Layer]:
 
 def _name_of(cls: type) -> str:
     """Keras's way: `LSTM` is lstm, `TemporalSplit` temporal_split, and numbers tell them apart."""
-    base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+    return new_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__))
+
+
+def new_name(word: str) -> str:
+    """A name that no layer has got here before."""
+    base = word.lower()
     number = _names[base]
     _names[base] += 1
     return f"{base}_{number}" if number else base

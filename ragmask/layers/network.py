@@ -17,6 +17,7 @@ from ragmask.layers.graph import (
     BATCHES,
     Node,
     Symbol,
+    from_inside,
     input_symbol,
     leaves_of,
     map_structure,
@@ -37,18 +38,41 @@ class InputLayer(Layer):
     """Where a batch enters a model."""
 
     def __init__(
-        self, shape: Sequence[int | None], dtype: Any = "float32", *, name: str | None = None
+        self,
+        shape: Sequence[int | None] | None = None,
+        dtype: npt.DTypeLike | None = None,
+        *,
+        batch_size: int | None = None,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self.shape: Any = tuple(shape) if isinstance(shape, list | tuple) else shape
-        self.dtype = np.dtype(dtype)
+        if (shape is None) is (batch_shape is None):
+            raise InvalidInputError(
+                "shape is that of a row, batch_shape has the rows before it: an Input takes one of "
+                f"them; got {shape!r} and {batch_shape!r}"
+            )
+        row: Any = shape if batch_shape is None else batch_shape[1:]
+        self.shape: Any = tuple(row) if isinstance(row, list | tuple) else row
+        self.dtype = np.dtype(np.float32 if dtype is None else dtype)
+        self._calls.append(input_symbol(self, self.shape, self.dtype).node)
+
+    @property
+    def batch_shape(self) -> tuple[int | None, ...]:
+        """With None for the rows, of which there may be any number."""
+        return (None, *self.shape)
 
     def get_config(self) -> dict[str, Any]:
         return {"shape": list(self.shape), "dtype": self.dtype.name, "name": self.name}
 
 
 def Input(  # noqa: N802
-    shape: Sequence[int | None], dtype: npt.DTypeLike = "float32", *, name: str | None = None
+    shape: Sequence[int | None] | None = None,
+    dtype: npt.DTypeLike = "float32",
+    *,
+    batch_size: int | None = None,
+    batch_shape: Sequence[int | None] | None = None,
+    name: str | None = None,
 ) -> Any:
     """What stands for a batch until the model is called.
 
@@ -58,9 +82,12 @@ def Input(  # noqa: N802
 
     shape : of a row: (None,) for steps that are numbers, such as ids, (None, features) for steps
         that are vectors, (features,) for a vector that has no time.
+    batch_shape : in its place, the same with the rows before it, as Keras has it. Batches may have
+        any number of rows, whatever it and `batch_size` say.
     """
-    layer = InputLayer(shape, dtype, name=name)
-    return input_symbol(layer, layer.shape, layer.dtype)
+    return InputLayer(
+        shape, dtype, batch_size=batch_size, batch_shape=batch_shape, name=name
+    ).output
 
 
 class Network(Layer):
@@ -68,16 +95,42 @@ class Network(Layer):
 
     _masks_itself = True
     supports_masking = True
+    _inputs: Any
+    _outputs: Any
     _chain: list[Layer] | None = None  # its layers, where each is called on what the last one gave
 
     def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.inputs, self.outputs = inputs, outputs
         self.vocabularies: dict[str, Any] = {}  # of inputs that are strings until they are encoded
-        self._set_graph()
+        self._set_graph(inputs, outputs)
 
-    def _set_graph(self) -> None:
-        for what, structure in (("inputs", self.inputs), ("outputs", self.outputs)):
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for node in self._nodes:  # layers come without what they were called on
+            node.layer._calls.append(node)
+
+    @property
+    def inputs(self) -> list[Symbol]:
+        """The symbols of its inputs, one after the other."""
+        return list(symbols_in(self._inputs))
+
+    @property
+    def outputs(self) -> list[Symbol]:
+        """The symbols of its outputs, one after the other."""
+        return list(symbols_in(self._outputs))
+
+    @property
+    def input(self) -> Any:
+        """Its inputs as the model was made of them: one symbol, or a list or dict of them."""
+        return self._inputs
+
+    @property
+    def output(self) -> Any:
+        """Its outputs as the model was made of them: one symbol, or a list or dict of them."""
+        return self._outputs
+
+    def _set_graph(self, inputs: Any, outputs: Any) -> None:
+        for what, structure in (("inputs", inputs), ("outputs", outputs)):
             leaves: list[Any] = []
             map_structure(leaves.append, structure)
             for leaf in leaves or [structure]:
@@ -86,8 +139,15 @@ class Network(Layer):
                         f"model {self.name!r}: its {what} are Symbols, as Input() gives them; "
                         f"got {type(leaf).__name__}"
                     )
-        self._nodes = sorted_nodes(self.outputs)
-        entries = list(symbols_in(self.inputs))
+        inner = [one for one in symbols_in(inputs) if not isinstance(one.node.layer, InputLayer)]
+        if inner:  # it begins inside another graph
+            instead = {id(one): _entry_for(one) for one in inner}
+            outputs = from_inside(instead, outputs)
+            inputs = map_structure(lambda one: instead.get(id(one), one), inputs)
+        inputs, outputs = _without_list(inputs), _without_list(outputs)
+        self._inputs, self._outputs = inputs, outputs
+        self._nodes = sorted_nodes(outputs)
+        entries = self.inputs
         for node in self._nodes:
             if isinstance(node.layer, InputLayer) and node.outputs not in entries:
                 raise InvalidInputError(
@@ -96,10 +156,6 @@ class Network(Layer):
                 )
         needed = {id(node) for node in self._nodes}
         for entry in entries:
-            if not isinstance(entry.node.layer, InputLayer):
-                raise InvalidInputError(
-                    f"model {self.name!r}: its inputs come from Input(); {entry!r} does not"
-                )
             if id(entry.node) not in needed:
                 raise InvalidInputError(
                     f"model {self.name!r}: no output needs its input {entry.node.layer.name!r}"
@@ -111,9 +167,14 @@ class Network(Layer):
                     f"model {self.name!r}: {names.count(name)} of its inputs are {name!r}"
                 )
         self._check_names()
-        self._steps: list[Node | Fused] = fuse(self._nodes, self.outputs)
-        self._built_for = map_structure(lambda symbol: symbol.shape, self.inputs)
+        self._steps: list[Node | Fused] = fuse(self._nodes, outputs)
+        self._built_for = map_structure(lambda symbol: symbol.shape, self._inputs)
         self._warned: set[str] = set()
+
+    def _set_nothing(self) -> None:
+        """It has no graph yet."""
+        self._inputs, self._outputs, self._nodes, self._steps = [], [], [], []
+        self._built_for = None
 
     def _check_names(self) -> None:
         names: dict[str, Layer] = {}
@@ -136,26 +197,18 @@ class Network(Layer):
 
     @property
     def input_names(self) -> list[str]:
-        return [symbol.node.layer.name for symbol in symbols_in(self.inputs)]
+        return [symbol.node.layer.name for symbol in self.inputs]
 
     @property
     def output_names(self) -> list[str]:
         """The keys of a dict of outputs; else the names of the layers that make them."""
-        if isinstance(self.outputs, dict):
-            return list(self.outputs)
-        names = [symbol.node.layer.name for symbol in symbols_in(self.outputs)]
+        if isinstance(self._outputs, dict):
+            return list(self._outputs)
+        names = [symbol.node.layer.name for symbol in self.outputs]
         return [
             f"{name}_{names[:at].count(name)}" if name in names[:at] else name
             for at, name in enumerate(names)
         ]
-
-    def get_layer(self, name: str) -> Layer:
-        """The layer of that name."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        names = ", ".join(layer.name for layer in self.layers)
-        raise InvalidInputError(f"model {self.name!r} has no layer {name!r}; it has {names}")
 
     def call(self, inputs: Any) -> Any:
         values = dict(self._entries(inputs))
@@ -166,7 +219,7 @@ class Network(Layer):
                 continue
             outputs = self._run_step(step, node, values, dropped)
             self._store(node, outputs, values, dropped)
-        return map_structure(lambda symbol: values[id(symbol)], self.outputs)
+        return map_structure(lambda symbol: values[id(symbol)], self._outputs)
 
     def _run_step(
         self,
@@ -219,12 +272,13 @@ class Network(Layer):
 
     def _entries(self, inputs: Any) -> Iterator[tuple[int, Any]]:
         """(symbol, batch) of every input."""
-        wanted = list(symbols_in(self.inputs))
-        if isinstance(self.inputs, dict):
-            pairs = list(self.inputs.items())
+        if isinstance(self._inputs, dict):
+            pairs = list(self._inputs.items())
         else:
-            pairs = [(symbol.node.layer.name, symbol) for symbol in wanted]
-        single = isinstance(self.inputs, Symbol)
+            pairs = [(symbol.node.layer.name, symbol) for symbol in self.inputs]
+        single = isinstance(self._inputs, Symbol)
+        if single and isinstance(inputs, list | tuple) and len(inputs) == 1:
+            inputs = inputs[0]
         if isinstance(inputs, dict):
             batches = [inputs[name] for name, _ in pairs]
         elif isinstance(inputs, list | tuple) is single:
@@ -255,7 +309,7 @@ class Network(Layer):
                     outputs = node.layer._output_specs(*map_structure(spec, parts))
                 pairs = _by_symbol(node, list(leaves_of(Spec, outputs)))
                 specs.update((id(symbol), one) for symbol, one in pairs)
-        return map_structure(spec, self.outputs)
+        return map_structure(spec, self._outputs)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask_of(self(inputs, mask=mask))
@@ -274,25 +328,33 @@ class Network(Layer):
         return super().__call__(inputs, *rest, mask=mask, **options)
 
     def _entry_names(self) -> list[str]:
-        return list(self.inputs) if isinstance(self.inputs, dict) else self.input_names
+        return list(self._inputs) if isinstance(self._inputs, dict) else self.input_names
 
     def _expected_inputs(self) -> str:
         """What it is called on, in words."""
-        if isinstance(self.inputs, Symbol):
+        if isinstance(self._inputs, Symbol):
             return f"one batch, {self.input_names[0]!r}"
-        kind = "dict" if isinstance(self.inputs, dict) else "list"
+        kind = "dict" if isinstance(self._inputs, dict) else "list"
         return f"a {kind} of batches, {', '.join(map(repr, self._entry_names()))}"
-
-    def get_config(self) -> dict[str, Any]:
-        raise UnsupportedTypeError(
-            f"model {self.name!r} is a graph: save it with .save(path), read it with load_model"
-        )
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.name!r}, {count(len(self.layers), 'layer')}, "
             f"{count(self.count_params(), 'number')})"
         )
+
+
+def _without_list(structure: Any) -> Any:
+    """A list of one symbol is that symbol, as Keras takes it."""
+    is_one = isinstance(structure, list | tuple) and len(structure) == 1
+    return structure[0] if is_one else structure
+
+
+def _entry_for(symbol: Symbol) -> Any:
+    """An Input of what a layer inside a graph gives."""
+    if len(symbol.shape) < 2:
+        raise InvalidInputError(f"a model begins with rows of something; {symbol!r} has none")
+    return Input(symbol.spec.shape[1:], symbol.dtype, name=symbol.node.layer.name)
 
 
 def _by_symbol(node: Node, batches: list[Any]) -> Iterator[tuple[Symbol, Any]]:

@@ -124,12 +124,12 @@ def _run_graph(module: TorchModel, model: Network, inputs: Any, weights: Weights
             run = _LAYERS[type(node.layer)]
             outputs = run(node.layer, given, weights, training=module.training, **options)
         values.update(_by_symbol(node, outputs))
-    return map_structure(value, model.outputs)
+    return map_structure(value, model.output)
 
 
 def _entries(model: Network, inputs: Any) -> list[tuple[Symbol, Any]]:
     """Each input, and what it is called on."""
-    symbols = list(symbols_in(model.inputs))
+    symbols = model.inputs
     if isinstance(inputs, Mapping):
         given = [inputs.get(name) for name in model._entry_names()]
     else:
