@@ -279,19 +279,26 @@ def _pool(layer: Any, x: Any, weights: Weights, **_: Any) -> Any:
 
 def _add(layer: Any, xs: Any, weights: Weights, **_: Any) -> Any:
     masks: list[Any] = [one.mask if isinstance(one, RaggedTensor) else None for one in xs]
-    added = _alike(layer, xs, lambda values: reduce(torch.add, values))
+    added = _alike(layer, xs, lambda values: reduce(torch.add, _of_one_rank(values)))
     if not isinstance(added, RaggedTensor):
         return added
     has_all = all(mask is not None for mask in masks)
     return added.with_mask(reduce(torch.logical_or, masks) if has_all else None)
 
 
+def _of_one_rank(values: list[Tensor]) -> list[Tensor]:
+    """What has fewer axes is the same for a row's every step."""
+    rank = max(one.ndim for one in values)
+    return [one.reshape(len(one), *(1,) * (rank - one.ndim), *one.shape[1:]) for one in values]
+
+
 def _concatenate(layer: Any, xs: Any, weights: Weights, **_: Any) -> Any:
     are_ragged = [isinstance(one, RaggedTensor) for one in xs]
-    ndim = (xs[0].values.ndim + 1) if are_ragged[0] else xs[0].ndim
-    if layer._joins_time(are_ragged, ndim):
+    rank = (xs[0].values.ndim + 1) if are_ragged[0] else xs[0].ndim
+    axis = layer.axis % rank
+    if axis == 1 and all(are_ragged):
         return functional.temporal_concat(xs)
-    joined = _alike(layer, xs, lambda values: torch.cat(values, -1))
+    joined = _alike(layer, xs, lambda values: torch.cat(values, axis - rank))
     if not isinstance(joined, RaggedTensor) or all(one.mask is None for one in xs):
         return joined
     return joined.with_mask(reduce(torch.logical_or, map(functional.all_kept, xs)))
