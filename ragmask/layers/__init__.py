@@ -10,11 +10,14 @@
 Names and arguments are Keras's. The layers run forward only.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ragmask.layers.activations import relu
 from ragmask.layers.bidirectional import Bidirectional
 from ragmask.layers.concatenate import Concatenate, concatenate
 from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.dot import Dot, dot
+from ragmask.layers.elsewhere import missing
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import (
@@ -82,3 +85,8 @@ __all__ = [
     "dot",
     "concatenate",
 ]
+
+if not TYPE_CHECKING:  # to a type checker, what is missing stays missing
+
+    def __getattr__(name: str) -> Any:
+        raise missing(name)

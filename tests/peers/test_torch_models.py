@@ -16,6 +16,7 @@ from ragmask.layers import (
     LSTM,
     Activation,
     Add,
+    Average,
     Bidirectional,
     Concatenate,
     Dense,
@@ -24,9 +25,13 @@ from ragmask.layers import (
     Input,
     Layer,
     Masking,
+    Maximum,
+    Minimum,
     Model,
+    Multiply,
     Sequential,
     SimpleRNN,
+    Subtract,
     TemporalConcat,
     TemporalPool,
     TemporalSoftmax,
@@ -34,6 +39,7 @@ from ragmask.layers import (
 )
 
 FEATURES, VOCABULARY = 4, 9
+MERGING = Subtract, Average, Maximum, Minimum, Multiply
 RANDOM = np.random.default_rng(0)
 LENGTHS = np.array([3, 0, 5, 1, 4])
 
@@ -64,8 +70,11 @@ def of_ids(build):
 def branches(x):
     one, other = Dense(6, "tanh")(Masking()(x)), Dense(6)(Masking()(x))
     both = Concatenate()([one, other])
+    rows, unlike = TemporalPool("mean")(one), Dense(6)(x)
     return {
         "sum": Add()([one, other]),
+        **{kind.__name__: kind()([one, unlike]) for kind in MERGING},
+        "with rows": Multiply()([rows, Maximum()([one, rows])]),
         "state": GRU(3)(both),
         "joined": TemporalConcat()([one, x6(x)]),
     }

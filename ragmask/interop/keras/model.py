@@ -17,6 +17,7 @@ from ragmask.interop.keras.graph import (
     unsupported,
 )
 from ragmask.interop.keras.layers import CONVERTERS, check_numbers, largest_in
+from ragmask.layers.elsewhere import ELSEWHERE
 
 
 class Converter:
@@ -75,9 +76,7 @@ class Converter:
             if isinstance(layer, keras.Model):
                 self.made[id(layer)] = layer, self.model(layer)
             elif type(layer) not in CONVERTERS:
-                raise unsupported(
-                    layer, f"is not one of {', '.join(sorted(cls.__name__ for cls in CONVERTERS))}"
-                )
+                raise unsupported(layer, _why_not(type(layer)))
             else:
                 check_numbers(layer)
                 self.made[id(layer)] = layer, CONVERTERS[type(layer)](layer, inputs)
@@ -88,6 +87,13 @@ class Converter:
             if not isinstance(layer, keras.Model):
                 values = [weight.value for weight in layer.weights]
                 made.set_weights([keras.ops.convert_to_numpy(value) for value in values])
+
+
+def _why_not(cls: type) -> str:
+    """Why a class of layers cannot be read."""
+    if getattr(keras.layers, cls.__name__, None) is cls and cls.__name__ in ELSEWHERE:
+        return ELSEWHERE[cls.__name__]
+    return f"is not one of {', '.join(sorted(one.__name__ for one in CONVERTERS))}"
 
 
 def from_keras(model: Any) -> layers.Model:
