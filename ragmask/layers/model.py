@@ -10,8 +10,9 @@ import numpy as np
 from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.layers.batch import spec_of
 from ragmask.layers.graph import Symbol
+from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import NOTHING, Layer
-from ragmask.layers.network import Input, InputLayer, Network
+from ragmask.layers.network import Network
 from ragmask.layers.registry import MODELS
 from ragmask.layers.saved.folder import read_model, save_model
 from ragmask.layers.saved.reader import read_description

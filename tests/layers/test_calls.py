@@ -413,3 +413,13 @@ def test_a_model_from_inside_another(frames, tmp_path):
     assert masks_of(begin(frames)) == MASK
     with pytest.raises(rm.InvalidInputError, match="need the input 'x'"):
         layers.Model(second.output, model.output)
+
+
+def test_an_input_of_a_width_takes_masked_arrays():
+    x = layers.Input((3, 4), name="x")
+    model = layers.Model(x, layers.LSTM(2)(x))
+    padded = rm.Padded(np.ones((2, 3, 4), np.float32), np.tri(3, dtype=bool)[:2])
+    np.testing.assert_array_equal(model(padded), model.layers[0](padded))
+    for other in (rm.Ragged.from_padded(padded.values), rm.Padded(padded.values[:, :2])):
+        with pytest.raises(rm.InvalidInputError, match="input 'x' is of shape"):
+            model(other)
