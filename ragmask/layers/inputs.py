@@ -86,8 +86,9 @@ def Input(  # noqa: N802
 
 def without_list(structure: Any) -> Any:
     """A list of one symbol is that symbol, as Keras takes it."""
-    is_one = isinstance(structure, list | tuple) and len(structure) == 1
-    return structure[0] if is_one else structure
+    while isinstance(structure, list | tuple) and len(structure) == 1:
+        structure = structure[0]
+    return structure
 
 
 def entry_for(symbol: Symbol) -> Any:
