@@ -442,9 +442,9 @@ def functional(function):
         (
             lambda: keras.Model(
                 entry := keras.Input((None, 4, 3)),
-                layers.Concatenate(axis=2, name="c")([entry] * 2),
+                layers.Concatenate(axis=0, name="c")([entry] * 2),
             ),
-            r"layer 'c' \(Concatenate\) has axis=2; features and time are known",
+            r"layer 'c' \(Concatenate\) has axis=0; features and time are known",
         ),
         (
             lambda: keras.Model(*[keras.Input((2,), dtype="string", name="texts")] * 2),

@@ -101,9 +101,10 @@ def from_keras(model: Any) -> layers.Model:
     Model('speaker', 1 layer, 1,344 numbers)
 
     model : a keras.Sequential that is built, or a functional keras.Model, of Activation, Add,
-        Bidirectional, Concatenate, Dense, Dropout, Embedding, GlobalAveragePooling1D,
-        GlobalMaxPooling1D, GRU, LSTM, Masking, ReLU, SimpleRNN, Softmax, and models of
-        these. Layers that are used several times stay one layer.
+        Average, Bidirectional, Concatenate, Dense, Dot, Dropout, Embedding,
+        GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, LSTM, Masking, Maximum, Minimum,
+        Multiply, ReLU, SimpleRNN, Softmax, Subtract, and models of these. Layers that are used
+        several times stay one layer.
 
     A Keras input (rows, time, features) takes a Ragged of steps of so many features, one of ids a
     Ragged of integers, whatever width it names. Weights are copied, and computed in float32.
