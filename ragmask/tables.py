@@ -12,8 +12,8 @@ import ragmask
 from ragmask import arrow
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
+from ragmask.layers.inputs import check_entry
 from ragmask.layers.model import Model, load_model
-from ragmask.layers.network import check_entry
 from ragmask.streaming.batch import Batch, derived
 
 

@@ -19,6 +19,7 @@ from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.dot import Dot, dot
 from ragmask.layers.elsewhere import missing
 from ragmask.layers.initializers import set_random_seed
+from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import (
     Add,
@@ -35,7 +36,7 @@ from ragmask.layers.merging import (
     subtract,
 )
 from ragmask.layers.model import Model, Sequential, load_model, model_from_json
-from ragmask.layers.network import Input, InputLayer, MaskWarning
+from ragmask.layers.network import MaskWarning
 from ragmask.layers.operations import GetItem, Operation
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register

@@ -97,7 +97,6 @@ ARGUMENTS = {
     "lora_alpha": "for training",
     "lora_rank": "for training",
     "noise_shape": "each number is dropped by itself",
-    "optional": "every input is needed",
     "quantization_config": "weights are floats",
     "ragged": "every input with time takes a Ragged",
     "recurrent_dropout": "for training",

@@ -7,7 +7,7 @@ import numpy as np
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers.batch import each, reverse
+from ragmask.layers.batch import each, of_one_kind, reverse
 from ragmask.layers.graph import Symbol
 from ragmask.layers.layer import Layer, new_name
 from ragmask.layers.registry import register
@@ -42,13 +42,13 @@ class Operation(Layer):
         ]  # a numpy number would change the dtype, and no file has any
 
     def _filled(self, inputs: Any) -> list[Any]:
-        batches = iter(inputs if isinstance(inputs, list | tuple) else [inputs])
-        given = [next(batches, None) if one is None else one for one in self.operands]
-        if any(one is None for one in given) or next(batches, None) is not None:
-            raise InvalidInputError(
-                f"layer {self.name!r} takes {self.operands.count(None)} batches"
-            )
-        return given
+        """Its operands, with the batches among them."""
+        given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        wanted = sum(one is None for one in self.operands)
+        if len(given) != wanted:
+            raise InvalidInputError(f"layer {self.name!r} takes {wanted} batches")
+        batches = iter(of_one_kind(given))
+        return [next(batches) if one is None else one for one in self.operands]
 
     def call(self, inputs: Any) -> Any:
         with np.errstate(all="ignore"):  # padding may hold anything
@@ -96,10 +96,6 @@ def _shape_beside(operand: Any, first: Spec) -> tuple[int, ...]:
     if not isinstance(operand, Spec):
         return np.shape(operand)
     check_one(operand)
-    if operand.kind != first.kind:
-        raise UnsupportedTypeError(
-            f"its operands are a {first.class_name} and a {operand.class_name}: make both one kind"
-        )
     if operand.kind == "dense":
         return (1, *operand.shape[1:])  # type: ignore[arg-type]
     if operand.shape[1] != first.shape[1]:

@@ -87,7 +87,7 @@ def test_layers_of_operators_are_saved(frames, tmp_path):
 
 def test_what_operators_refuse(frames):
     x, y = layers.Input((None, 4), name="x"), layers.Input((4,), name="y")
-    with pytest.raises(rm.UnsupportedTypeError, match="make both one kind"):
+    with pytest.raises(rm.UnsupportedTypeError, match="must be of one kind"):
         x + y
     with pytest.raises(rm.InvalidInputError, match="do not fit each other"):
         x + layers.Input((None, 3))
@@ -175,3 +175,11 @@ def test_keys_that_do_not_fit():
             x[:, key]
     with pytest.raises(rm.InvalidInputError, match="no 8 in an axis of 8"):
         layers.Input((8, 3))[:, 8]
+
+
+def test_an_array_beside_a_masked_one():
+    x, y = layers.Input((3, 4), name="x"), layers.Input((3, 4), name="y")
+    masked = rm.Padded(np.ones((2, 3, 4), np.float32), np.tri(3, dtype=bool)[:2])
+    sums = layers.Model([x, y], layers.Masking()(x) + y)([masked, masked.values])
+    np.testing.assert_array_equal(sums.mask, masked.mask)
+    assert (sums.values[sums.mask] == 2).all()

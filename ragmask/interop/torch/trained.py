@@ -16,8 +16,9 @@ from ragmask.interop.torch.memory import writable
 from ragmask.interop.torch.merged import MERGING, concatenated, merged
 from ragmask.interop.torch.ragged import RaggedTensor
 from ragmask.layers.graph import Node, Symbol, map_structure, symbols_in
+from ragmask.layers.inputs import InputLayer
 from ragmask.layers.layer import Layer
-from ragmask.layers.network import InputLayer, Network
+from ragmask.layers.network import Network
 from ragmask.layers.recurrent import Recurrent
 
 Weights = Mapping[int, Tensor]  # by the id of a layer's array

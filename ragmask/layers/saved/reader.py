@@ -9,9 +9,10 @@ import numpy as np
 
 from ragmask.errors import InvalidInputError
 from ragmask.layers.graph import Symbol, symbols_in
+from ragmask.layers.inputs import InputLayer
 from ragmask.layers.layer import Layer
 from ragmask.layers.limits import limited
-from ragmask.layers.network import InputLayer, Network
+from ragmask.layers.network import Network
 from ragmask.layers.notes import noted
 from ragmask.layers.registry import MODELS, REGISTERED
 from ragmask.layers.saved.writer import FORMAT, layers_inside
