@@ -48,7 +48,7 @@ class Dot(Layer):
             kind = InvalidInputError if isinstance(axes, list | tuple) else UnsupportedTypeError
             raise kind(f"layer {self.name!r}: axes is an integer, or two; got {axes!r}")
         self.axes = axes
-        self.normalize = normalize
+        self.normalize = bool(normalize)
         self._pair = tuple(pair)
 
     def call(self, inputs: Any) -> Any:

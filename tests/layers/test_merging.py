@@ -225,6 +225,12 @@ def test_axes_that_are_none(axes):
         layers.Dot(axes)
 
 
+@pytest.mark.parametrize("axis", ["1", 1.0, None, True])
+def test_an_axis_that_is_none(axis):
+    with pytest.raises(rm.UnsupportedTypeError, match="axis is an integer"):
+        layers.Concatenate(axis)
+
+
 # -- in models ------------------------------------------------------------------------------
 
 
