@@ -12,6 +12,7 @@ Names and arguments are Keras's. The layers run forward only.
 
 from ragmask.layers.activations import relu
 from ragmask.layers.bidirectional import Bidirectional
+from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.layer import Layer
@@ -20,11 +21,15 @@ from ragmask.layers.model import Model, Sequential, load_model
 from ragmask.layers.network import Input, MaskWarning
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
+from ragmask.layers.rnn import RNN, SlowCellWarning
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
 
 __all__ = [
     "GRU",
+    "GRUCell",
     "LSTM",
+    "LSTMCell",
+    "RNN",
     "Activation",
     "Add",
     "Bidirectional",
@@ -39,6 +44,9 @@ __all__ = [
     "Model",
     "Sequential",
     "SimpleRNN",
+    "SimpleRNNCell",
+    "SlowCellWarning",
+    "StackedRNNCells",
     "TemporalConcat",
     "TemporalPool",
     "TemporalSoftmax",

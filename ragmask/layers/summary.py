@@ -5,7 +5,7 @@ from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.network import Network
-from ragmask.layers.recurrent import Recurrent
+from ragmask.layers.rnn import RNN
 
 
 def summary_of(model: Network) -> str:
@@ -49,7 +49,7 @@ def mask_flow(node: Node) -> str:
 
 def _changes(layer: Layer) -> bool:
     """Whether it may give another mask than the one it gets."""
-    if isinstance(layer, Recurrent):
+    if isinstance(layer, RNN):
         return layer.go_backwards
     if isinstance(layer, Bidirectional):
         return False
