@@ -15,10 +15,12 @@ from ragmask.layers.bidirectional import Bidirectional
 from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.initializers import set_random_seed
+from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import Add, Concatenate
-from ragmask.layers.model import Model, Sequential, load_model
-from ragmask.layers.network import Input, MaskWarning
+from ragmask.layers.model import Model, Sequential, load_model, model_from_json
+from ragmask.layers.network import MaskWarning
+from ragmask.layers.operations import GetItem, Operation
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.rnn import RNN, SlowCellWarning
@@ -37,11 +39,14 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "GetItem",
     "Input",
+    "InputLayer",
     "Layer",
     "MaskWarning",
     "Masking",
     "Model",
+    "Operation",
     "Sequential",
     "SimpleRNN",
     "SimpleRNNCell",
@@ -52,6 +57,7 @@ __all__ = [
     "TemporalSoftmax",
     "TemporalSplit",
     "load_model",
+    "model_from_json",
     "register",
     "relu",
     "set_random_seed",

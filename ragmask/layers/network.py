@@ -1,14 +1,9 @@
 """What a model does: it runs layers one after the other, in a graph of inputs and outputs."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
 from ragmask.batches.show import count
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.batch import is_sequence, mask_of
@@ -17,50 +12,19 @@ from ragmask.layers.graph import (
     BATCHES,
     Node,
     Symbol,
-    input_symbol,
+    from_inside,
     leaves_of,
     map_structure,
     sorted_nodes,
     symbols_in,
 )
+from ragmask.layers.inputs import InputLayer, check_entry, entry_for, without_list
 from ragmask.layers.layer import Layer
-from ragmask.layers.registry import register
-from ragmask.layers.spec import Spec, shown_shape
+from ragmask.layers.spec import Spec
 
 
 class MaskWarning(UserWarning):
     """A layer that uses masks got none, since a layer before it dropped it."""
-
-
-@register
-class InputLayer(Layer):
-    """Where a batch enters a model."""
-
-    def __init__(
-        self, shape: Sequence[int | None], dtype: Any = "float32", *, name: str | None = None
-    ) -> None:
-        super().__init__(name=name)
-        self.shape: Any = tuple(shape) if isinstance(shape, list | tuple) else shape
-        self.dtype = np.dtype(dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "dtype": self.dtype.name, "name": self.name}
-
-
-def Input(  # noqa: N802
-    shape: Sequence[int | None], dtype: npt.DTypeLike = "float32", *, name: str | None = None
-) -> Any:
-    """What stands for a batch until the model is called.
-
-    >>> import ragmask as rm
-    >>> rm.layers.Input((None, 12), name="frames")
-    Symbol(shape (rows, time, 12), float32, from 'frames')
-
-    shape : of a row: (None,) for steps that are numbers, such as ids, (None, features) for steps
-        that are vectors, (features,) for a vector that has no time.
-    """
-    layer = InputLayer(shape, dtype, name=name)
-    return input_symbol(layer, layer.shape, layer.dtype)
 
 
 class Network(Layer):
@@ -68,16 +32,42 @@ class Network(Layer):
 
     _masks_itself = True
     supports_masking = True
+    _inputs: Any
+    _outputs: Any
     _chain: list[Layer] | None = None  # its layers, where each is called on what the last one gave
 
     def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.inputs, self.outputs = inputs, outputs
         self.vocabularies: dict[str, Any] = {}  # of inputs that are strings until they are encoded
-        self._set_graph()
+        self._set_graph(inputs, outputs)
 
-    def _set_graph(self) -> None:
-        for what, structure in (("inputs", self.inputs), ("outputs", self.outputs)):
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for node in self._nodes:  # layers come without what they were called on
+            node.layer._calls.append(node)
+
+    @property
+    def inputs(self) -> list[Symbol]:
+        """The symbols of its inputs, one after the other."""
+        return list(symbols_in(self._inputs))
+
+    @property
+    def outputs(self) -> list[Symbol]:
+        """The symbols of its outputs, one after the other."""
+        return list(symbols_in(self._outputs))
+
+    @property
+    def input(self) -> Any:
+        """Its inputs as the model was made of them: one symbol, or a list or dict of them."""
+        return self._inputs
+
+    @property
+    def output(self) -> Any:
+        """Its outputs as the model was made of them: one symbol, or a list or dict of them."""
+        return self._outputs
+
+    def _set_graph(self, inputs: Any, outputs: Any) -> None:
+        for what, structure in (("inputs", inputs), ("outputs", outputs)):
             leaves: list[Any] = []
             map_structure(leaves.append, structure)
             for leaf in leaves or [structure]:
@@ -86,8 +76,15 @@ class Network(Layer):
                         f"model {self.name!r}: its {what} are Symbols, as Input() gives them; "
                         f"got {type(leaf).__name__}"
                     )
-        self._nodes = sorted_nodes(self.outputs)
-        entries = list(symbols_in(self.inputs))
+        inner = [one for one in symbols_in(inputs) if not isinstance(one.node.layer, InputLayer)]
+        if inner:  # it begins inside another graph
+            instead = {id(one): entry_for(one) for one in inner}
+            outputs = from_inside(instead, outputs)
+            inputs = map_structure(lambda one: instead.get(id(one), one), inputs)
+        inputs, outputs = without_list(inputs), without_list(outputs)
+        self._inputs, self._outputs = inputs, outputs
+        self._nodes = sorted_nodes(outputs)
+        entries = self.inputs
         for node in self._nodes:
             if isinstance(node.layer, InputLayer) and node.outputs not in entries:
                 raise InvalidInputError(
@@ -96,10 +93,6 @@ class Network(Layer):
                 )
         needed = {id(node) for node in self._nodes}
         for entry in entries:
-            if not isinstance(entry.node.layer, InputLayer):
-                raise InvalidInputError(
-                    f"model {self.name!r}: its inputs come from Input(); {entry!r} does not"
-                )
             if id(entry.node) not in needed:
                 raise InvalidInputError(
                     f"model {self.name!r}: no output needs its input {entry.node.layer.name!r}"
@@ -111,9 +104,14 @@ class Network(Layer):
                     f"model {self.name!r}: {names.count(name)} of its inputs are {name!r}"
                 )
         self._check_names()
-        self._steps: list[Node | Fused] = fuse(self._nodes, self.outputs)
-        self._built_for = map_structure(lambda symbol: symbol.shape, self.inputs)
+        self._steps: list[Node | Fused] = fuse(self._nodes, outputs)
+        self._built_for = map_structure(lambda symbol: symbol.shape, self._inputs)
         self._warned: set[str] = set()
+
+    def _set_nothing(self) -> None:
+        """It has no graph yet."""
+        self._inputs, self._outputs, self._nodes, self._steps = [], [], [], []
+        self._built_for = None
 
     def _check_names(self) -> None:
         names: dict[str, Layer] = {}
@@ -136,26 +134,18 @@ class Network(Layer):
 
     @property
     def input_names(self) -> list[str]:
-        return [symbol.node.layer.name for symbol in symbols_in(self.inputs)]
+        return [symbol.node.layer.name for symbol in self.inputs]
 
     @property
     def output_names(self) -> list[str]:
         """The keys of a dict of outputs; else the names of the layers that make them."""
-        if isinstance(self.outputs, dict):
-            return list(self.outputs)
-        names = [symbol.node.layer.name for symbol in symbols_in(self.outputs)]
+        if isinstance(self._outputs, dict):
+            return list(self._outputs)
+        names = [symbol.node.layer.name for symbol in self.outputs]
         return [
             f"{name}_{names[:at].count(name)}" if name in names[:at] else name
             for at, name in enumerate(names)
         ]
-
-    def get_layer(self, name: str) -> Layer:
-        """The layer of that name."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        names = ", ".join(layer.name for layer in self.layers)
-        raise InvalidInputError(f"model {self.name!r} has no layer {name!r}; it has {names}")
 
     def call(self, inputs: Any) -> Any:
         values = dict(self._entries(inputs))
@@ -166,7 +156,7 @@ class Network(Layer):
                 continue
             outputs = self._run_step(step, node, values, dropped)
             self._store(node, outputs, values, dropped)
-        return map_structure(lambda symbol: values[id(symbol)], self.outputs)
+        return map_structure(lambda symbol: values[id(symbol)], self._outputs)
 
     def _run_step(
         self,
@@ -219,12 +209,13 @@ class Network(Layer):
 
     def _entries(self, inputs: Any) -> Iterator[tuple[int, Any]]:
         """(symbol, batch) of every input."""
-        wanted = list(symbols_in(self.inputs))
-        if isinstance(self.inputs, dict):
-            pairs = list(self.inputs.items())
+        if isinstance(self._inputs, dict):
+            pairs = list(self._inputs.items())
         else:
-            pairs = [(symbol.node.layer.name, symbol) for symbol in wanted]
-        single = isinstance(self.inputs, Symbol)
+            pairs = [(symbol.node.layer.name, symbol) for symbol in self.inputs]
+        single = isinstance(self._inputs, Symbol)
+        if single and isinstance(inputs, list | tuple) and len(inputs) == 1:
+            inputs = inputs[0]
         if isinstance(inputs, dict):
             batches = [inputs[name] for name, _ in pairs]
         elif isinstance(inputs, list | tuple) is single:
@@ -255,7 +246,7 @@ class Network(Layer):
                     outputs = node.layer._output_specs(*map_structure(spec, parts))
                 pairs = _by_symbol(node, list(leaves_of(Spec, outputs)))
                 specs.update((id(symbol), one) for symbol, one in pairs)
-        return map_structure(spec, self.outputs)
+        return map_structure(spec, self._outputs)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask_of(self(inputs, mask=mask))
@@ -274,19 +265,14 @@ class Network(Layer):
         return super().__call__(inputs, *rest, mask=mask, **options)
 
     def _entry_names(self) -> list[str]:
-        return list(self.inputs) if isinstance(self.inputs, dict) else self.input_names
+        return list(self._inputs) if isinstance(self._inputs, dict) else self.input_names
 
     def _expected_inputs(self) -> str:
         """What it is called on, in words."""
-        if isinstance(self.inputs, Symbol):
+        if isinstance(self._inputs, Symbol):
             return f"one batch, {self.input_names[0]!r}"
-        kind = "dict" if isinstance(self.inputs, dict) else "list"
+        kind = "dict" if isinstance(self._inputs, dict) else "list"
         return f"a {kind} of batches, {', '.join(map(repr, self._entry_names()))}"
-
-    def get_config(self) -> dict[str, Any]:
-        raise UnsupportedTypeError(
-            f"model {self.name!r} is a graph: save it with .save(path), read it with load_model"
-        )
 
     def __repr__(self) -> str:
         return (
@@ -304,23 +290,3 @@ def _by_symbol(node: Node, batches: list[Any]) -> Iterator[tuple[Symbol, Any]]:
             "model was made"
         )
     return zip(symbols, batches, strict=True)
-
-
-def check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
-    """Raise where a batch's steps have another shape than its Input says."""
-    is_spec = isinstance(batch, Spec)
-    has_time = batch.kind != "dense" if is_spec else isinstance(batch, Ragged | Padded)
-    given: Any = batch.item_shape if has_time else getattr(batch, "shape", (0,))[1:]
-    item_shape = symbol.spec.item_shape
-    if symbol.spec.kind == "dense":
-        fits = not has_time and given == symbol.spec.shape[1:]
-    else:
-        fits = given == item_shape if has_time else len(given) > 0 and given[1:] == item_shape
-    if not fits:
-        hint = ""
-        if isinstance(batch, Ragged) and (given, symbol.shape) == ((), (None, None, 1)):
-            hint = ": make each number a step of one, x.with_values(x.values[:, None])"
-        raise InvalidInputError(
-            f"model {model!r}: input {name!r} is of shape {shown_shape(symbol.shape)}; "
-            f"got {'steps' if has_time else 'rows'} of shape {given}{hint}"
-        )

@@ -55,9 +55,7 @@ def states_given(given: Any, first: list[Any], names: Sequence[str]) -> list[Any
         raise InvalidInputError(
             f"initial_state is {count}, {', '.join(names)}, of shape {shapes}; got {len(states)}"
         )
-    return [
-        _checked(state, own, name) for state, own, name in zip(states, wanted, names, strict=True)
-    ]
+    return [_checked(*one) for one in zip(states, wanted, names, strict=True)]
 
 
 def _checked(state: Any, own: Any, name: str) -> Any:
