@@ -22,6 +22,7 @@ from ragmask.layers.cells import (
 from ragmask.layers.gates import Gated
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
+from ragmask.layers.shapes import is_trying
 from ragmask.layers.spec import Spec, check_steps, shown_shape
 from ragmask.layers.stepping import Result, first_states, like, states_given, step_by_step
 from ragmask.ops.input import Input, as_dtype
@@ -176,7 +177,7 @@ class RNN(Layer):
         self._check_shape(shape_of(x))
         x = in_floats(x, self.dtype)
         rows = len(x)
-        if self.stateful:
+        if self.stateful and not is_trying():
             self._check_rows(rows)
             initial_state = self.states if initial_state is None else initial_state
         compiled = self._compiled(training)
@@ -184,7 +185,7 @@ class RNN(Layer):
             result = self._run_compiled(compiled, x, initial_state, training)
         else:
             result = self._run_slowly(x, initial_state, training)
-        if self.stateful:
+        if self.stateful and not is_trying():
             self.states = like(result.states, [one.copy() for one in flat(result.states)])
         return result
 
@@ -240,7 +241,7 @@ class RNN(Layer):
         )
 
     def _warn(self) -> None:
-        if self._has_warned:
+        if self._has_warned or is_trying():
             return
         self._has_warned = True
         warnings.warn(

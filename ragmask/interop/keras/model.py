@@ -102,8 +102,9 @@ def from_keras(model: Any) -> layers.Model:
 
     model : a keras.Sequential that is built, or a functional keras.Model, of Activation, Add,
         Bidirectional, Concatenate, Dense, Dropout, Embedding, GlobalAveragePooling1D,
-        GlobalMaxPooling1D, GRU, LSTM, Masking, ReLU, SimpleRNN, Softmax, and models of
-        these. Layers that are used several times stay one layer.
+        GlobalMaxPooling1D, GRU, LSTM, Masking, ReLU, RNN (of LSTMCell, GRUCell and
+        SimpleRNNCell), SimpleRNN, Softmax, and models of these. Layers that are used several times
+        stay one layer.
 
     A Keras input (rows, time, features) takes a Ragged of steps of so many features, one of ids a
     Ragged of integers, whatever width it names. Weights are copied, and computed in float32.
@@ -112,7 +113,7 @@ def from_keras(model: Any) -> layers.Model:
     does with masks in three places. Its Masking forgets the mask that it is given; its recurrent
     layers that go backwards do not turn the mask round with the steps; and with an `initial_state`
     they see no mask at all, and read the padding. Here masks are kept, turned round, and seen. The
-    mean of no steps is 0 here, and NaN there.
+    mean of no steps is 0 here, and NaN there. Stateful layers begin with zeros.
 
     Raises UnsupportedTypeError, naming the layer and the argument, for all other layers and for
     arguments that ragmask's do not have. Arguments for training alone are left out.
