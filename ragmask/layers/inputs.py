@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.graph import Symbol, input_symbol
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
@@ -26,16 +26,20 @@ class InputLayer(Layer):
         *,
         batch_size: int | None = None,
         batch_shape: Sequence[int | None] | None = None,
+        optional: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        if (shape is None) is (batch_shape is None):
+        self.optional = bool(optional)
+        if (shape is None) is (batch_shape is None) or None not in (batch_shape, batch_size):
             raise InvalidInputError(
                 "shape is that of a row, batch_shape has the rows before it: an Input takes one of "
                 f"them; got {shape!r} and {batch_shape!r}"
             )
         row: Any = shape if batch_shape is None else batch_shape[1:]
-        self.shape: Any = tuple(row) if isinstance(row, list | tuple) else row
+        self.shape: Any = row
+        if isinstance(row, list | tuple):
+            self.shape = tuple(int(one) if isinstance(one, np.integer) else one for one in row)
         self.dtype = np.dtype(np.float32 if dtype is None else dtype)
         self._calls.append(input_symbol(self, self.shape, self.dtype).node)
 
@@ -45,7 +49,8 @@ class InputLayer(Layer):
         return (None, *self.shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "dtype": self.dtype.name, "name": self.name}
+        config = {"shape": list(self.shape), "dtype": self.dtype.name, "name": self.name}
+        return {**config, "optional": True} if self.optional else config
 
 
 def Input(  # noqa: N802
@@ -54,6 +59,7 @@ def Input(  # noqa: N802
     *,
     batch_size: int | None = None,
     batch_shape: Sequence[int | None] | None = None,
+    optional: bool = False,
     name: str | None = None,
 ) -> Any:
     """What stands for a batch until the model is called.
@@ -66,16 +72,23 @@ def Input(  # noqa: N802
         that are vectors, (features,) for a vector that has no time.
     batch_shape : in its place, the same with the rows before it, as Keras has it. Batches may have
         any number of rows, whatever it and `batch_size` say.
+    optional : whether the model may be called on None in its place.
     """
     return InputLayer(
-        shape, dtype, batch_size=batch_size, batch_shape=batch_shape, name=name
+        shape,
+        dtype,
+        batch_size=batch_size,
+        batch_shape=batch_shape,
+        optional=optional,
+        name=name,
     ).output
 
 
 def without_list(structure: Any) -> Any:
     """A list of one symbol is that symbol, as Keras takes it."""
-    is_one = isinstance(structure, list | tuple) and len(structure) == 1
-    return structure[0] if is_one else structure
+    while isinstance(structure, list | tuple) and len(structure) == 1:
+        structure = structure[0]
+    return structure
 
 
 def entry_for(symbol: Symbol) -> Any:
@@ -87,6 +100,13 @@ def entry_for(symbol: Symbol) -> Any:
 
 def check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
     """Raise where a batch's steps have another shape than its Input says."""
+    if batch is None and symbol.node.layer.optional:
+        return
+    if not isinstance(batch, Spec | Ragged | Padded) and not hasattr(batch, "shape"):
+        raise UnsupportedTypeError(
+            f"model {model!r}: input {name!r} takes a batch, and is not optional; "
+            f"got a {type(batch).__name__}"
+        )
     is_spec = isinstance(batch, Spec)
     has_time = batch.kind != "dense" if is_spec else isinstance(batch, Ragged | Padded)
     given: Any = batch.item_shape if has_time else getattr(batch, "shape", (0,))[1:]

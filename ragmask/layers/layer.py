@@ -36,7 +36,7 @@ from ragmask.layers.shapes import found_by_trying, shapes_given
 from ragmask.layers.spec import Spec, shown_shape
 from ragmask.layers.weighted import Weighted
 
-_FOR_TRAINING = re.compile(r"(\w+_)?(regularizer|constraint)|trainable|autocast")
+_FOR_TRAINING = re.compile(r"(\w+_)?(regularizer|constraint)|autocast")
 _DTYPES = "float16", "float32", "float64"
 _NOT_HELD = "_arguments", "_calls"  # attributes whose layers are no part of this one
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -53,7 +53,7 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
             return
         shape = normal_shape(input_shape)
         if self._built_for:
-            if self._own_weights:
+            if self.weights:
                 self._check_shape(shape)
             return
         before = self._built_for, dict(self._own_weights)
@@ -105,8 +105,9 @@ class Layer(Weighted):
     dtype : of its weights, "float32" by default.
     input_shape : of a row, where it is the first of a Sequential: (None, features).
 
-    Regularizers, constraints and `trainable` are for training: taken, kept in `get_config`, and
-    not used.
+    trainable : which of its weights are in `trainable_weights`; nothing is trained here.
+
+    Regularizers and constraints are for training: taken, kept in `get_config`, and not used.
     """
 
     supports_masking: bool = False
@@ -136,6 +137,7 @@ class Layer(Weighted):
         *,
         name: str | None = None,
         dtype: Any = None,
+        trainable: bool = True,
         input_shape: Any = None,
         **for_training: Any,
     ) -> None:
@@ -145,6 +147,8 @@ class Layer(Weighted):
             self.name = name
         if dtype is not None:
             self.dtype = _dtype_of(self.name, dtype)
+        if trainable is not True:
+            self.trainable = trainable
         if input_shape is not None:
             self._row_shape = tuple(input_shape)
         for key in for_training:
@@ -239,6 +243,21 @@ class Layer(Weighted):
             self._built_for = None
         elif self._built_for is None:
             self._built_for = ()  # for any shape
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it is to be trained, where that is done; the layers it holds with it."""
+        return self._is_trainable
+
+    @trainable.setter
+    def trainable(self, is_trainable: bool) -> None:
+        if not isinstance(is_trainable, bool):
+            raise InvalidInputError(
+                f"layer {self.name!r}: trainable is to be a boolean; got {is_trainable!r}"
+            )
+        self._is_trainable = is_trainable
+        for layer in self.sublayers:
+            layer.trainable = is_trainable
 
     # -- calling ----------------------------------------------------------------------------
 

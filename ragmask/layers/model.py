@@ -55,15 +55,20 @@ class Model(Network):
     Masks travel inside batches from layer to layer. Where a layer that uses masks gets none because
     another one dropped it, a MaskWarning says which. Raises InvalidInputError for a graph with a
     cycle, or whose outputs need an Input that is not among the inputs.
+
+    A class of your own with a `call` may be a Model too: it holds its layers as attributes, as any
+    Layer does, and is made by `super().__init__()`. Such a model cannot be saved.
     """
 
     def get_config(self) -> dict[str, Any]:
         """What the model is made of, as JSON has it; `from_config` makes it again."""
-        return describe(self)
+        return describe(self) if self._is_graph else super().get_config()
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """A model as `get_config` of another one says; its weights are new."""
+        if "format" not in config and cls not in MODELS.values():
+            return super().from_config(config)
         made = read_description(config)
         if not isinstance(made, cls):
             raise InvalidInputError(f"it is a {type(made).__name__}, and no {cls.__name__}")
@@ -140,8 +145,10 @@ class Sequential(Model):
     _chain: list[Layer]
     _entry: Any = None  # the symbol of its input, where it is known
 
-    def __init__(self, layers: Sequence[Any] = (), *, name: str | None = None) -> None:
-        Layer.__init__(self, name=name)
+    def __init__(
+        self, layers: Sequence[Any] = (), *, name: str | None = None, trainable: bool = True
+    ) -> None:
+        Layer.__init__(self, name=name, trainable=trainable)
         self._chain = []
         self.vocabularies = {}
         self._set_nothing()

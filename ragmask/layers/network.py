@@ -1,11 +1,11 @@
 """What a model does: it runs layers one after the other, in a graph of inputs and outputs."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ragmask.batches.show import count
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.layers.batch import is_sequence, mask_of
 from ragmask.layers.fusion import Fused, fuse
 from ragmask.layers.graph import (
@@ -34,12 +34,22 @@ class Network(Layer):
     supports_masking = True
     _inputs: Any
     _outputs: Any
+    _nodes: Sequence[Node] = ()
     _chain: list[Layer] | None = None  # its layers, where each is called on what the last one gave
 
-    def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(self, inputs: Any = None, outputs: Any = None, **options: Any) -> None:
+        super().__init__(**options)
         self.vocabularies: dict[str, Any] = {}  # of inputs that are strings until they are encoded
-        self._set_graph(inputs, outputs)
+        self._set_nothing()
+        if inputs is None and outputs is None and type(self).call is not Network.call:
+            self._masks_itself = self.supports_masking = False  # as of any layer of one's own
+        else:
+            self._set_graph(inputs, outputs)
+
+    @property
+    def _is_graph(self) -> bool:
+        """Whether it runs a graph, and not a `call` of a class of its own."""
+        return bool(self._nodes) or self._chain is not None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -49,22 +59,43 @@ class Network(Layer):
     @property
     def inputs(self) -> list[Symbol]:
         """The symbols of its inputs, one after the other."""
+        self._check_connected()
         return list(symbols_in(self._inputs))
 
     @property
     def outputs(self) -> list[Symbol]:
         """The symbols of its outputs, one after the other."""
+        self._check_connected()
         return list(symbols_in(self._outputs))
 
     @property
     def input(self) -> Any:
         """Its inputs as the model was made of them: one symbol, or a list or dict of them."""
+        self._check_connected()
         return self._inputs
 
     @property
     def output(self) -> Any:
         """Its outputs as the model was made of them: one symbol, or a list or dict of them."""
+        self._check_connected()
         return self._outputs
+
+    @property
+    def input_shape(self) -> Any:
+        """The shapes of its inputs, with None for rows and time."""
+        return map_structure(lambda symbol: symbol.shape, self.input)
+
+    @property
+    def output_shape(self) -> Any:
+        """The shapes of its outputs, with None for rows and time."""
+        return map_structure(lambda symbol: symbol.shape, self.output)
+
+    def _check_connected(self) -> None:
+        if not self._nodes:
+            raise MissingAttributeError(
+                f"model {self.name!r} has no inputs and outputs yet: call it on a batch, or build "
+                "it, where it is Sequential; one with a call of its own has none"
+            )
 
     def _set_graph(self, inputs: Any, outputs: Any) -> None:
         for what, structure in (("inputs", inputs), ("outputs", outputs)):
@@ -110,7 +141,7 @@ class Network(Layer):
 
     def _set_nothing(self) -> None:
         """It has no graph yet."""
-        self._inputs, self._outputs, self._nodes, self._steps = [], [], [], []
+        self._inputs, self._outputs, self._nodes, self._steps = [], [], (), []
         self._built_for = None
 
     def _check_names(self) -> None:
@@ -124,6 +155,8 @@ class Network(Layer):
     @property
     def layers(self) -> list[Layer]:
         """Its layers, inputs left out, in the order they run in."""
+        if not self._is_graph:
+            return super().sublayers
         layers = (node.layer for node in self._nodes)
         unique = {id(layer): layer for layer in layers if not isinstance(layer, InputLayer)}
         return list(unique.values())
@@ -209,29 +242,39 @@ class Network(Layer):
 
     def _entries(self, inputs: Any) -> Iterator[tuple[int, Any]]:
         """(symbol, batch) of every input."""
-        if isinstance(self._inputs, dict):
-            pairs = list(self._inputs.items())
-        else:
-            pairs = [(symbol.node.layer.name, symbol) for symbol in self.inputs]
-        single = isinstance(self._inputs, Symbol)
-        if single and isinstance(inputs, list | tuple) and len(inputs) == 1:
-            inputs = inputs[0]
-        if isinstance(inputs, dict):
-            batches = [inputs[name] for name, _ in pairs]
-        elif isinstance(inputs, list | tuple) is single:
+        if isinstance(self._inputs, Symbol) and isinstance(inputs, list | tuple):
+            inputs = inputs[0] if len(inputs) == 1 else inputs
+        if isinstance(inputs, dict) and not isinstance(self._inputs, dict):
+            inputs = without_list([inputs[name] for name in self.input_names])
+        return self._matched(self._inputs, inputs, None)
+
+    def _matched(self, wanted: Any, given: Any, name: str | None) -> Iterator[tuple[int, Any]]:
+        """(symbol, batch) of every symbol of a structure, and what is given for it."""
+        kind = next((one for one in (Symbol, dict) if isinstance(wanted, one)), list)
+        if isinstance(given, dict) != (kind is dict) or isinstance(given, list | tuple) != (
+            kind is list
+        ):
+            of = "" if name is None else f"for {name!r} "
             raise UnsupportedTypeError(
-                f"model {self.name!r} is called on {self._expected_inputs()}; "
-                f"got a {type(inputs).__name__}"
+                f"model {self.name!r} is called {of}on {_expected(wanted)}; "
+                f"got a {type(given).__name__}"
             )
-        else:
-            batches = [inputs] if single else list(inputs)
-        if len(batches) != len(pairs):
+        if kind is Symbol:
+            check_entry(self.name, name or wanted.node.layer.name, wanted, given)
+            yield id(wanted), given
+            return
+        keys = list(wanted) if kind is dict else range(len(wanted))
+        if kind is list and len(given) != len(keys):
             raise InvalidInputError(
-                f"model {self.name!r} has {len(pairs)} inputs; it was called on {len(batches)}"
+                f"model {self.name!r} has {len(keys)} inputs; it was called on {len(given)}"
             )
-        for (name, symbol), batch in zip(pairs, batches, strict=True):
-            check_entry(self.name, name, symbol, batch)
-            yield id(symbol), batch
+        for key in keys:
+            if kind is dict and key not in given:
+                raise InvalidInputError(
+                    f"model {self.name!r} needs {key!r}; it was called on "
+                    f"{', '.join(map(repr, given)) or 'nothing'}"
+                )
+            yield from self._matched(wanted[key], given[key], str(key) if kind is dict else None)
 
     def compute_output(self, inputs: Any) -> Any:
         specs = dict(self._entries(inputs))
@@ -249,9 +292,13 @@ class Network(Layer):
         return map_structure(spec, self._outputs)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if not self._is_graph:
+            return super().compute_mask(inputs, mask)
         return mask_of(self(inputs, mask=mask))
 
     def __call__(self, *args: Any, mask: Any = None, **options: Any) -> Any:
+        if not self._is_graph:
+            return super().__call__(*args, mask=mask, **options)
         inputs, *rest = args or (options.pop("inputs", None),)
         if isinstance(inputs, Mapping):  # a stream's batch too, which may hold more
             names = self._entry_names()
@@ -265,20 +312,29 @@ class Network(Layer):
         return super().__call__(inputs, *rest, mask=mask, **options)
 
     def _entry_names(self) -> list[str]:
+        if not self._nodes:
+            return []
         return list(self._inputs) if isinstance(self._inputs, dict) else self.input_names
 
     def _expected_inputs(self) -> str:
         """What it is called on, in words."""
-        if isinstance(self._inputs, Symbol):
-            return f"one batch, {self.input_names[0]!r}"
-        kind = "dict" if isinstance(self._inputs, dict) else "list"
-        return f"a {kind} of batches, {', '.join(map(repr, self._entry_names()))}"
+        return _expected(self._inputs)
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.name!r}, {count(len(self.layers), 'layer')}, "
             f"{count(self.count_params(), 'number')})"
         )
+
+
+def _expected(wanted: Any) -> str:
+    """What a model of these inputs is called on, in words."""
+    if isinstance(wanted, Symbol):
+        return f"one batch, {wanted.node.layer.name!r}"
+    if isinstance(wanted, dict):
+        return f"a dict of batches, {', '.join(map(repr, wanted))}"
+    names = (symbol.node.layer.name for symbol in symbols_in(wanted))
+    return f"a list of batches, {', '.join(map(repr, names))}"
 
 
 def _by_symbol(node: Node, batches: list[Any]) -> Iterator[tuple[Symbol, Any]]:

@@ -423,3 +423,111 @@ def test_an_input_of_a_width_takes_masked_arrays():
     for other in (rm.Ragged.from_padded(padded.values), rm.Padded(padded.values[:, :2])):
         with pytest.raises(rm.InvalidInputError, match="input 'x' is of shape"):
             model(other)
+
+
+def test_structures_of_inputs():
+    a, b, c = (layers.Input((size,), name=name) for size, name in ((1, "a"), (2, "b"), (3, "c")))
+    model = layers.Model({"a": a, "more": {"b": b, "c": [c]}}, {"x": a * 2, "more": [b, c]})
+    batches = [np.ones((2, size), np.float32) for size in (1, 2, 3)]
+    given = {"a": batches[0], "more": {"b": batches[1], "c": [batches[2]]}}
+    outputs = model(given)
+    assert outputs["x"].tolist() == [[2], [2]]
+    assert [one.shape for one in outputs["more"]] == [(2, 2), (2, 3)]
+    assert model.output_shape == {"x": (None, 1), "more": [(None, 2), (None, 3)]}
+    for wrong, match in (
+        ({"a": batches[0]}, "needs 'more'"),
+        ({**given, "more": batches[1]}, "for 'more' on a dict of batches, 'b', 'c'; got"),
+        (
+            {**given, "more": {"b": batches[1], "c": batches[2]}},
+            "for 'c' on a list of batches, 'c'",
+        ),
+        ({**given, "a": None}, "input 'a' takes a batch, and is not optional"),
+    ):
+        with pytest.raises(rm.RagmaskError, match=match):
+            model(wrong)
+
+
+def test_an_input_that_may_be_none(tmp_path):
+    class Perhaps(layers.Layer):
+        def call(self, x, y=None):
+            return x if y is None else x + y
+
+    x, y = layers.Input((2,), name="x"), layers.Input((2,), name="y", optional=True)
+    model = layers.Model([x, y], Perhaps()(x, y))
+    ones = np.ones((3, 2), np.float32)
+    assert (model([ones, ones]) == 2).all()
+    assert (model([ones, None]) == 1).all()
+    with pytest.raises(rm.UnsupportedTypeError, match="'x' takes a batch"):
+        model([None, ones])
+
+
+class Own(layers.Model):
+    """A model with a call of its own."""
+
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.words, self.read = layers.Embedding(5, 3, mask_zero=True), layers.LSTM(units)
+
+    def call(self, inputs, training=None):
+        self.told = training
+        return self.read(self.words(inputs))
+
+
+def test_a_model_with_a_call_of_its_own(ids):
+    model = Own(4, name="own")
+    assert model(ids, training=True).shape == (3, 4)
+    assert model.told is True
+    assert model.layers == [model.words, model.read]
+    assert len(model.weights) == 4
+    again = Own.from_config(model.get_config())
+    again(ids)
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again(ids), model(ids))
+    outer = layers.Sequential([layers.Input((None,), "int32"), model, layers.Dense(1)])
+    assert outer(ids).shape == (3, 1)
+    with pytest.raises(rm.MissingAttributeError, match="has no inputs and outputs"):
+        model.inputs  # noqa: B018
+    with pytest.raises(rm.UnsupportedTypeError, match="its inputs are Symbols"):
+        layers.Model()
+
+
+def test_shapes_for_build_go_by_their_names(frames):
+    class Named(layers.Layer):
+        def build(self, value_shape, query_shape):
+            self.shapes = query_shape, value_shape
+
+        def call(self, query, value=None):
+            return query
+
+    layer = Named()
+    layer(frames, frames.with_values(frames.values[:, :2]))
+    assert layer.shapes == ((None, None, 4), (None, None, 2))
+
+    class Unnamed(Named):
+        def build(self, query_shape, other):
+            pass
+
+    with pytest.raises(rm.InvalidInputError, match=r"each is NAME_shape.*got other"):
+        Unnamed()(frames)
+
+
+def test_what_is_trained():
+    class Counted(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = layers.Dense(2)
+            self.count = self.add_weight((), "zeros", trainable=False, name="count")
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    layer = Counted()
+    layer(np.ones((1, 3), np.float32))
+    assert [one.shape for one in layer.trainable_weights] == [(3, 2), (2,)]
+    assert [one.shape for one in layer.non_trainable_weights] == [()]
+    layer.trainable = False
+    assert not layer.inner.trainable
+    assert layer.trainable_weights == []
+    assert len(layer.non_trainable_variables) == len(layer.variables) == 3
+    with pytest.raises(rm.InvalidInputError, match="to be a boolean"):
+        layers.Dense(2, trainable="no")
