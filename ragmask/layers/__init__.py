@@ -13,11 +13,26 @@ Names and arguments are Keras's. The layers run forward only.
 from ragmask.layers.activations import relu
 from ragmask.layers.bidirectional import Bidirectional
 from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from ragmask.layers.concatenate import Concatenate, concatenate
 from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
+from ragmask.layers.dot import Dot, dot
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import Layer
-from ragmask.layers.merging import Add, Concatenate
+from ragmask.layers.merging import (
+    Add,
+    Average,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from ragmask.layers.model import Model, Sequential, load_model, model_from_json
 from ragmask.layers.network import MaskWarning
 from ragmask.layers.operations import GetItem, Operation
@@ -61,4 +76,18 @@ __all__ = [
     "register",
     "relu",
     "set_random_seed",
+    "Average",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Subtract",
+    "Dot",
+    "add",
+    "average",
+    "maximum",
+    "minimum",
+    "multiply",
+    "subtract",
+    "dot",
+    "concatenate",
 ]

@@ -5,6 +5,7 @@ from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.network import Network
+from ragmask.layers.operations import Operation
 from ragmask.layers.rnn import RNN
 
 
@@ -51,6 +52,6 @@ def _changes(layer: Layer) -> bool:
     """Whether it may give another mask than the one it gets."""
     if isinstance(layer, RNN):
         return layer.go_backwards
-    if isinstance(layer, Bidirectional):
+    if isinstance(layer, Bidirectional | Operation):
         return False
     return isinstance(layer, Embedding) or type(layer).compute_mask is not Layer.compute_mask

@@ -27,10 +27,6 @@ def _activation_layer(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Activation(_activation(layer), name=layer.name)
 
 
-def _add(layer: Any, inputs: Any) -> layers.Layer:
-    return layers.Add(name=layer.name)
-
-
 def _bidirectional(layer: Any, inputs: Any) -> layers.Layer:
     halves = layer.forward_layer, layer.backward_layer
     kinds = [type(one) for one in halves]
@@ -50,11 +46,10 @@ def _concatenate(layer: Any, inputs: Any) -> layers.Layer:
     first = next(one for one in keras.tree.flatten(inputs) if isinstance(one, Symbol))
     rank = len(first.shape)
     axis = layer.axis % rank
-    if axis == 1 and first.shape[1] is None:
-        return layers.Concatenate(axis=1, name=layer.name)
-    if axis != rank - 1:
+    if axis == 0:
         raise unsupported(layer, f"has axis={layer.axis}; features and time are known")
-    return layers.Concatenate(name=layer.name)
+    is_time = axis == 1 and first.shape[1] is None
+    return layers.Concatenate(1 if is_time else axis - rank, name=layer.name)
 
 
 def _dense(layer: Any, inputs: Any) -> layers.Layer:
@@ -65,6 +60,10 @@ def _dense(layer: Any, inputs: Any) -> layers.Layer:
         kernel_initializer="zeros",
         name=layer.name,
     )
+
+
+def _dot(layer: Any, inputs: Any) -> layers.Layer:
+    return layers.Dot(layer.axes, layer.normalize, name=layer.name)
 
 
 def _dropout(layer: Any, inputs: Any) -> layers.Layer:
@@ -128,6 +127,10 @@ def _masking(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Masking(value, name=layer.name)
 
 
+def _merging(layer: Any, inputs: Any) -> layers.Layer:
+    return MERGING[type(layer)](name=layer.name)
+
+
 def _mean(layer: Any, inputs: Any) -> layers.Layer:
     _only(layer, data_format="channels_last", keepdims=False)
     return layers.TemporalPool("mean", name=layer.name)
@@ -165,12 +168,20 @@ CELLS: dict[type, Callable[..., layers.Layer]] = {
     keras.layers.GRUCell: layers.GRUCell,
     keras.layers.SimpleRNNCell: layers.SimpleRNNCell,
 }
+MERGING: dict[type, Callable[..., layers.Layer]] = {
+    keras.layers.Add: layers.Add,
+    keras.layers.Average: layers.Average,
+    keras.layers.Maximum: layers.Maximum,
+    keras.layers.Minimum: layers.Minimum,
+    keras.layers.Multiply: layers.Multiply,
+    keras.layers.Subtract: layers.Subtract,
+}
 CONVERTERS: dict[type, Callable[[Any, Any], layers.Layer]] = {
     keras.layers.Activation: _activation_layer,
-    keras.layers.Add: _add,
     keras.layers.Bidirectional: _bidirectional,
     keras.layers.Concatenate: _concatenate,
     keras.layers.Dense: _dense,
+    keras.layers.Dot: _dot,
     keras.layers.Dropout: _dropout,
     keras.layers.Embedding: _embedding,
     keras.layers.GlobalAveragePooling1D: _mean,
@@ -179,6 +190,7 @@ CONVERTERS: dict[type, Callable[[Any, Any], layers.Layer]] = {
     keras.layers.ReLU: _relu,
     keras.layers.RNN: _rnn,
     keras.layers.Softmax: _softmax,
+    **dict.fromkeys(MERGING, _merging),
     **dict.fromkeys(RECURRENT, _recurrent),
 }
 
