@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragmask.layers.activations import relu
 from ragmask.layers.bidirectional import Bidirectional
+from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from ragmask.layers.concatenate import Concatenate, concatenate
 from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.dot import Dot, dot
@@ -40,11 +41,15 @@ from ragmask.layers.network import MaskWarning
 from ragmask.layers.operations import GetItem, Operation
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
+from ragmask.layers.rnn import RNN, SlowCellWarning
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
 
 __all__ = [
     "GRU",
+    "GRUCell",
     "LSTM",
+    "LSTMCell",
+    "RNN",
     "Activation",
     "Add",
     "Bidirectional",
@@ -62,6 +67,9 @@ __all__ = [
     "Operation",
     "Sequential",
     "SimpleRNN",
+    "SimpleRNNCell",
+    "SlowCellWarning",
+    "StackedRNNCells",
     "TemporalConcat",
     "TemporalPool",
     "TemporalSoftmax",

@@ -60,7 +60,6 @@ _GROUPS = {
         BatchNormalization
         ELU
         EinsumDense
-        GRUCell
         GaussianDropout
         GaussianNoise
         GlobalAveragePooling1D
@@ -70,20 +69,16 @@ _GROUPS = {
         GroupNormalization
         GroupQueryAttention
         Identity
-        LSTMCell
         LayerNormalization
         LeakyReLU
         MultiHeadAttention
         PReLU
         RMSNormalization
-        RNN
         ReLU
         RepeatVector
         ReversibleEmbedding
-        SimpleRNNCell
         Softmax
         SpatialDropout1D
-        StackedRNNCells
         TimeDistributed
         UnitNormalization
     """,
@@ -92,19 +87,14 @@ ELSEWHERE = {name: reason for reason, names in _GROUPS.items() for name in names
 
 # of layers that are here
 ARGUMENTS = {
-    "dropout": "for training",
     "input_tensor": "an input has no values",
     "lora_alpha": "for training",
     "lora_rank": "for training",
     "noise_shape": "each number is dropped by itself",
     "quantization_config": "weights are floats",
     "ragged": "every input with time takes a Ragged",
-    "recurrent_dropout": "for training",
     "seed": "`set_random_seed` is for all layers",
     "sparse": "batches hold every number",
-    "stateful": "states are handed on by `initial_state`",
-    "unroll": "about speed alone",
-    "use_cudnn": "about speed alone",
     "weights": "`set_weights` does it",
 }
 

@@ -199,6 +199,8 @@ def test_batches_that_do_not_go_together(make, inputs, error, match):
     [
         (layers.Subtract(), [FLAT] * 3, rm.InvalidInputError, "exactly 2 batches; got 3"),
         (layers.Subtract(), [FLAT > 0] * 2, rm.UnsupportedTypeError, "do not go together"),
+        (layers.Add(), [np.array(["a"])] * 2, rm.UnsupportedTypeError, "strings become ids first"),
+        (layers.Concatenate(), [np.array(["a"])] * 2, rm.UnsupportedTypeError, "become ids first"),
         (layers.Dot(1), [FLAT], rm.InvalidInputError, "exactly 2 batches; got 1"),
         (layers.Dot(0), [FLAT] * 2, rm.InvalidInputError, "axes=0 are not axes"),
         (layers.Dot((1, 3)), [FLAT, DEEP], rm.InvalidInputError, r"axes=\(1, 3\) are not axes"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask import layers
+from ragmask.layers.batch import mask_of
 from tests.layers.examples import MASK, masks_of
 from tests.strategies import over
 
@@ -183,3 +184,17 @@ def test_an_array_beside_a_masked_one():
     sums = layers.Model([x, y], layers.Masking()(x) + y)([masked, masked.values])
     np.testing.assert_array_equal(sums.mask, masked.mask)
     assert (sums.values[sums.mask] == 2).all()
+
+
+def test_masks_computed_by_hand(frames):
+    padded = frames.to_padded()
+    for key in (slice(1, None), slice(None, None, -1)):
+        layer = layers.GetItem([slice(None), key])
+        for batch in (frames, padded):
+            found = layer.compute_mask(batch, mask_of(batch))
+            expected = mask_of(layer(batch))
+            np.testing.assert_array_equal(found.values, getattr(expected, "values", expected))
+    assert layers.GetItem([slice(None), 0]).compute_mask(padded, padded.mask) is None
+    forgets = layers.Operation("negative", keeps_mask=False)
+    assert forgets(padded).mask is forgets.compute_mask(padded, padded.mask) is None
+    assert masks_of(layers.Operation("negative")(frames)) == MASK

@@ -46,6 +46,17 @@ LAYERS = {
     "gru backwards": lambda: layers.GRU(3, return_sequences=True, go_backwards=True),
     "simple rnn": lambda: layers.SimpleRNN(3),
     "simple rnn sequences": lambda: layers.SimpleRNN(3, return_sequences=True, return_state=True),
+    "stateful gru": lambda: layers.GRU(3, stateful=True, return_state=True),
+    "lstm of doubles": lambda: layers.LSTM(3, dtype="float64", return_sequences=True),
+    "lstm with relu": lambda: layers.LSTM(3, activation="relu", return_state=True),
+    "gru before": lambda: layers.GRU(3, reset_after=False, return_sequences=True),
+    "cell": lambda: layers.RNN(layers.LSTMCell(3), return_sequences=True, go_backwards=True),
+    "stack of cells": lambda: layers.RNN(
+        [layers.GRUCell(3, reset_after=False), layers.LSTMCell(2)], return_state=True
+    ),
+    "both directions of a stack": lambda: layers.Bidirectional(
+        layers.RNN([layers.GRUCell(3), layers.SimpleRNNCell(2)], return_state=True), "ave"
+    ),
     "dropout": lambda: layers.Dropout(0.5),
     "split": lambda: layers.TemporalSplit(2, width=4),
     "split into three": lambda: layers.TemporalSplit(3),
@@ -92,6 +103,7 @@ def assert_said(make, inputs):
     assert said == found, specs
 
 
+@pytest.mark.filterwarnings("ignore::ragmask.layers.SlowCellWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", LAYERS)
 def test_of_one_batch(name, dtype):
