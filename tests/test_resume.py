@@ -1,6 +1,8 @@
 """Streams that stop and go on, on as many ranks or others."""
 
+import copy
 import json
+import pickle
 from collections import Counter
 from itertools import islice
 
@@ -87,6 +89,30 @@ def test_the_next_epoch_follows_a_resumed_one(data, setup):
             other = resumed(setup, folder, batch.state)
             list(other)
             assert [contents(batch) for batch in other] == second
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_copies_amid_an_epoch_go_on_by_themselves(folder, prefetch, taken):
+    setup = Setup(rows=2, seed=0, window_rows=4, prefetch=prefetch)
+    stream = setup.stream(folder)
+    epochs = [[contents(batch) for batch in stream] for _ in range(3)]
+    ways = [copy.copy, copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))]
+    for way in ways:
+        stream.load_state_dict(epochs[0][0][-1])
+        batches = iter(stream)
+        assert [contents(batch) for batch in islice(batches, taken)] == epochs[0][1 : 1 + taken]
+        copied, state = way(stream), stream.state_dict()
+        assert copied.state_dict() == state
+        # the loop that is open moves its own stream alone, and the copy's loops theirs
+        assert [contents(batch) for batch in batches] == epochs[0][1 + taken :]
+        assert copied.state_dict() == state
+        copied.load_state_dict(state)
+        assert [contents(batch) for batch in copied] == epochs[0][1 + taken :]
+        assert [contents(batch) for batch in copied] == epochs[1]
+        copied.set_epoch(7)
+        assert stream.state_dict()["epoch"] == 1
+        assert [contents(batch) for batch in stream] == epochs[1]
 
 
 def test_a_state_is_as_small_for_many_rows_as_for_few(tmp_path):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -346,6 +347,9 @@ class Stream:
         return measure_padding(epoch, epoch.hands[self._settings.shard.rank], budget)
 
     # -- where it stands ------------------------------------------------------------------
+
+    def __copy__(self) -> "Stream":
+        return replace(self, _progress=copy(self._progress))  # else one loop would move the other
 
     def state_dict(self) -> dict[str, Any]:
         """Where to go on after the last batch that was delivered: small and JSON-able."""
