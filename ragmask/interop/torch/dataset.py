@@ -187,7 +187,8 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
         """Go on from the last state seen from each worker, with as many workers or others.
 
         A worker of which nothing was seen still stands where it began. Where there are several
-        ranks and their number or the workers' changes, pass the states of all of them.
+        ranks and their number, the workers' or the rows of a batch change, pass the states of all
+        of them.
 
         The next loop goes on from there. With workers, so does each one after it, until
         `set_epoch` names another epoch. Workers that persist cannot go back: once they have
@@ -228,8 +229,9 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
         share.set_epoch(int(self._shared.numbers[0]))
         if self._loaded:
             share.load_state_dict(self._loaded)
-        began = _began(self._loaded, rank - worker, workers, world_size)
-        return share, sealed({**share.state_dict(), "workers": workers, "began": began})
+        state = share.state_dict()
+        began = _began(self._loaded, rank - worker, workers, state)
+        return share, sealed({**state, "workers": workers, "began": began})
 
     def _deliver(self, share: Stream, start: dict[str, Any]) -> Iterator[TensorBatch | TensorList]:
         if int(self._shared.numbers[1]) != self._loads:
@@ -272,10 +274,11 @@ def _worker() -> tuple[int, int]:
 
 
 def _began(
-    loaded: Sequence[Mapping[str, Any]], first: int, workers: int, world_size: int
+    loaded: Sequence[Mapping[str, Any]], first: int, workers: int, state: Mapping[str, Any]
 ) -> list[dict[str, Any] | None]:
     """Where each worker of a rank begins; None where only that worker knows."""
-    if not loaded or loaded[0]["world_size"] != world_size:  # else rows are dealt out anew
+    alike = "world_size", "deals"
+    if not loaded or any(loaded[0][name] != state[name] for name in alike):  # dealt out anew
         return [_START] * workers
     starts = {one["rank"]: {name: one[name] for name in _START} for one in loaded}
     return [starts.get(rank) for rank in range(first, first + workers)]
