@@ -98,8 +98,8 @@ class Dot(Layer):
             if (one, other) == (2, 2):
                 raise UnsupportedTypeError(
                     "over the features of two Raggeds it would give a number for each two steps of "
-                    "a row: Attention and MultiHeadAttention sum up over these without keeping "
-                    "them, and arrays, as of to_padded(), may have them"
+                    "a row: MultiHeadAttention sums up over these without keeping them, and "
+                    "arrays, as of to_padded(), may have them"
                 )
             is_known = (one, other) == (1, 1) and max(ranks) < 4
         elif "ragged" in kinds:
