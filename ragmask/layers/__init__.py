@@ -12,33 +12,71 @@ Names and arguments are Keras's. The layers run forward only.
 
 from ragmask.layers.activations import relu
 from ragmask.layers.bidirectional import Bidirectional
-from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
+from ragmask.layers.core import Dense, Embedding, Masking
+from ragmask.layers.dropout import (
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+)
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import Add, Concatenate
 from ragmask.layers.model import Model, Sequential, load_model
 from ragmask.layers.network import Input, MaskWarning
+from ragmask.layers.nonlinear import (
+    ELU,
+    Activation,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Softmax,
+)
+from ragmask.layers.pooling import (
+    GlobalAveragePooling1D,
+    GlobalAvgPool1D,
+    GlobalMaxPool1D,
+    GlobalMaxPooling1D,
+)
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
 
 __all__ = [
-    "GRU",
-    "LSTM",
     "Activation",
+    "ActivityRegularization",
     "Add",
+    "AlphaDropout",
     "Bidirectional",
     "Concatenate",
     "Dense",
     "Dropout",
+    "ELU",
     "Embedding",
+    "GRU",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPooling1D",
+    "Identity",
     "Input",
+    "LSTM",
     "Layer",
+    "LeakyReLU",
     "MaskWarning",
     "Masking",
     "Model",
+    "PReLU",
+    "ReLU",
     "Sequential",
     "SimpleRNN",
+    "Softmax",
+    "SpatialDropout1D",
     "TemporalConcat",
     "TemporalPool",
     "TemporalSoftmax",

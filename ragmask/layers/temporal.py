@@ -117,19 +117,26 @@ class TemporalPool(_Temporal):
     >>> import ragmask as rm
     >>> rm.layers.TemporalPool("max")(rm.Ragged.from_rows([[1.0, 3.0], [2.0]]))
     array([3., 2.])
+
+    keepdims : give (rows, 1, features), as one step.
     """
 
-    def __init__(self, how: How = "mean", **options: Any) -> None:
+    def __init__(self, how: How = "mean", keepdims: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self.how = how
+        self.how, self.keepdims = how, bool(keepdims)
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        return temporal_pool(inputs, self.how)
+        pooled = temporal_pool(inputs, self.how)
+        if not self.keepdims:
+            return pooled
+        rows, *item_shape = pooled.shape
+        return pooled.reshape((rows, 1, *item_shape))
 
     def compute_output(self, inputs: Spec) -> Spec:
         check_steps(inputs)
         nothing = np.empty((0, 0), inputs.dtype)
-        return Spec((None, *inputs.item_shape), temporal_pool(nothing, self.how).dtype)
+        time = (1,) if self.keepdims else ()
+        return Spec((None, *time, *inputs.item_shape), temporal_pool(nothing, self.how).dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None
