@@ -11,6 +11,7 @@ Names and arguments are Keras's. The layers run forward only.
 """
 
 from ragmask.layers.activations import relu
+from ragmask.layers.attention import MultiHeadAttention
 from ragmask.layers.bidirectional import Bidirectional
 from ragmask.layers.core import Dense, Embedding, Masking
 from ragmask.layers.dropout import (
@@ -21,6 +22,7 @@ from ragmask.layers.dropout import (
     GaussianNoise,
     SpatialDropout1D,
 )
+from ragmask.layers.einsum import EinsumDense
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import Add, Concatenate
@@ -35,6 +37,12 @@ from ragmask.layers.nonlinear import (
     ReLU,
     Softmax,
 )
+from ragmask.layers.normalization import (
+    BatchNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    UnitNormalization,
+)
 from ragmask.layers.pooling import (
     GlobalAveragePooling1D,
     GlobalAvgPool1D,
@@ -43,18 +51,27 @@ from ragmask.layers.pooling import (
 )
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
-from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
+from ragmask.layers.temporal import (
+    RepeatVector,
+    TemporalConcat,
+    TemporalPool,
+    TemporalSoftmax,
+    TemporalSplit,
+)
+from ragmask.layers.wrappers import TimeDistributed, Wrapper
 
 __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
     "AlphaDropout",
+    "BatchNormalization",
     "Bidirectional",
     "Concatenate",
     "Dense",
     "Dropout",
     "ELU",
+    "EinsumDense",
     "Embedding",
     "GRU",
     "GaussianDropout",
@@ -67,12 +84,16 @@ __all__ = [
     "Input",
     "LSTM",
     "Layer",
+    "LayerNormalization",
     "LeakyReLU",
     "MaskWarning",
     "Masking",
     "Model",
+    "MultiHeadAttention",
     "PReLU",
+    "RMSNormalization",
     "ReLU",
+    "RepeatVector",
     "Sequential",
     "SimpleRNN",
     "Softmax",
@@ -81,6 +102,9 @@ __all__ = [
     "TemporalPool",
     "TemporalSoftmax",
     "TemporalSplit",
+    "TimeDistributed",
+    "UnitNormalization",
+    "Wrapper",
     "load_model",
     "register",
     "relu",

@@ -129,7 +129,8 @@ def softplus(x: Array) -> Array:
 
 
 def _softplus(x: Array) -> Array:
-    return np.logaddexp(x, x.dtype.type(0))
+    smooth: Array = np.logaddexp(x, x.dtype.type(0))
+    return smooth
 
 
 @_activation

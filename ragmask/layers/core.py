@@ -13,6 +13,7 @@ from ragmask.layers import activations
 from ragmask.layers.batch import each, mask_of, shape_of
 from ragmask.layers.layer import Layer
 from ragmask.layers.nonlinear import Activating
+from ragmask.layers.options import plain_options
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_steps, features_of
 from ragmask.ops.embeddings import embedding
@@ -189,15 +190,3 @@ class Dense(Activating):
             product += self.bias
         sums: Array = product.reshape(*values.shape[:-1], self.units)
         return sums
-
-
-def plain_options(options: dict[str, Any]) -> dict[str, Any]:
-    """A layer's options without those of quantized weights and adapters: none may be set."""
-    for key in ("lora_rank", "lora_alpha", "quantization_config"):
-        value = options.pop(key, None)
-        if value is not None:
-            raise UnsupportedTypeError(
-                f"weights are plain arrays here: {key}={value!r} is for Keras; merge or dequantize "
-                "them there, and take the weights that come of it"
-            )
-    return options

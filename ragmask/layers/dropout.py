@@ -35,11 +35,8 @@ class _Random(Layer):
         if not (is_number and 0 <= share <= 1):
             what = "a share" if self._share == "rate" else "a number"
             raise InvalidInputError(f"{self._share} is {what}, 0 to 1; got {share!r}")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-            raise UnsupportedTypeError(f"seed is a number from 0, or None; got {seed!r}")
         setattr(self, self._share, share)
-        self.seed = seed
-        self._generator = None if seed is None else np.random.default_rng(seed)
+        self.seed, self._generator = seed, generator(seed)
 
     def _drawn(self, random: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Chance, of a shape that the values' is filled with."""
@@ -136,12 +133,10 @@ class Dropout(_Random):
         self.noise_shape = _noise_shape(noise_shape)
 
     def _drawn(self, random: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        return random.random(shape) >= self.rate
+        return random.random(shape)
 
     def _changed(self, values: Array, drawn: Array) -> Array:
-        scale = values.dtype.type(0 if self.rate == 1 else 1 / (1 - self.rate))
-        left: Array = np.where(drawn, values * scale, values.dtype.type(0))
-        return left
+        return dropped(values, drawn, self.rate)
 
 
 @register
@@ -281,6 +276,22 @@ class ActivityRegularization(Layer):
 
     def compute_output(self, inputs: Any) -> Any:
         return inputs
+
+
+def dropped(values: Array, drawn: Array, rate: float) -> Array:
+    """A share of them 0, by numbers from 0 to 1 that fit them, and the others larger."""
+    scale = values.dtype.type(0 if rate == 1 else 1 / (1 - rate))
+    left: Array = np.where(drawn >= rate, values * scale, values.dtype.type(0))
+    return left
+
+
+def generator(seed: Any) -> np.random.Generator | None:
+    """One that begins with the seed; None for that of `set_random_seed`."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UnsupportedTypeError(f"seed is a number from 0, or None; got {seed!r}")
+    return np.random.default_rng(seed)
 
 
 def _noise_shape(given: Any) -> tuple[int | None, ...] | None:

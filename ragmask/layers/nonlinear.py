@@ -11,6 +11,7 @@ from ragmask.errors import InvalidInputError
 from ragmask.layers import activations
 from ragmask.layers.batch import as_batch, each, shape_of
 from ragmask.layers.layer import Layer
+from ragmask.layers.options import axes_in, axes_of
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_one, shown_shape
 from ragmask.ops.softmax import temporal_softmax
@@ -224,7 +225,7 @@ class Softmax(Layer):
     def __init__(self, axis: Any = -1, **options: Any) -> None:
         super().__init__(**options)
         self.axis = axis
-        self._axes = axes_of("axis", axis)
+        axes_of("axis", axis)
 
     def __call__(self, *args: Any, mask: Any = None, **options: Any) -> Any:
         if len(args) == 1 and _is_of_numbers(mask, args[0]):
@@ -233,7 +234,8 @@ class Softmax(Layer):
         return super().__call__(*args, mask=mask, **options)
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        axes = self._axes_in(len(inputs.item_shape) + 2 if _is_rows(inputs) else inputs.ndim)
+        shape = (0, 0, *inputs.item_shape) if _is_rows(inputs) else inputs.shape
+        axes = axes_in(self.name, self.axis, shape)
         self._check_axes(axes, isinstance(inputs, Ragged))
         if not _is_rows(inputs):
             return self._of_array(inputs, None)
@@ -247,17 +249,9 @@ class Softmax(Layer):
 
     def compute_output(self, inputs: Spec) -> Spec:
         check_one(inputs)
-        self._check_axes(self._axes_in(len(inputs.shape)), inputs.kind == "ragged")
+        self._check_axes(axes_in(self.name, self.axis, inputs.shape), inputs.kind == "ragged")
         dtype = inputs.dtype if inputs.dtype.kind == "f" else np.dtype(np.float32)
         return inputs.of(inputs.shape, dtype)
-
-    def _axes_in(self, ndim: int) -> list[int]:
-        for axis in self._axes:
-            if not -ndim <= axis < ndim:
-                raise InvalidInputError(
-                    f"layer {self.name!r} has axis={self.axis}, and its inputs have {ndim} axes"
-                )
-        return sorted({axis % ndim for axis in self._axes})
 
     def _check_axes(self, axes: list[int], is_ragged: bool) -> None:
         if is_ragged and axes != [1] and min(axes) < 2:
@@ -267,7 +261,7 @@ class Softmax(Layer):
             )
 
     def _of_array(self, values: Array, mask: Array | None) -> Array:
-        return _shares(values, self._axes_in(values.ndim), mask)
+        return _shares(values, axes_in(self.name, self.axis, values.shape), mask)
 
 
 @register
@@ -325,14 +319,6 @@ def _over_items(batch: Any) -> Array | None:
     """A batch's mask, with as many axes as its values."""
     mask: Array | None = batch.mask
     return None if mask is None else mask.reshape(*mask.shape, *[1] * len(batch.item_shape))
-
-
-def axes_of(name: str, given: Any) -> list[int]:
-    """One axis, or several, as a list."""
-    axes = list(given) if isinstance(given, list | tuple) else [given]
-    if not axes or any(isinstance(one, bool) or not hasattr(one, "__index__") for one in axes):
-        raise InvalidInputError(f"{name} is a number, or a list of numbers; got {given!r}")
-    return [int(one) for one in axes]
 
 
 def _number(name: str, value: Any) -> float:

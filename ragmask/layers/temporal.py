@@ -7,10 +7,10 @@ import numpy as np
 from ragmask.arrays.protocol import LARGEST
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers.batch import mask_of
+from ragmask.layers.batch import mask_of, spec_of
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
-from ragmask.layers.spec import Spec, check_floats, check_steps, total
+from ragmask.layers.spec import Spec, check_floats, check_one, check_steps, shown_shape, total
 from ragmask.ops.pool import How, temporal_pool
 from ragmask.ops.softmax import temporal_softmax
 from ragmask.ops.split import MOST_SECTIONS, temporal_concat, temporal_split
@@ -140,6 +140,38 @@ class TemporalPool(_Temporal):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None
+
+
+@register
+class RepeatVector(Layer):
+    """Each row of an array (rows, features) as a sequence of n equal steps.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> rm.layers.RepeatVector(3)(np.ones((2, 4))).shape
+    (2, 3, 4)
+    """
+
+    def __init__(self, n: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.n = check_count("n", n, 1)
+
+    def call(self, inputs: Any) -> Any:
+        self._check_vectors(spec_of(inputs))
+        return np.repeat(inputs[:, None], self.n, axis=1)
+
+    def compute_output(self, inputs: Spec) -> Spec:
+        self._check_vectors(inputs)
+        rows, features = inputs.shape
+        return inputs.of((rows, self.n, features))
+
+    def _check_vectors(self, inputs: Any) -> None:
+        check_one(inputs)
+        if inputs.kind != "dense" or len(inputs.shape) != 2:
+            raise InvalidInputError(
+                f"layer {self.name!r} repeats vectors, an array (rows, features); got "
+                f"{inputs.class_name} of shape {shown_shape(inputs.shape)}"
+            )
 
 
 def joined_in_time(parts: Any) -> Spec:
