@@ -171,7 +171,8 @@ class MultiHeadAttention(Layer):
             (self.value_dense, value),
         )
         heads = [with_mask(dense(batch), mask_of(batch)) for dense, batch in projections]
-        rows = _rows_of_ragged(*heads) if is_ragged else _rows_of_arrays(*heads, mask)
+        q, k, v = heads
+        rows = _rows_of_ragged(q, k, v) if is_ragged else _rows_of_arrays(q, k, v, mask)
         drop = self._dropped() if training and self.dropout else None
         means, scores = [], []
         for row in rows:
@@ -186,7 +187,7 @@ class MultiHeadAttention(Layer):
             means.append(mean)
             if return_attention_scores:
                 scores.append(_at_all_keys(weights, row.at, key.shape[1]))
-        mixed = _like(heads[0], means, (self.num_heads, self.value_dim))
+        mixed = _like(q, means, (self.num_heads, self.value_dim))
         if self.use_gate:
             mixed = np.multiply(mixed, self.gate_dense(query))
         output = with_mask(self.output_dense(mixed), mask_of(query))

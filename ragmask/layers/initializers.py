@@ -45,7 +45,8 @@ def get(initializer: Any) -> Callable[[tuple[int, ...]], Any]:
         return made
     if isinstance(initializer, np.ndarray):
         return lambda shape: initializer  # whose shape add_weight checks
-    name, config = initializer, {}
+    name: Any = initializer
+    config: dict[str, Any] = {}
     if isinstance(initializer, dict):
         name, config = initializer.get("class_name"), initializer.get("config", {})
     if not is_name(name):
@@ -53,7 +54,7 @@ def get(initializer: Any) -> Callable[[tuple[int, ...]], Any]:
             f"initializer must be one of {', '.join(_BY_NAME)} or a function of a shape; "
             f"got {initializer!r}"
         )
-    factory = _BY_NAME[_snake(str(name))]
+    factory = _BY_NAME[_snake(name)]
     known = inspect.signature(factory).parameters
     unknown = [key for key in config if key not in known]
     if unknown:
