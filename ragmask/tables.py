@@ -12,9 +12,8 @@ import ragmask
 from ragmask import arrow
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
-from ragmask.layers.graph import symbols_in
+from ragmask.layers.inputs import check_entry
 from ragmask.layers.model import Model, load_model
-from ragmask.layers.network import check_entry
 from ragmask.streaming.batch import Batch, derived
 
 
@@ -54,8 +53,7 @@ class TableModel:
                 )
         self.inputs = {name: name for name in names} | dict(inputs or {})
         self._check_names()
-        entries = symbols_in(self.model.inputs)
-        self._entries = dict(zip(names, entries, strict=True))
+        self._entries = dict(zip(names, self.model.inputs, strict=True))
 
     @property
     def output_names(self) -> list[str]:

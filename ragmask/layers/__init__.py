@@ -24,10 +24,11 @@ from ragmask.layers.dropout import (
 )
 from ragmask.layers.einsum import EinsumDense
 from ragmask.layers.initializers import set_random_seed
+from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import Add, Concatenate
-from ragmask.layers.model import Model, Sequential, load_model
-from ragmask.layers.network import Input, MaskWarning
+from ragmask.layers.model import Model, Sequential, load_model, model_from_json
+from ragmask.layers.network import MaskWarning
 from ragmask.layers.nonlinear import (
     ELU,
     Activation,
@@ -43,6 +44,7 @@ from ragmask.layers.normalization import (
     RMSNormalization,
     UnitNormalization,
 )
+from ragmask.layers.operations import GetItem, Operation
 from ragmask.layers.pooling import (
     GlobalAveragePooling1D,
     GlobalAvgPool1D,
@@ -76,12 +78,14 @@ __all__ = [
     "GRU",
     "GaussianDropout",
     "GaussianNoise",
+    "GetItem",
     "GlobalAveragePooling1D",
     "GlobalAvgPool1D",
     "GlobalMaxPool1D",
     "GlobalMaxPooling1D",
     "Identity",
     "Input",
+    "InputLayer",
     "LSTM",
     "Layer",
     "LayerNormalization",
@@ -90,6 +94,7 @@ __all__ = [
     "Masking",
     "Model",
     "MultiHeadAttention",
+    "Operation",
     "PReLU",
     "RMSNormalization",
     "ReLU",
@@ -106,6 +111,7 @@ __all__ = [
     "UnitNormalization",
     "Wrapper",
     "load_model",
+    "model_from_json",
     "register",
     "relu",
     "set_random_seed",

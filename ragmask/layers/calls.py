@@ -101,10 +101,21 @@ def add_masks(call: Callable[..., Any], inputs: Any, options: dict[str, Any]) ->
 def shapes_for(
     build: Callable[..., Any], call: Callable[..., Any], inputs: Any, options: Mapping[str, Any]
 ) -> list[Any]:
-    """The shapes that a layer is built for: of what comes first, and `value_shape` of `value`."""
-    shapes = [map_structure(shape_of, inputs)]
-    for wanted in _in_order(build)[1:]:
-        batch = options.get(wanted.removesuffix("_shape"))
+    """The shapes that a layer is built for: of what comes first; where `build` takes several, of
+    those that it names, `value_shape` of `value`."""
+    wanted, names = _in_order(build), names_in(call)
+    if len(wanted) < 2:
+        return [map_structure(shape_of, inputs)]
+    given = {**dict.fromkeys(names[:1], inputs), **options}
+    shapes = []
+    for shape in wanted:
+        name = shape.removesuffix("_shape")
+        if name == shape or name not in names:
+            raise InvalidInputError(
+                "where build takes several shapes, each is NAME_shape, of what call takes as NAME, "
+                f"{', '.join(names)}; got {shape}"
+            )
+        batch = given.get(name)
         known = first_of(BATCHES | Spec, batch) is not None
         shapes.append(map_structure(shape_of, batch) if known else None)
     return shapes

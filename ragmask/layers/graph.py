@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ragmask.arrays.coerce import number_dtype
 from ragmask.arrays.protocol import check_size
@@ -32,16 +33,25 @@ class Node:
         return list(symbols_in((self.inputs, self.args, self.mask, self.options)))
 
 
-class Symbol:
+class Symbol(NDArrayOperatorsMixin):
     """A batch that is not there yet: the output of an `Input` or of a layer called on one.
 
     >>> import ragmask as rm
     >>> ids = rm.layers.Input((None,), dtype="int32", name="ids")
     >>> rm.layers.Embedding(10, 4, mask_zero=True, name="words")(ids)
     Symbol(shape (rows, time, 4), float32, masked, from 'words')
+
+
+    Numpy's operators, its functions of each number, and `x[:, 0]` make symbols of symbols.
     """
 
-    __array_ufunc__ = None
+    # what its operators make; set by the module of those layers, which knows this one
+    operate: ClassVar[Callable[..., Any]]
+    pick: ClassVar[Callable[..., Any]]
+
+    __eq__ = object.__eq__  # it is looked up among others
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__
 
     def __init__(self, spec: Spec, node: Node) -> None:
         self.spec = spec
@@ -60,6 +70,16 @@ class Symbol:
     def is_masked(self) -> bool:
         """Whether a layer before it makes a mask that reaches it."""
         return self.spec.is_masked
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return Symbol.operate(ufunc, method, inputs, options)
+
+    def __getitem__(self, key: Any) -> Any:
+        return Symbol.pick(self, key)
 
     def __iter__(self) -> Iterator[Any]:
         raise UnsupportedTypeError("a Symbol stands for one batch: it cannot be unpacked")
@@ -167,3 +187,23 @@ def sorted_nodes(outputs: Any) -> list[Node]:
                 "a graph has no cycles"
             )
     return order
+
+
+def from_inside(entries: dict[int, Symbol], outputs: Any) -> Any:
+    """The outputs as computed from other entries, {id(symbol): what stands for it}.
+
+    The layers on the way are the same, and are not called.
+    """
+    instead = dict(entries)
+
+    def new(given: Any) -> Any:
+        return instead.get(id(given), given) if isinstance(given, Symbol) else given
+
+    for node in sorted_nodes(outputs):
+        symbols = [one for one in symbols_in(node.outputs) if id(one) not in instead]
+        if symbols and any(id(source) in instead for source in node.sources()):
+            parts = node.inputs, node.args, node.mask, node.options
+            moved = Node(node.layer, *(map_structure(new, part) for part in parts))
+            instead.update({id(one): Symbol(one.spec, moved) for one in symbols})
+            moved.outputs = map_structure(new, node.outputs)
+    return map_structure(new, outputs)

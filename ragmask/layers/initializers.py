@@ -45,11 +45,10 @@ def get(initializer: Any) -> Callable[[tuple[int, ...]], Any]:
         return made
     if isinstance(initializer, np.ndarray):
         return lambda shape: initializer  # whose shape add_weight checks
-    name: Any = initializer
-    config: dict[str, Any] = {}
-    if isinstance(initializer, dict):
-        name, config = initializer.get("class_name"), initializer.get("config", {})
-    if not is_name(name):
+    is_config = isinstance(initializer, dict)
+    name: Any = initializer.get("class_name") if is_config else initializer
+    config: Any = initializer.get("config", {}) if is_config else {}
+    if not is_name(name) or not isinstance(config, dict):
         raise InvalidInputError(
             f"initializer must be one of {', '.join(_BY_NAME)} or a function of a shape; "
             f"got {initializer!r}"
@@ -70,7 +69,7 @@ def is_name(name: Any) -> bool:
 def over_axes(initializer: Any, inputs: list[int], outputs: list[int]) -> Any:
     """The same for a kernel whose inputs and outputs lie along these axes, where it scales by how
     many they are."""
-    name = initializer.get("class_name") if isinstance(initializer, dict) else initializer
+    name: Any = initializer.get("class_name") if isinstance(initializer, dict) else initializer
     if not is_name(name) or _snake(name) not in _SCALED:
         return initializer
     config = initializer.get("config", {}) if isinstance(initializer, dict) else {}

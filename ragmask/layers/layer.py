@@ -4,7 +4,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import cache, wraps
 from types import MappingProxyType
 from typing import Any, Self
@@ -22,7 +22,6 @@ from ragmask.layers.calls import (
     uses_masks,
 )
 from ragmask.layers.graph import (
-    BATCHES,
     Node,
     Symbol,
     check_numbers,
@@ -30,15 +29,14 @@ from ragmask.layers.graph import (
     leaves_of,
     map_structure,
 )
-from ragmask.layers.limits import MOST_NUMBERS, spend_call
+from ragmask.layers.limits import spend_call
 from ragmask.layers.notes import noted
 from ragmask.layers.registry import from_serialized, serialized
-from ragmask.layers.shapes import shapes_given
+from ragmask.layers.shapes import found_by_trying, shapes_given
 from ragmask.layers.spec import Spec, shown_shape
 from ragmask.layers.weighted import Weighted
 
-_MANY_STEPS = 840  # which all numbers up to 8 divide
-_FOR_TRAINING = re.compile(r"(\w+_)?(regularizer|constraint)|trainable|autocast")
+_FOR_TRAINING = re.compile(r"(\w+_)?(regularizer|constraint)|autocast")
 _DTYPES = "float16", "float32", "float64"
 _NOT_HELD = "_arguments", "_calls"  # attributes whose layers are no part of this one
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -55,7 +53,7 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
             return
         shape = normal_shape(input_shape)
         if self._built_for:
-            if self._own_weights:
+            if self.weights:
                 self._check_shape(shape)
             return
         before = self._built_for, dict(self._own_weights)
@@ -107,8 +105,9 @@ class Layer(Weighted):
     dtype : of its weights, "float32" by default.
     input_shape : of a row, where it is the first of a Sequential: (None, features).
 
-    Regularizers, constraints and `trainable` are for training: taken, kept in `get_config`, and
-    not used.
+    trainable : which of its weights are in `trainable_weights`; nothing is trained here.
+
+    Regularizers and constraints are for training: taken, kept in `get_config`, and not used.
     """
 
     supports_masking: bool = False
@@ -138,6 +137,7 @@ class Layer(Weighted):
         *,
         name: str | None = None,
         dtype: Any = None,
+        trainable: bool = True,
         input_shape: Any = None,
         **for_training: Any,
     ) -> None:
@@ -147,12 +147,14 @@ class Layer(Weighted):
             self.name = name
         if dtype is not None:
             self.dtype = _dtype_of(self.name, dtype)
+        if trainable is not True:
+            self.trainable = trainable
         if input_shape is not None:
             self._row_shape = tuple(input_shape)
         for key in for_training:
             if not _FOR_TRAINING.fullmatch(key):
                 raise InvalidInputError(
-                    f"layer {self.name!r}: {type(self).__name__} takes no {key}"
+                    f"layer {self.name!r}: {type(self).__name__} takes no {key}="
                 )
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -241,6 +243,21 @@ class Layer(Weighted):
             self._built_for = None
         elif self._built_for is None:
             self._built_for = ()  # for any shape
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it is to be trained, where that is done; the layers it holds with it."""
+        return self._is_trainable
+
+    @trainable.setter
+    def trainable(self, is_trainable: bool) -> None:
+        if not isinstance(is_trainable, bool):
+            raise InvalidInputError(
+                f"layer {self.name!r}: trainable is to be a boolean; got {is_trainable!r}"
+            )
+        self._is_trainable = is_trainable
+        for layer in self.sublayers:
+            layer.trainable = is_trainable
 
     # -- calling ----------------------------------------------------------------------------
 
@@ -358,33 +375,7 @@ class Layer(Weighted):
 
     def compute_output(self, inputs: Any, *args: Any, **options: Any) -> Any:
         """What is known of its outputs: here, found out on made-up rows."""
-        given = inputs, args, options
-
-        def tried(steps: int) -> Any:
-            inputs, args, options = map_structure(
-                lambda one: one.example(steps) if isinstance(one, Spec) else one, given
-            )
-            return self._run(inputs, args, None, options)
-
-        def known(batch: Any) -> Spec:
-            if not isinstance(batch, BATCHES):
-                raise UnsupportedTypeError(
-                    f"layer {self.name!r} gave a {type(batch).__name__}; "
-                    "a layer gives a Ragged, a Padded, an array, or a list of them"
-                )
-            spec: Spec = spec_of(batch)
-            return spec
-
-        try:
-            outputs = tried(1)
-        except Exception:
-            numbers = _MANY_STEPS * sum(spec.numbers for spec in leaves_of(Spec, given))
-            if numbers <= MOST_NUMBERS:
-                spend_call((), [numbers])
-                with suppress(Exception):  # perhaps it cuts time, and one step is too few
-                    return map_structure(known, tried(_MANY_STEPS))
-            raise
-        return map_structure(known, outputs)
+        return found_by_trying(self, inputs, args, options)
 
     def compute_output_shape(self, *shapes: Any, **named: Any) -> Any:
         """The shape of what it gives for a batch of this shape, with None for what is not known.
@@ -442,7 +433,12 @@ def _layers_in(value: Any) -> list[Layer]:
 
 def _name_of(cls: type) -> str:
     """Keras's way: `LSTM` is lstm, `TemporalSplit` temporal_split, and numbers tell them apart."""
-    base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+    return new_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__))
+
+
+def new_name(word: str) -> str:
+    """A name that no layer has got here before."""
+    base = word.lower()
     number = _names[base]
     _names[base] += 1
     return f"{base}_{number}" if number else base

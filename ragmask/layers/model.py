@@ -1,16 +1,23 @@
 """Models: layers one behind the other, or in a graph of inputs and outputs."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
 
 from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.layers.batch import spec_of
 from ragmask.layers.graph import Symbol
+from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import NOTHING, Layer
-from ragmask.layers.network import Input, InputLayer, Network
+from ragmask.layers.network import Network
 from ragmask.layers.registry import MODELS
 from ragmask.layers.saved.folder import read_model, save_model
+from ragmask.layers.saved.reader import read_description
+from ragmask.layers.saved.writer import describe
+from ragmask.layers.spec import is_shape
 from ragmask.layers.summary import summary_of
 
 # what Keras's models have, and what to do here
@@ -42,13 +49,54 @@ class Model(Network):
     (2, 32)
 
     inputs, outputs : one Symbol each, or lists or dicts of them. The model is called on, and gives,
-        the same: one batch, or a list or dict of batches. A dict of inputs may hold more than the
-        model needs, as a stream's batches do.
+        the same: one batch, or a list or dict of batches; a list of one is that one. A dict of
+        inputs may hold more than the model needs, as a stream's batches do.
 
     Masks travel inside batches from layer to layer. Where a layer that uses masks gets none because
     another one dropped it, a MaskWarning says which. Raises InvalidInputError for a graph with a
     cycle, or whose outputs need an Input that is not among the inputs.
+
+    A class of your own with a `call` may be a Model too: it holds its layers as attributes, as any
+    Layer does, and is made by `super().__init__()`. Such a model cannot be saved.
     """
+
+    def get_config(self) -> dict[str, Any]:
+        """What the model is made of, as JSON has it; `from_config` makes it again."""
+        return describe(self) if self._is_graph else super().get_config()
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """A model as `get_config` of another one says; its weights are new."""
+        if "format" not in config and cls not in MODELS.values():
+            return super().from_config(config)
+        made = read_description(config)
+        if not isinstance(made, cls):
+            raise InvalidInputError(f"it is a {type(made).__name__}, and no {cls.__name__}")
+        return made
+
+    def to_json(self, **options: Any) -> str:
+        """What the model is made of, without its weights; `model_from_json` makes it again.
+
+        options : as `json.dumps` takes them.
+        """
+        return json.dumps(self.get_config(), **options)
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """A layer of the model, by its name or by its number."""
+        if (name is None) is (index is None):
+            raise InvalidInputError("get_layer takes a name or an index")
+        if name is None:
+            layers = self.layers
+            if not -len(layers) <= (index or 0) < len(layers):
+                raise InvalidInputError(
+                    f"model {self.name!r} has {len(layers)} layers; got index {index}"
+                )
+            return layers[index or 0]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(repr(layer.name) for layer in self.layers)
+        raise InvalidInputError(f"model {self.name!r} has no layer {name!r}; it has {names}")
 
     if not TYPE_CHECKING:  # to a type checker, what is missing stays missing
 
@@ -95,61 +143,97 @@ class Sequential(Model):
     """
 
     _chain: list[Layer]
-    _entry: Any = None
+    _entry: Any = None  # the symbol of its input, where it is known
 
-    def __init__(self, layers: Sequence[Any] = (), *, name: str | None = None) -> None:
-        Layer.__init__(self, name=name)
+    def __init__(
+        self, layers: Sequence[Any] = (), *, name: str | None = None, trainable: bool = True
+    ) -> None:
+        Layer.__init__(self, name=name, trainable=trainable)
         self._chain = []
         self.vocabularies = {}
-        self._nodes, self._steps, self._warned = [], [], set()
+        self._set_nothing()
+        self._warned = set()
         for layer in layers:
             self.add(layer)
 
     def add(self, layer: Any) -> None:
-        """Put a layer at the end."""
+        """Put a layer at the end. It has a name of its own."""
         if isinstance(layer, Symbol) and isinstance(layer.node.layer, InputLayer):
+            layer = layer.node.layer
+        if isinstance(layer, InputLayer):
             if self._chain or self._entry is not None:
                 raise InvalidInputError(f"model {self.name!r}: an Input comes first")
-            self._entry = layer
+            self._entry = layer.output
             return
         if not isinstance(layer, Layer):
             raise UnsupportedTypeError(
                 f"model {self.name!r} is made of layers; got {type(layer).__name__}"
             )
+        for other in self._chain:
+            if other.name == layer.name and other is not layer:
+                raise InvalidInputError(
+                    f"model {self.name!r} has two layers named {layer.name!r}: give one a name="
+                )
+        entry = self._entry
+        if not self._chain and entry is None and layer._row_shape is not None:
+            entry = Input(layer._row_shape, layer._input_dtype)
+        if entry is not None:  # else it is connected with the others, on the first batch
+            output = layer(self._outputs if self._nodes else entry)
+            self._set_graph(entry, output)
+        self._entry = entry
         self._chain.append(layer)
-        if self._built_for is None and self._entry is None:
-            return
-        entry = self._entry if self._built_for is None else self.inputs
-        try:
-            self._connect_layers(entry)
-        except BaseException:
-            self._chain.pop()
-            if self._chain:
-                self._connect_layers(entry)  # as it was
-            raise
 
-    def _connect_layers(self, entry: Any) -> None:
-        output = entry
-        for layer in self._chain:
-            output = layer(output)
-        self.inputs, self.outputs = entry, output
-        self._set_graph()
+    def pop(self, rebuild: bool = True) -> Layer:
+        """Take the last layer away, and give it back."""
+        if not self._chain:
+            raise InvalidInputError(f"model {self.name!r} has no layers to take away")
+        layer = self._chain.pop()
+        if self._nodes and self._chain:
+            self._set_graph(self._entry, self._nodes[-1].inputs)
+        elif self._nodes:
+            self._set_nothing()
+        return layer
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights, for batches of this shape: (rows, time, features) or (rows, features).
+
+        Rows and time may be None, and may be any number whatever it says.
+        """
+        if not is_shape(input_shape) or len(input_shape) < 2:
+            raise InvalidInputError(
+                f"model {self.name!r} is Sequential and takes one batch, of shape (rows, …); got "
+                f"{input_shape!r}"
+            )
+        self._begin(input_shape[1:], self._first_layer._input_dtype)
 
     def _build_for(self, inputs: Any, options: Mapping[str, Any] = NOTHING) -> None:
-        if self._built_for is not None:
+        if self._nodes:
             return
-        if not self._chain:
-            raise InvalidInputError(f"model {self.name!r} has no layers: add some")
         if isinstance(inputs, list | tuple | dict):
             raise UnsupportedTypeError(
                 f"model {self.name!r} is Sequential and takes one batch; got a "
                 f"{type(inputs).__name__}"
             )
         spec = spec_of(inputs)
-        if spec.has_time or (len(spec.shape) == 2 and spec.dtype.kind in "biu"):
-            self._connect_layers(Input((None, *spec.item_shape), spec.dtype))
-        else:
-            self._connect_layers(Input(spec.shape[1:], spec.dtype))
+        shape = (None, *spec.item_shape) if spec.has_time else spec.shape[1:]
+        self._begin(shape, spec.dtype)
+
+    @property
+    def _first_layer(self) -> Layer:
+        if not self._chain:
+            raise InvalidInputError(f"model {self.name!r} has no layers: add some")
+        return self._chain[0]
+
+    def _begin(self, row_shape: Any, dtype: Any) -> None:
+        """Connect the layers, for rows of this shape."""
+        first = self._first_layer
+        if len(row_shape) == 1 and np.dtype(dtype).kind in "biu":  # ids, whatever their width
+            row_shape = (None,)
+        output = entry = Input(row_shape, dtype)
+        for layer in [first, *self._chain[1:]]:
+            output = layer(output)
+        self._set_graph(entry, output)
+        self._entry = entry
 
     @property
     def layers(self) -> list[Layer]:
@@ -158,6 +242,17 @@ class Sequential(Model):
 
 
 MODELS.update(Model=Model, Sequential=Sequential)
+
+
+def model_from_json(text: str) -> Model:
+    """The model that `Model.to_json` described; its weights are new.
+
+    >>> import ragmask as rm
+    >>> model = rm.layers.Sequential([rm.layers.Dense(2, name="last")], name="small")
+    >>> rm.layers.model_from_json(model.to_json())
+    Sequential('small', 1 layer, 0 numbers)
+    """
+    return Model.from_config(json.loads(text))
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:

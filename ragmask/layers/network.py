@@ -4,63 +4,27 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
 from ragmask.batches.show import count
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.layers.batch import is_sequence, mask_of
 from ragmask.layers.fusion import Fused, fuse
 from ragmask.layers.graph import (
     BATCHES,
     Node,
     Symbol,
-    input_symbol,
+    from_inside,
     leaves_of,
     map_structure,
     sorted_nodes,
     symbols_in,
 )
+from ragmask.layers.inputs import InputLayer, check_entry, entry_for, without_list
 from ragmask.layers.layer import Layer
-from ragmask.layers.registry import register
-from ragmask.layers.spec import Spec, shown_shape
+from ragmask.layers.spec import Spec
 
 
 class MaskWarning(UserWarning):
     """A layer that uses masks got none, since a layer before it dropped it."""
-
-
-@register
-class InputLayer(Layer):
-    """Where a batch enters a model."""
-
-    def __init__(
-        self, shape: Sequence[int | None], dtype: Any = "float32", *, name: str | None = None
-    ) -> None:
-        super().__init__(name=name)
-        self.shape: Any = tuple(shape) if isinstance(shape, list | tuple) else shape
-        self.dtype = np.dtype(dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "dtype": self.dtype.name, "name": self.name}
-
-
-def Input(  # noqa: N802
-    shape: Sequence[int | None], dtype: npt.DTypeLike = "float32", *, name: str | None = None
-) -> Any:
-    """What stands for a batch until the model is called.
-
-    >>> import ragmask as rm
-    >>> rm.layers.Input((None, 12), name="frames")
-    Symbol(shape (rows, time, 12), float32, from 'frames')
-
-    shape : of a row: (None,) for steps that are numbers, such as ids, (None, features) for steps
-        that are vectors, (features,) for a vector that has no time.
-    """
-    layer = InputLayer(shape, dtype, name=name)
-    return input_symbol(layer, layer.shape, layer.dtype)
 
 
 class Network(Layer):
@@ -68,16 +32,73 @@ class Network(Layer):
 
     _masks_itself = True
     supports_masking = True
+    _inputs: Any
+    _outputs: Any
+    _nodes: Sequence[Node] = ()
     _chain: list[Layer] | None = None  # its layers, where each is called on what the last one gave
 
-    def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.inputs, self.outputs = inputs, outputs
+    def __init__(self, inputs: Any = None, outputs: Any = None, **options: Any) -> None:
+        super().__init__(**options)
         self.vocabularies: dict[str, Any] = {}  # of inputs that are strings until they are encoded
-        self._set_graph()
+        self._set_nothing()
+        if inputs is None and outputs is None and type(self).call is not Network.call:
+            self._masks_itself = self.supports_masking = False  # as of any layer of one's own
+        else:
+            self._set_graph(inputs, outputs)
 
-    def _set_graph(self) -> None:
-        for what, structure in (("inputs", self.inputs), ("outputs", self.outputs)):
+    @property
+    def _is_graph(self) -> bool:
+        """Whether it runs a graph, and not a `call` of a class of its own."""
+        return bool(self._nodes) or self._chain is not None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for node in self._nodes:  # layers come without what they were called on
+            node.layer._calls.append(node)
+
+    @property
+    def inputs(self) -> list[Symbol]:
+        """The symbols of its inputs, one after the other."""
+        self._check_connected()
+        return list(symbols_in(self._inputs))
+
+    @property
+    def outputs(self) -> list[Symbol]:
+        """The symbols of its outputs, one after the other."""
+        self._check_connected()
+        return list(symbols_in(self._outputs))
+
+    @property
+    def input(self) -> Any:
+        """Its inputs as the model was made of them: one symbol, or a list or dict of them."""
+        self._check_connected()
+        return self._inputs
+
+    @property
+    def output(self) -> Any:
+        """Its outputs as the model was made of them: one symbol, or a list or dict of them."""
+        self._check_connected()
+        return self._outputs
+
+    @property
+    def input_shape(self) -> Any:
+        """The shapes of its inputs, with None for rows and time."""
+        return map_structure(lambda symbol: symbol.shape, self.input)
+
+    @property
+    def output_shape(self) -> Any:
+        """The shapes of its outputs, with None for rows and time."""
+        return map_structure(lambda symbol: symbol.shape, self.output)
+
+    def _check_connected(self) -> None:
+        if not self._nodes:
+            raise MissingAttributeError(
+                f"model {self.name!r} has no inputs and outputs yet: call it on a batch, or build "
+                "it, where it is Sequential; one with a call of its own has none"
+            )
+
+    def _set_graph(self, inputs: Any, outputs: Any) -> None:
+        for what, structure in (("inputs", inputs), ("outputs", outputs)):
             leaves: list[Any] = []
             map_structure(leaves.append, structure)
             for leaf in leaves or [structure]:
@@ -86,8 +107,15 @@ class Network(Layer):
                         f"model {self.name!r}: its {what} are Symbols, as Input() gives them; "
                         f"got {type(leaf).__name__}"
                     )
-        self._nodes = sorted_nodes(self.outputs)
-        entries = list(symbols_in(self.inputs))
+        inner = [one for one in symbols_in(inputs) if not isinstance(one.node.layer, InputLayer)]
+        if inner:  # it begins inside another graph
+            instead = {id(one): entry_for(one) for one in inner}
+            outputs = from_inside(instead, outputs)
+            inputs = map_structure(lambda one: instead.get(id(one), one), inputs)
+        inputs, outputs = without_list(inputs), without_list(outputs)
+        self._inputs, self._outputs = inputs, outputs
+        self._nodes = sorted_nodes(outputs)
+        entries = self.inputs
         for node in self._nodes:
             if isinstance(node.layer, InputLayer) and node.outputs not in entries:
                 raise InvalidInputError(
@@ -96,10 +124,6 @@ class Network(Layer):
                 )
         needed = {id(node) for node in self._nodes}
         for entry in entries:
-            if not isinstance(entry.node.layer, InputLayer):
-                raise InvalidInputError(
-                    f"model {self.name!r}: its inputs come from Input(); {entry!r} does not"
-                )
             if id(entry.node) not in needed:
                 raise InvalidInputError(
                     f"model {self.name!r}: no output needs its input {entry.node.layer.name!r}"
@@ -111,9 +135,14 @@ class Network(Layer):
                     f"model {self.name!r}: {names.count(name)} of its inputs are {name!r}"
                 )
         self._check_names()
-        self._steps: list[Node | Fused] = fuse(self._nodes, self.outputs)
-        self._built_for = map_structure(lambda symbol: symbol.shape, self.inputs)
+        self._steps: list[Node | Fused] = fuse(self._nodes, outputs)
+        self._built_for = map_structure(lambda symbol: symbol.shape, self._inputs)
         self._warned: set[str] = set()
+
+    def _set_nothing(self) -> None:
+        """It has no graph yet."""
+        self._inputs, self._outputs, self._nodes, self._steps = [], [], (), []
+        self._built_for = None
 
     def _check_names(self) -> None:
         names: dict[str, Layer] = {}
@@ -126,6 +155,8 @@ class Network(Layer):
     @property
     def layers(self) -> list[Layer]:
         """Its layers, inputs left out, in the order they run in."""
+        if not self._is_graph:
+            return super().sublayers
         layers = (node.layer for node in self._nodes)
         unique = {id(layer): layer for layer in layers if not isinstance(layer, InputLayer)}
         return list(unique.values())
@@ -136,26 +167,18 @@ class Network(Layer):
 
     @property
     def input_names(self) -> list[str]:
-        return [symbol.node.layer.name for symbol in symbols_in(self.inputs)]
+        return [symbol.node.layer.name for symbol in self.inputs]
 
     @property
     def output_names(self) -> list[str]:
         """The keys of a dict of outputs; else the names of the layers that make them."""
-        if isinstance(self.outputs, dict):
-            return list(self.outputs)
-        names = [symbol.node.layer.name for symbol in symbols_in(self.outputs)]
+        if isinstance(self._outputs, dict):
+            return list(self._outputs)
+        names = [symbol.node.layer.name for symbol in self.outputs]
         return [
             f"{name}_{names[:at].count(name)}" if name in names[:at] else name
             for at, name in enumerate(names)
         ]
-
-    def get_layer(self, name: str) -> Layer:
-        """The layer of that name."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        names = ", ".join(layer.name for layer in self.layers)
-        raise InvalidInputError(f"model {self.name!r} has no layer {name!r}; it has {names}")
 
     def call(self, inputs: Any) -> Any:
         values = dict(self._entries(inputs))
@@ -166,7 +189,7 @@ class Network(Layer):
                 continue
             outputs = self._run_step(step, node, values, dropped)
             self._store(node, outputs, values, dropped)
-        return map_structure(lambda symbol: values[id(symbol)], self.outputs)
+        return map_structure(lambda symbol: values[id(symbol)], self._outputs)
 
     def _run_step(
         self,
@@ -219,28 +242,39 @@ class Network(Layer):
 
     def _entries(self, inputs: Any) -> Iterator[tuple[int, Any]]:
         """(symbol, batch) of every input."""
-        wanted = list(symbols_in(self.inputs))
-        if isinstance(self.inputs, dict):
-            pairs = list(self.inputs.items())
-        else:
-            pairs = [(symbol.node.layer.name, symbol) for symbol in wanted]
-        single = isinstance(self.inputs, Symbol)
-        if isinstance(inputs, dict):
-            batches = [inputs[name] for name, _ in pairs]
-        elif isinstance(inputs, list | tuple) is single:
+        if isinstance(self._inputs, Symbol) and isinstance(inputs, list | tuple):
+            inputs = inputs[0] if len(inputs) == 1 else inputs
+        if isinstance(inputs, dict) and not isinstance(self._inputs, dict):
+            inputs = without_list([inputs[name] for name in self.input_names])
+        return self._matched(self._inputs, inputs, None)
+
+    def _matched(self, wanted: Any, given: Any, name: str | None) -> Iterator[tuple[int, Any]]:
+        """(symbol, batch) of every symbol of a structure, and what is given for it."""
+        kind = next((one for one in (Symbol, dict) if isinstance(wanted, one)), list)
+        if isinstance(given, dict) != (kind is dict) or isinstance(given, list | tuple) != (
+            kind is list
+        ):
+            of = "" if name is None else f"for {name!r} "
             raise UnsupportedTypeError(
-                f"model {self.name!r} is called on {self._expected_inputs()}; "
-                f"got a {type(inputs).__name__}"
+                f"model {self.name!r} is called {of}on {_expected(wanted)}; "
+                f"got a {type(given).__name__}"
             )
-        else:
-            batches = [inputs] if single else list(inputs)
-        if len(batches) != len(pairs):
+        if kind is Symbol:
+            check_entry(self.name, name or wanted.node.layer.name, wanted, given)
+            yield id(wanted), given
+            return
+        keys = list(wanted) if kind is dict else range(len(wanted))
+        if kind is list and len(given) != len(keys):
             raise InvalidInputError(
-                f"model {self.name!r} has {len(pairs)} inputs; it was called on {len(batches)}"
+                f"model {self.name!r} has {len(keys)} inputs; it was called on {len(given)}"
             )
-        for (name, symbol), batch in zip(pairs, batches, strict=True):
-            check_entry(self.name, name, symbol, batch)
-            yield id(symbol), batch
+        for key in keys:
+            if kind is dict and key not in given:
+                raise InvalidInputError(
+                    f"model {self.name!r} needs {key!r}; it was called on "
+                    f"{', '.join(map(repr, given)) or 'nothing'}"
+                )
+            yield from self._matched(wanted[key], given[key], str(key) if kind is dict else None)
 
     def compute_output(self, inputs: Any) -> Any:
         specs = dict(self._entries(inputs))
@@ -255,12 +289,16 @@ class Network(Layer):
                     outputs = node.layer._output_specs(*map_structure(spec, parts))
                 pairs = _by_symbol(node, list(leaves_of(Spec, outputs)))
                 specs.update((id(symbol), one) for symbol, one in pairs)
-        return map_structure(spec, self.outputs)
+        return map_structure(spec, self._outputs)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if not self._is_graph:
+            return super().compute_mask(inputs, mask)
         return mask_of(self(inputs, mask=mask))
 
     def __call__(self, *args: Any, mask: Any = None, **options: Any) -> Any:
+        if not self._is_graph:
+            return super().__call__(*args, mask=mask, **options)
         inputs, *rest = args or (options.pop("inputs", None),)
         if isinstance(inputs, Mapping):  # a stream's batch too, which may hold more
             names = self._entry_names()
@@ -274,25 +312,29 @@ class Network(Layer):
         return super().__call__(inputs, *rest, mask=mask, **options)
 
     def _entry_names(self) -> list[str]:
-        return list(self.inputs) if isinstance(self.inputs, dict) else self.input_names
+        if not self._nodes:
+            return []
+        return list(self._inputs) if isinstance(self._inputs, dict) else self.input_names
 
     def _expected_inputs(self) -> str:
         """What it is called on, in words."""
-        if isinstance(self.inputs, Symbol):
-            return f"one batch, {self.input_names[0]!r}"
-        kind = "dict" if isinstance(self.inputs, dict) else "list"
-        return f"a {kind} of batches, {', '.join(map(repr, self._entry_names()))}"
-
-    def get_config(self) -> dict[str, Any]:
-        raise UnsupportedTypeError(
-            f"model {self.name!r} is a graph: save it with .save(path), read it with load_model"
-        )
+        return _expected(self._inputs)
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.name!r}, {count(len(self.layers), 'layer')}, "
             f"{count(self.count_params(), 'number')})"
         )
+
+
+def _expected(wanted: Any) -> str:
+    """What a model of these inputs is called on, in words."""
+    if isinstance(wanted, Symbol):
+        return f"one batch, {wanted.node.layer.name!r}"
+    if isinstance(wanted, dict):
+        return f"a dict of batches, {', '.join(map(repr, wanted))}"
+    names = (symbol.node.layer.name for symbol in symbols_in(wanted))
+    return f"a list of batches, {', '.join(map(repr, names))}"
 
 
 def _by_symbol(node: Node, batches: list[Any]) -> Iterator[tuple[Symbol, Any]]:
@@ -304,23 +346,3 @@ def _by_symbol(node: Node, batches: list[Any]) -> Iterator[tuple[Symbol, Any]]:
             "model was made"
         )
     return zip(symbols, batches, strict=True)
-
-
-def check_entry(model: str, name: str, symbol: Symbol, batch: Any) -> None:
-    """Raise where a batch's steps have another shape than its Input says."""
-    is_spec = isinstance(batch, Spec)
-    has_time = batch.kind != "dense" if is_spec else isinstance(batch, Ragged | Padded)
-    given: Any = batch.item_shape if has_time else getattr(batch, "shape", (0,))[1:]
-    item_shape = symbol.spec.item_shape
-    if symbol.spec.kind == "dense":
-        fits = not has_time and given == symbol.spec.shape[1:]
-    else:
-        fits = given == item_shape if has_time else len(given) > 0 and given[1:] == item_shape
-    if not fits:
-        hint = ""
-        if isinstance(batch, Ragged) and (given, symbol.shape) == ((), (None, None, 1)):
-            hint = ": make each number a step of one, x.with_values(x.values[:, None])"
-        raise InvalidInputError(
-            f"model {model!r}: input {name!r} is of shape {shown_shape(symbol.shape)}; "
-            f"got {'steps' if has_time else 'rows'} of shape {given}{hint}"
-        )

@@ -247,7 +247,6 @@ class BatchNormalization(Layer):
         self.beta_initializer, self.gamma_initializer = beta_initializer, gamma_initializer
         self.moving_mean_initializer = moving_mean_initializer
         self.moving_variance_initializer = moving_variance_initializer
-        self.trainable = bool(options.get("trainable", True))
 
     def build(self, input_shape: Any) -> None:
         shape = (input_shape[self._axis_in(input_shape)],)
@@ -256,10 +255,11 @@ class BatchNormalization(Layer):
             self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma")
         if self.center:
             self.beta = self.add_weight(shape, self.beta_initializer, name="beta")
-        self.moving_mean = self.add_weight(shape, self.moving_mean_initializer, name="moving_mean")
-        self.moving_variance = self.add_weight(
-            shape, self.moving_variance_initializer, name="moving_variance"
-        )
+        for name, initializer in (
+            ("moving_mean", self.moving_mean_initializer),
+            ("moving_variance", self.moving_variance_initializer),
+        ):
+            setattr(self, name, self.add_weight(shape, initializer, name=name, trainable=False))
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         axis = self._checked(shape_of(inputs))

@@ -1,15 +1,48 @@
-"""The shape of what a layer gives, of the shapes of what it takes."""
+"""What a layer gives, before there is a batch: of the shapes it takes, or found by trying."""
 
 import copy
+from contextlib import suppress
 from typing import Any
 
-from ragmask.errors import InvalidInputError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.layers.batch import spec_of
 from ragmask.layers.calls import inputs_and_others
-from ragmask.layers.graph import map_structure
-from ragmask.layers.limits import limited
+from ragmask.layers.graph import BATCHES, leaves_of, map_structure
+from ragmask.layers.limits import MOST_NUMBERS, limited, spend_call
 from ragmask.layers.spec import Spec, is_shape, shown_shape
 
 _ENOUGH = 1 << 40  # weights, which are zeros and soon gone
+_MANY_STEPS = 840  # which all numbers up to 8 divide
+
+
+def found_by_trying(layer: Any, inputs: Any, args: Any, options: dict[str, Any]) -> Any:
+    """What is known of a layer's outputs: found out on made-up rows."""
+    given = inputs, args, options
+
+    def tried(steps: int) -> Any:
+        inputs, args, options = map_structure(
+            lambda one: one.example(steps) if isinstance(one, Spec) else one, given
+        )
+        return layer._run(inputs, args, None, options)
+
+    def known(batch: Any) -> Any:
+        if not isinstance(batch, BATCHES):
+            raise UnsupportedTypeError(
+                f"layer {layer.name!r} gave a {type(batch).__name__}; "
+                "a layer gives a Ragged, a Padded, an array, or a list of them"
+            )
+        return spec_of(batch)
+
+    try:
+        outputs = tried(1)
+    except Exception:
+        numbers = _MANY_STEPS * sum(spec.numbers for spec in leaves_of(Spec, given))
+        if numbers <= MOST_NUMBERS:
+            spend_call((), [numbers])
+            with suppress(Exception):  # perhaps it cuts time, and one step is too few
+                return map_structure(known, tried(_MANY_STEPS))
+        raise
+    return map_structure(known, outputs)
 
 
 def shapes_given(layer: Any, shapes: tuple[Any, ...], named: dict[str, Any]) -> Any:

@@ -17,6 +17,8 @@ class Weighted:
     name: str
     dtype: np.dtype[Any] = np.dtype(np.float32)
     _own_weights: dict[str, Array]
+    _is_trainable: bool = True
+    _fixed: frozenset[str] = frozenset()  # the names of own weights that are not trained
     _version: int  # how often `set_weights` has changed its weights
 
     @property
@@ -35,6 +37,7 @@ class Weighted:
         initializer: Any = None,
         dtype: Any = None,
         *,
+        trainable: bool = True,
         name: str | None = None,
         **_: Any,
     ) -> Array:
@@ -71,6 +74,8 @@ class Weighted:
             )
         weight.flags.writeable = False
         self._own_weights[name] = weight
+        if not trainable:
+            self._fixed |= {name}
         return weight
 
     def named_weights(self) -> Iterator[tuple[str, Array]]:
@@ -91,6 +96,37 @@ class Weighted:
     def weights(self) -> list[Array]:
         """Its arrays, read-only, in Keras's order."""
         return [weight for _, weight in self.named_weights()]
+
+    @property
+    def variables(self) -> list[Array]:
+        """Its arrays, by Keras's other name."""
+        return self.weights
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """Those of its arrays that are trained, where that is done."""
+        return self._trained(set(), True)[0]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """Those of its arrays that are not trained, such as averages that a layer keeps."""
+        return self._trained(set(), True)[1]
+
+    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
+
+    def _trained(self, seen: set[int], is_trained: bool) -> tuple[list[Array], list[Array]]:
+        """The weights that are trained, and those that are not."""
+        seen.add(id(self))
+        is_trained = is_trained and self._is_trainable
+        trained: list[Array] = []
+        fixed: list[Array] = []
+        for name, weight in self._own_weights.items():
+            (trained if is_trained and name not in self._fixed else fixed).append(weight)
+        for layer in self.sublayers:
+            if id(layer) not in seen:
+                more, others = layer._trained(seen, is_trained)
+                trained, fixed = trained + more, fixed + others
+        return trained, fixed
 
     def get_weights(self) -> list[Array]:
         """Copies of its arrays, in Keras's order."""

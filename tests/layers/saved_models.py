@@ -123,7 +123,7 @@ def sharing():
 
 def batch_of(model):
     """What the model is called on."""
-    return IDS if isinstance(model.inputs, Symbol) else {"ids": IDS, "kept": IDS != 8}
+    return IDS if isinstance(model.input, Symbol) else {"ids": IDS, "kept": IDS != 8}
 
 
 def arrays_of(outputs):

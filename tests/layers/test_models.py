@@ -27,7 +27,7 @@ def test_symbols_say_what_they_are():
 
 def test_symbols_are_no_values():
     x = words()
-    for use in (bool, list, np.asarray, lambda x: x + 1, layers.relu, len):
+    for use in (bool, list, np.asarray, len, np.sum, np.matmul, lambda x: np.add(x, 1, out=x)):
         with pytest.raises(TypeError):
             use(x)
 
@@ -118,7 +118,8 @@ def test_one_input_is_one_batch(ids):
     x = words(name="ids")
     model = layers.Model(x, layers.Embedding(5, 2)(x), name="one")
     with pytest.raises(rm.UnsupportedTypeError, match="called on one batch, 'ids'; got a list"):
-        model([ids])
+        model([ids, ids])
+    assert model([ids]).values.tobytes() == model(ids).values.tobytes()
     with pytest.raises(rm.InvalidInputError, match="needs 'ids'; it was called on 'words'"):
         model({"words": ids})
     assert model({"ids": ids}).values.tobytes() == model(ids).values.tobytes()
@@ -149,8 +150,8 @@ def test_what_is_no_graph():
     refused = [
         ([a, b], y, "no output needs its input 'b'"),
         (b, y, "need the input 'a', which is not among its inputs"),
-        (y, layers.Dense(2)(y), "need the input 'a'"),
-        ([a, y], layers.Dense(2)(y), "its inputs come from Input"),
+        (y, layers.Add()([y, layers.Embedding(5, 2)(a)]), "need the input 'a'"),
+        ([a, y], layers.Dense(2)(y), "no output needs its input 'a'"),
         ([a, a], y, "2 of its inputs are 'a'"),
     ]
     for inputs, outputs, match in refused:
@@ -275,8 +276,6 @@ def test_what_sequential_refuses(ids):
         assert model(ids).item_shape == (4,)
     with pytest.raises(rm.InvalidInputError, match=r"input .* got steps of shape \(2,\)"):
         model(ids.with_values(np.ones((5, 2), int)))
-    with pytest.raises(rm.UnsupportedTypeError, match="save it with"):
-        model.get_config()
 
 
 @pytest.mark.parametrize("name", ["fit", "compile", "evaluate", "predict", "train_on_batch"])

@@ -46,7 +46,7 @@ def test_a_model_comes_back_bit_for_bit(make, tmp_path):
     again.save(tmp_path / "again")
     read = [(tmp_path / folder / "model.json").read_text() for folder in ("model", "again")]
     assert read[0] == read[1]
-    assert type(model.outputs) is type(again.outputs)
+    assert type(model.output) is type(again.output)
 
 
 def test_a_vocabulary_comes_with_its_input(tmp_path):
@@ -291,6 +291,12 @@ def test_layers_made_while_building_draw_nothing_and_are_bounded(tmp_path):
         load_model(tmp_path / "model")
 
 
-def test_a_model_that_is_not_built_cannot_be_saved(tmp_path):
-    with pytest.raises(rm.InvalidInputError, match="call it on a batch first"):
-        Sequential([Dense(3)]).save(tmp_path / "model")
+def test_a_model_that_is_not_built_is_saved_as_it_is(tmp_path):
+    first, second = Dense(3, name="first"), Dense(2, name="second")
+    first.build((None, 4))
+    Sequential([first, second], name="later").save(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert not again.built
+    np.testing.assert_array_equal(again.get_layer("first").kernel, first.kernel)
+    assert not again.get_layer("second").built
+    assert again(rm.Ragged.from_rows([[[1.0, 2.0, 3.0, 4.0]]])).item_shape == (2,)

@@ -18,7 +18,6 @@ from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
 from ragmask.interop import columns
 from ragmask.interop.columns import ModelColumn
 from ragmask.interop.duckdb.types import quoted, sql_type
-from ragmask.layers.graph import symbols_in
 from ragmask.layers.spec import Spec
 from ragmask.ops.cumsum import temporal_cumsum
 from ragmask.ops.gru import gru
@@ -176,7 +175,7 @@ def _model(model: Any) -> Function:
     """A model as a function of its inputs, each of the type that its Input says."""
     given = TableModel(model)
     run, names = ModelColumn(given), list(given.inputs)
-    symbols = zip(names, symbols_in(given.model.inputs), strict=True)
+    symbols = zip(names, given.model.inputs, strict=True)
     types = [_input_type(one.spec, name in given.model.vocabularies) for name, one in symbols]
 
     def of_inputs(*inputs: Any) -> Any:

@@ -17,8 +17,9 @@ from ragmask.interop.torch.memory import writable
 from ragmask.interop.torch.ragged import RaggedTensor
 from ragmask.layers import activations
 from ragmask.layers.graph import Node, Symbol, map_structure, symbols_in
+from ragmask.layers.inputs import InputLayer
 from ragmask.layers.layer import Layer
-from ragmask.layers.network import InputLayer, Network
+from ragmask.layers.network import Network
 from ragmask.layers.recurrent import Recurrent
 
 Weights = Mapping[int, Tensor]  # by the id of a layer's array
@@ -144,12 +145,12 @@ def _run_graph(module: TorchModel, model: Network, inputs: Any, weights: Weights
             run = _LAYERS[type(node.layer)]
             outputs = run(node.layer, given, weights, training=module.training, **options)
         values.update(_by_symbol(node, outputs))
-    return map_structure(value, model.outputs)
+    return map_structure(value, model.output)
 
 
 def _entries(model: Network, inputs: Any) -> list[tuple[Symbol, Any]]:
     """Each input, and what it is called on."""
-    symbols = list(symbols_in(model.inputs))
+    symbols = model.inputs
     if isinstance(inputs, Mapping):
         given = [inputs.get(name) for name in model._entry_names()]
     else:

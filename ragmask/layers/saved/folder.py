@@ -24,8 +24,8 @@ from ragmask.files import (
 from ragmask.layers.network import Network
 from ragmask.layers.notes import noted, reading
 from ragmask.layers.saved.foreign import why_no_model
-from ragmask.layers.saved.reader import model_of
-from ragmask.layers.saved.writer import FORMAT, describe
+from ragmask.layers.saved.reader import check_format, model_of
+from ragmask.layers.saved.writer import describe
 from ragmask.vocabulary import Vocabulary
 from ragmask.weights import read_arrays, safetensors
 
@@ -35,8 +35,6 @@ _FILES = re.compile(r"model\.json|weights\.safetensors|vocabulary_\d+\.json")
 
 def save_model(model: Network, path: str | os.PathLike[str], vocabulary: Any = None) -> None:
     """What `Model.save` does: a whole folder, or none."""
-    if not model._nodes:
-        raise InvalidInputError(f"model {model.name!r} is not built: call it on a batch first")
     weights = _weights_of(model)
     text = json.dumps(describe(model), indent=1)
     _check_comes_back(model, text, weights)
@@ -166,11 +164,7 @@ def read_model(path: str | os.PathLike[str]) -> Network:
         raise InvalidInputError(why_no_model(folder))
     with reading(source):
         description = read_json(source)
-        found = description.get("format") if isinstance(description, dict) else description
-        if found != FORMAT:
-            raise InvalidInputError(
-                f"it is of format {short(found)}; this version of ragmask reads {FORMAT!r}"
-            )
+        check_format(description)
     weights = _read_weights(folder / _WEIGHTS)
     with reading(source):
         model = model_of(description, sum(array.size for array in weights.values()))

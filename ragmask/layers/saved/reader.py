@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from ragmask.errors import InvalidInputError
-from ragmask.layers.graph import Symbol, input_symbol, symbols_in
+from ragmask.layers.graph import Symbol, symbols_in
+from ragmask.layers.inputs import InputLayer
 from ragmask.layers.layer import Layer
 from ragmask.layers.limits import limited
-from ragmask.layers.network import InputLayer, Network
+from ragmask.layers.network import Network
 from ragmask.layers.notes import noted
 from ragmask.layers.registry import MODELS, REGISTERED
-from ragmask.layers.saved.writer import layers_inside
+from ragmask.layers.saved.writer import FORMAT, layers_inside
 
 
 def model_of(description: Any, numbers: int) -> Network:
@@ -24,6 +25,20 @@ def model_of(description: Any, numbers: int) -> Network:
     """
     with limited(numbers):
         return _Reader().read(description)
+
+
+def read_description(description: Any) -> Any:
+    """The model of a description that was written here; its weights are new."""
+    check_format(description)
+    return _Reader().read(description)
+
+
+def check_format(description: Any) -> None:
+    found = description.get("format") if isinstance(description, dict) else description
+    if found != FORMAT:
+        raise InvalidInputError(
+            f"it is of format {short(found)}; this version of ragmask reads {FORMAT!r}"
+        )
 
 
 class _Reader:
@@ -81,7 +96,11 @@ class _Reader:
     def make_model(self, cls: type[Network], description: Mapping[str, Any], name: str) -> Network:
         model: Any = cls.__new__(cls)
         if cls is MODELS["Sequential"]:
-            model._chain, inputs, outputs = self.chain(description)
+            layers = [self.layer_at(one) for one in _get(description, "chain", list, "it")]
+            if "input" not in description:
+                return self.unbuilt(cls(layers, name=name), description)
+            inputs, outputs = self.chain(description, layers)
+            model._chain, model._entry = layers, inputs
         else:
             inputs, outputs = self.graph(description)
         Network.__init__(model, inputs, outputs, name=name)
@@ -104,24 +123,28 @@ class _Reader:
     def call_of(self, layer: Layer, inputs: Any, args: Any, mask: Any, options: Any) -> Any:
         """A call of a layer, made and not run yet: it says by itself where its errors come from."""
         if isinstance(layer, InputLayer):
-            return partial(input_symbol, layer, layer.shape, layer.dtype)
+            return lambda: layer.output
         if not list(symbols_in((inputs, args, mask, options))):
             raise InvalidInputError("it is called on nothing that comes from an input")
         return partial(layer, inputs, *(args or ()), mask=mask, **(options or {}))
 
-    def chain(self, description: Mapping[str, Any]) -> tuple[list[Layer], Symbol, Any]:
-        """A Sequential's layers, its input and its output."""
+    def unbuilt(self, model: Network, description: Mapping[str, Any]) -> Network:
+        """A Sequential that was on no batch yet; layers in it may have weights all the same."""
+        for number, shape in description.get("built", {}).items():
+            self.layer_at(int(number)).build(self.from_json(shape, []))
+        return model
+
+    def chain(self, description: Mapping[str, Any], layers: list[Layer]) -> tuple[Symbol, Any]:
+        """A Sequential's input and its output."""
         entry = self.layer_at(_get(description, "input", int, "it"))
-        layers = [self.layer_at(number) for number in _get(description, "chain", list, "it")]
         if not isinstance(entry, InputLayer) or not layers:
             raise InvalidInputError("a Sequential has an input and layers")
-        inputs = input_symbol(entry, entry.shape, entry.dtype)
-        output: Any = inputs
+        output: Any = entry.output
         for layer in layers:
             if isinstance(layer, InputLayer):
                 raise InvalidInputError("an Input comes first")
             output = layer(output)
-        return layers, inputs, output
+        return entry.output, output
 
     # -- values
 

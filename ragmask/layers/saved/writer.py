@@ -79,8 +79,16 @@ class _Writer:
             )
         head: dict[str, Any] = {"class": type(model).__name__, "name": model.name}
         if model._chain is not None:
-            head["input"] = self.number_of(model.inputs.node.layer)
-            return {**head, "chain": [self.number_of(layer) for layer in model._chain]}
+            if model._nodes:
+                head["input"] = self.number_of(model.input.node.layer)
+            head["chain"] = [self.number_of(layer) for layer in model._chain]
+            built = {} if model._nodes else {one: one._built_for for one in model._chain}
+            of_shapes = {
+                str(self.number_of(layer)): self.to_json(shape, f"layer {layer.name!r}", {})
+                for layer, shape in built.items()
+                if shape is not None and layer.weights
+            }
+            return {**head, "built": of_shapes} if of_shapes else head
         numbers = {
             id(symbol): [number, at]
             for number, node in enumerate(model._nodes)
@@ -97,7 +105,7 @@ class _Writer:
             nodes.append(call)
         ends = {
             key: self.to_json(value, f"model {model.name!r}", numbers)
-            for key, value in (("inputs", model.inputs), ("outputs", model.outputs))
+            for key, value in (("inputs", model.input), ("outputs", model.output))
         }
         return {**head, "nodes": nodes, **ends}
 
