@@ -111,7 +111,8 @@ def _check_layers(model: Network) -> None:
 
 def _check_arguments(layer: Any) -> None:
     """Raise for what the functions below do not do."""
-    for key, known in (("noise_shape", None), ("keepdims", False)):
+    plain = {"noise_shape": None, "keepdims": False, "data_format": "channels_last"}
+    for key, known in plain.items():
         if getattr(layer, key, known) != known:
             raise UnsupportedTypeError(
                 f"layer {layer.name!r} has {key}={getattr(layer, key)!r}, and to_torch knows "
@@ -380,6 +381,8 @@ _LAYERS: dict[type[Layer], Callable[..., Any]] = {
     layers.TemporalConcat: _concat,
     layers.TemporalSoftmax: _softmax,
     layers.TemporalPool: _pool,
+    layers.GlobalAveragePooling1D: _pool,
+    layers.GlobalMaxPooling1D: _pool,
     layers.Add: _add,
     layers.Concatenate: _concatenate,
 }
