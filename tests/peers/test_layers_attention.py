@@ -12,6 +12,7 @@ from tests.peers.keras_layers import (
     WIDTH,
     array,
     assert_close,
+    assert_steps,
     both_ways,
     few,
     frames,
