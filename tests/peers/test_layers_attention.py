@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ragmask as rm
@@ -63,7 +63,7 @@ def seen(query, *keys, causal, window):
     return pairs.any(axis=2)
 
 
-@few
+@settings(max_examples=2)
 @given(ragged=frames(), options=attentions(), causal=st.booleans())
 def test_of_a_batch_to_itself(ragged, options, causal):
     theirs, ours = twins_of(options)
