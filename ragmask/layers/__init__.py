@@ -13,7 +13,10 @@ Names and arguments are Keras's. The layers run forward only.
 from ragmask.layers.activations import relu
 from ragmask.layers.attention import MultiHeadAttention
 from ragmask.layers.bidirectional import Bidirectional
+from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from ragmask.layers.concatenate import Concatenate, concatenate
 from ragmask.layers.core import Dense, Embedding, Masking
+from ragmask.layers.dot import Dot, dot
 from ragmask.layers.dropout import (
     ActivityRegularization,
     AlphaDropout,
@@ -26,7 +29,20 @@ from ragmask.layers.einsum import EinsumDense
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import Layer
-from ragmask.layers.merging import Add, Concatenate
+from ragmask.layers.merging import (
+    Add,
+    Average,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from ragmask.layers.model import Model, Sequential, load_model, model_from_json
 from ragmask.layers.network import MaskWarning
 from ragmask.layers.nonlinear import (
@@ -53,6 +69,7 @@ from ragmask.layers.pooling import (
 )
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
+from ragmask.layers.rnn import RNN, SlowCellWarning
 from ragmask.layers.temporal import (
     RepeatVector,
     TemporalConcat,
@@ -67,15 +84,18 @@ __all__ = [
     "ActivityRegularization",
     "Add",
     "AlphaDropout",
+    "Average",
     "BatchNormalization",
     "Bidirectional",
     "Concatenate",
     "Dense",
+    "Dot",
     "Dropout",
     "ELU",
     "EinsumDense",
     "Embedding",
     "GRU",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GetItem",
@@ -87,22 +107,31 @@ __all__ = [
     "Input",
     "InputLayer",
     "LSTM",
+    "LSTMCell",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
     "MaskWarning",
     "Masking",
+    "Maximum",
+    "Minimum",
     "Model",
     "MultiHeadAttention",
+    "Multiply",
     "Operation",
     "PReLU",
     "RMSNormalization",
+    "RNN",
     "ReLU",
     "RepeatVector",
     "Sequential",
     "SimpleRNN",
+    "SimpleRNNCell",
+    "SlowCellWarning",
     "Softmax",
     "SpatialDropout1D",
+    "StackedRNNCells",
+    "Subtract",
     "TemporalConcat",
     "TemporalPool",
     "TemporalSoftmax",
@@ -110,9 +139,17 @@ __all__ = [
     "TimeDistributed",
     "UnitNormalization",
     "Wrapper",
+    "add",
+    "average",
+    "concatenate",
+    "dot",
     "load_model",
+    "maximum",
+    "minimum",
     "model_from_json",
+    "multiply",
     "register",
     "relu",
     "set_random_seed",
+    "subtract",
 ]

@@ -1,6 +1,8 @@
 """What layers do with batches of any kind; no other file here knows how batches are made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy as np
 from ragmask import arrow
 from ragmask.arrays.coerce import to_numpy
 from ragmask.arrays.host import read_only
-from ragmask.arrays.protocol import Array
+from ragmask.arrays.protocol import Array, Bools
 from ragmask.batches.masks import with_mask
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
@@ -133,33 +135,88 @@ def reverse(batch: Any) -> Any:
     return np.ascontiguousarray(batch[:, ::-1])
 
 
-def side_by_side(parts: list[Any]) -> Any:
-    """Batches of one kind with their features joined; of masks, a Ragged has its first part's."""
+def side_by_side(parts: list[Any], axis: int = -1) -> Any:
+    """Batches of one kind joined along an axis; of masks, a Ragged has its first part's."""
     first = parts[0]
-    check_one_kind([type(part).__name__ for part in parts])
-    if isinstance(first, Ragged):
-        rows = [part.compact() for part in parts]
-        for part in rows[1:]:
-            rows[0]._check_same_rows(part, "its inputs")
-        return rows[0].with_values(np.concatenate([part._rows.values for part in rows], axis=-1))
-    arrays = [part.values if isinstance(part, Padded) else part for part in parts]
-    for array in arrays[1:]:
-        check_same_lead(arrays[0].shape, array.shape)
-    joined = np.concatenate(arrays, axis=-1)
-    return Padded(joined) if isinstance(first, Padded) else joined
+    if not isinstance(first, Ragged | Padded):
+        return np.concatenate(parts, axis)
+    arrays = [part._dense()[0] for part in parts]
+    if isinstance(first, Padded):
+        return Padded(np.concatenate(arrays, axis))
+    for part in parts[1:]:
+        first._check_same_rows(part, "its inputs")
+    return first.compact().with_values(np.concatenate(arrays, axis if axis < 0 else axis - 1))
 
 
-def check_one_kind(classes: list[str]) -> None:
-    if len(set(classes)) > 1:
+# -- several batches ------------------------------------------------------------------------
+
+
+def of_one_kind(parts: Sequence[Any]) -> list[Any]:
+    """The same batches, or specs; arrays beside a Padded become Padded, without a mask."""
+    kinds = {_kind_of(part) for part in parts}
+    if kinds == {"Padded", "ndarray"}:
+        return [part if _kind_of(part) == "Padded" else _padded(part) for part in parts]
+    if len(kinds) > 1:
         raise UnsupportedTypeError(
-            f"its inputs must be of one kind; got {', '.join(sorted(set(classes)))}: make them "
-            "one, with to_padded() or Ragged.from_padded()"
+            f"its inputs must be of one kind; got {', '.join(sorted(kinds))}: make them one, with "
+            "to_padded() or Ragged.from_padded()"
         )
+    return list(parts)
 
 
-def check_same_lead(shape: Any, other: Any) -> None:
-    """Raise where arrays that are to lie side by side differ in more than their features."""
-    if shape[:-1] != other[:-1]:
-        raise InvalidInputError(
-            f"its inputs differ in rows or time: {shown_shape(shape)} and {shown_shape(other)}"
-        )
+def _kind_of(part: Any) -> str:
+    return part.class_name if isinstance(part, Spec) else type(part).__name__
+
+
+def _padded(array: Any) -> Any:
+    return replace(array, kind="padded") if isinstance(array, Spec) else Padded(array)
+
+
+def whole_shape(batch: Any) -> Any:
+    """A batch's shape as far as it has one: None for the time of a Ragged, and a Spec's rows."""
+    if isinstance(batch, Ragged):
+        return (len(batch), None, *batch.item_shape)
+    return batch.shape
+
+
+def broadcast(parts: list[Any]) -> Spec:
+    """What is known of batches, or specs, put together number by number.
+
+    As in Keras, what has fewer axes than others is the same for a row's every step.
+    """
+    shapes = list(map(whole_shape, parts))
+    rank = max(map(len, shapes))
+    whole = [part for part, shape in zip(parts, shapes, strict=True) if len(shape) == rank]
+    first: Spec = spec_of(of_one_kind(whole)[0])
+    time = 2 if first.kind == "ragged" else 1  # axes that broadcasting does not concern
+    lower = [part for part, shape in zip(parts, shapes, strict=True) if len(shape) < rank]
+    is_misfit = len({shape[0] for shape in shapes}) > 1
+    is_misfit |= any(spec_of(part).kind != "dense" for part in lower)
+    with suppress(ValueError):
+        sizes = [((1,) * (rank - len(one)) + one[1:])[time - 1 :] for one in shapes]
+        if not is_misfit:
+            return first.of((*first.shape[:time], *np.broadcast_shapes(*sizes)))
+    told = " and ".join(dict.fromkeys(map(shown_shape, shapes)))
+    raise InvalidInputError(f"its inputs do not fit each other: they have shapes {told}")
+
+
+def aligned(parts: list[Any]) -> tuple[list[Array], list[Bools | None], Callable[[Array], Any]]:
+    """The values of batches that `broadcast` took, as numpy broadcasts them, with their masks, and
+    what makes such a batch of others."""
+    rank = max(len(whole_shape(part)) for part in parts)
+    ragged = first_of(Ragged, parts)
+    values, masks = [], []
+    for part in parts:
+        array, mask = part._dense() if isinstance(part, Ragged | Padded) else (part, None)
+        if isinstance(part, Ragged):
+            ragged._check_same_rows(part, "its inputs")
+        else:
+            ones = (1,) * (rank - array.ndim - (ragged is not None))
+            if ragged is not None:
+                array = np.repeat(array, ragged.lengths, axis=0)
+            array = array.reshape(len(array), *ones, *array.shape[1:])
+        values.append(array)
+        masks.append(None if mask is None else mask.reshape(*mask.shape, *(1,) * (rank - 2)))
+    if ragged is not None:
+        return values, masks, lambda made: ragged._like(made, None)
+    return values, masks, Padded if first_of(Padded, parts) is not None else lambda made: made

@@ -1,17 +1,21 @@
 """Recurrent layers in both directions."""
 
+import copy
 from typing import Any
 
 import numpy as np
 
 from ragmask.batches.masks import with_mask
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
 from ragmask.layers.batch import mask_of, side_by_side
+from ragmask.layers.cells import flat
 from ragmask.layers.layer import Layer
 from ragmask.layers.limits import spend_call
-from ragmask.layers.recurrent import Recurrent
-from ragmask.layers.registry import register
+from ragmask.layers.registry import from_serialized, register
+from ragmask.layers.rnn import RNN
 from ragmask.layers.spec import Spec
+
+_ALIKE = "stateful", "return_sequences", "return_state"
 
 
 @register
@@ -23,9 +27,10 @@ class Bidirectional(Layer):
     >>> both(rm.Ragged.from_rows([[[1.0], [2.0]], [[3.0]]])).item_shape
     (6,)
 
-    layer : the forward LSTM, GRU or SimpleRNN. backward_layer : of the same kind, by default made
-        like it.
+    layer : what the forward layer is made like, of new weights: an LSTM, GRU, SimpleRNN or RNN.
     merge_mode : "concat", "sum", "mul", "ave", or None for a list of both.
+    weights : those that it begins with, as `set_weights` takes them.
+    backward_layer : by default made like the forward one. Outputs of masked steps are 0.
 
     With `return_state` it gives the output, then the states of each, and `initial_state` is a list
     of as many: h and c of the forward LSTM, then of the backward one. Weights: the forward layer's,
@@ -37,93 +42,141 @@ class Bidirectional(Layer):
 
     def __init__(
         self,
-        layer: Recurrent,
+        layer: Any,
         merge_mode: str | None = "concat",
-        backward_layer: Recurrent | None = None,
+        weights: Any = None,
+        backward_layer: Any = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        kinds = [
-            one.kind if isinstance(one, Recurrent) else type(one).__name__
-            for one in ([layer] if backward_layer is None else [layer, backward_layer])
-        ]
-        if not isinstance(layer, Recurrent) or len(set(kinds)) > 1:
+        layer, backward_layer = from_serialized(layer), from_serialized(backward_layer)
+        for one in [layer] if backward_layer is None else [layer, backward_layer]:
+            if not isinstance(one, RNN):
+                raise UnsupportedTypeError(
+                    "Bidirectional takes recurrent layers, LSTM, GRU, SimpleRNN or RNN; "
+                    f"got {type(one).__name__}"
+                )
+        if weights is not None and not isinstance(weights, list | tuple):
             raise UnsupportedTypeError(
-                "Bidirectional takes two LSTMs, two GRUs or two SimpleRNNs; "
-                f"got {' and '.join(kinds)}"
+                f"layer {self.name!r}: weights is a list of arrays; got {type(weights).__name__}"
             )
         if merge_mode not in ("concat", "sum", "mul", "ave", None):
             raise InvalidInputError(
                 f'merge_mode must be "concat", "sum", "mul", "ave" or None; got {merge_mode!r}'
             )
-        self.forward_layer = layer
+        self.forward_layer = _made_like(
+            layer, name=f"forward_{layer.name.removeprefix('forward_')}"
+        )
         if backward_layer is None:
-            config = {**layer.get_config(), "go_backwards": not layer.go_backwards}
-            backward_layer = type(layer)(**{**config, "name": f"backward_{layer.name}"})
-        self.backward_layer = backward_layer
-        alike = ["return_sequences", "return_state", "zero_output_for_mask"]
-        if merge_mode in ("sum", "mul", "ave"):
-            alike.append("units")
-        for key in alike:
-            if getattr(layer, key) != getattr(backward_layer, key):
-                raise InvalidInputError(
-                    f"layer {self.name!r}: its two {layer.kind}s differ in {key}"
-                )
-        if layer.go_backwards == backward_layer.go_backwards:
-            raise InvalidInputError(
-                f"layer {self.name!r}: both {layer.kind}s read in one direction"
+            backward_layer = _made_like(
+                layer,
+                go_backwards=not layer.go_backwards,
+                name=f"backward_{layer.name.removeprefix('backward_')}",
             )
-        self.merge_mode = merge_mode
+        self.backward_layer = backward_layer
+        self._check_halves(merge_mode)
+        for half in self._halves:
+            half.zero_output_for_mask = half.return_sequences
+        self.merge_mode, self._first_weights = merge_mode, weights
+        self.stateful, self.return_state = layer.stateful, layer.return_state
+        self.return_sequences = layer.return_sequences
 
-    def call(self, inputs: Any, mask: Any = None, initial_state: Any = None) -> Any:
-        results = []
-        for layer, state in self._layers_and_states(initial_state):
-            layer._build_for(inputs)
-            spend_call(layer._own_weights.values())
-            results.append(layer.run(inputs, state))
-        outputs, states = self._outputs_and_states(results)
-        return self._with_states(self._merge(outputs), states)
+    def _check_halves(self, merge_mode: str | None) -> None:
+        forward, backward = self._halves
+        names = {type(half).__name__ for half in self._halves}
+        kinds = f"{names.pop()}s" if len(names) == 1 else "layers"
+        what = f"layer {self.name!r}: its two {kinds}"
+        for key in _ALIKE:
+            if getattr(forward, key) != getattr(backward, key):
+                raise InvalidInputError(f"{what} differ in {key}")
+        if forward.go_backwards == backward.go_backwards:
+            raise InvalidInputError(
+                f"layer {self.name!r}: both {kinds} read in one direction: one needs go_backwards"
+            )
+        sizes = [half.features for half in self._halves]
+        if merge_mode in ("sum", "mul", "ave") and sizes[0] != sizes[1]:
+            raise InvalidInputError(f"{what} differ in units: {sizes[0]} and {sizes[1]}")
 
-    def compute_output(self, inputs: Spec, initial_state: Any = None) -> Any:
+    @property
+    def _halves(self) -> tuple[RNN, RNN]:
+        return self.forward_layer, self.backward_layer
+
+    def build(self, sequences_shape: Any) -> None:
+        for half in self._halves:
+            half.build(sequences_shape)
+        if self._first_weights is not None:
+            self.set_weights(self._first_weights)
+
+    @property
+    def states(self) -> list[Any] | None:
+        """Those of both layers, where they are stateful and were called."""
+        forward, backward = self._halves
+        if forward.states is None or backward.states is None:
+            return None
+        return [*forward.states, *backward.states]
+
+    def reset_states(self) -> None:
+        """Forget the states of the last call; raises where it is not stateful."""
+        if not self.stateful:
+            raise MissingAttributeError(
+                f"layer {self.name!r} is not stateful: it has no states to reset"
+            )
+        for half in self._halves:
+            half.reset_states()
+
+    reset_state = reset_states
+
+    def call(
+        self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False
+    ) -> Any:
         results = []
-        for layer, given in self._layers_and_states(initial_state):
-            layer._build_for(inputs)
-            results.append(layer.output_and_states(inputs, given))
-        outputs, states = self._outputs_and_states(results)
+        for half, state in self._layers_and_states(initial_state):
+            spend_call(half._own_weights.values())
+            half._build_for(sequences)
+            results.append(half.run(sequences, state, training))
+        outputs = [one.outputs if self.return_sequences else one.last for one in results]
+        return self._with_states(self._merge(outputs), [one.states for one in results])
+
+    def compute_output(
+        self, sequences: Spec, initial_state: Any = None, training: bool = False
+    ) -> Any:
+        steps, last, states = zip(
+            *(
+                half.described(sequences, state)
+                for half, state in self._layers_and_states(initial_state)
+            ),
+            strict=True,
+        )
+        outputs = list(steps if self.return_sequences else last)
         if self.merge_mode is None:
             return self._with_states(outputs, states)
         merged = outputs[0]
         if self.merge_mode == "concat":
-            units = sum(output.shape[-1] or 0 for output in outputs)
-            merged = merged.of((*merged.shape[:-1], units))
-        elif self.merge_mode == "ave":
-            merged = merged.of(merged.shape, np.result_type(merged.dtype, np.float32))
+            features = sum(output.shape[-1] or 0 for output in outputs)
+            merged = merged.of((*merged.shape[:-1], features))
         return self._with_states(merged, states)
 
-    def _layers_and_states(self, initial_state: Any) -> list[tuple[Recurrent, Any]]:
+    def _layers_and_states(self, initial_state: Any) -> list[tuple[RNN, Any]]:
         """Each layer, and the states it begins with."""
         halves: list[Any] = [None, None]
         if initial_state is not None:
-            each = self.forward_layer.cell.states
-            if not isinstance(initial_state, list | tuple) or len(initial_state) != 2 * each:
+            each = [len(half.state_size) for half in self._halves]
+            if not isinstance(initial_state, list | tuple) or len(initial_state) != sum(each):
+                kinds = [type(half).__name__ for half in self._halves]
+                names = [" and ".join(half._state_names) for half in self._halves]
                 raise InvalidInputError(
-                    f"layer {self.name!r}: initial_state is {2 * each} arrays: "
-                    f"{' and '.join('hc'[:each])} of its forward {self.forward_layer.kind}, then "
-                    "of its backward one"
+                    f"layer {self.name!r}: initial_state is {sum(each)} arrays: {names[0]} of its "
+                    f"forward {kinds[0]}, then {names[1]} of its backward {kinds[1]}; got "
+                    f"{len(flat(initial_state))}"
                 )
-            halves = [initial_state[:each], initial_state[each:]]
-        return list(zip((self.forward_layer, self.backward_layer), halves, strict=True))
+            halves = [initial_state[: each[0]], initial_state[each[0] :]]
+        return list(zip(self._halves, halves, strict=True))
 
-    def _outputs_and_states(self, results: list[Any]) -> tuple[list[Any], list[Any]]:
-        """What each layer gives, and the states of both, of (outputs, *states) of each."""
-        at = 0 if self.forward_layer.return_sequences else 1
-        states = [state for _, *of_layer in results for state in of_layer]
-        return [result[at] for result in results], states
-
-    def _with_states(self, merged: Any, states: list[Any]) -> Any:
-        if not self.forward_layer.return_state:
+    def _with_states(self, merged: Any, states: Any) -> Any:
+        if not self.return_state:
             return merged
-        return [*(merged if isinstance(merged, list) else [merged]), *states]
+        outputs = merged if isinstance(merged, list) else [merged]
+        return [*outputs, *(state for of_half in states for state in of_half)]
 
     def _merge(self, outputs: list[Any]) -> Any:
         forward, backward = outputs
@@ -135,12 +188,24 @@ class Bidirectional(Layer):
         if self.merge_mode == "mul":
             return np.multiply(forward, backward)
         total = np.add(forward, backward)
-        return total if self.merge_mode == "sum" else np.multiply(total, np.float32(0.5))
+        return total if self.merge_mode == "sum" else np.multiply(total, total.dtype.type(0.5))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        layer = self.forward_layer
-        kept: Any = mask if layer.return_sequences else None
+        kept: Any = mask if self.return_sequences else None
         outputs = [kept, kept] if self.merge_mode is None else [kept]
-        if layer.return_state:
-            return [*outputs, *[None] * (2 * layer.cell.states)]
+        if self.return_state:
+            states = sum(len(half.state_size) for half in self._halves)
+            return [*outputs, *[None] * states]
         return outputs if self.merge_mode is None else kept
+
+
+def _made_like(given: Any, **changes: Any) -> Any:
+    """A layer, or a cell in it, made again of its arguments; its weights are new."""
+    if isinstance(given, list | tuple):
+        return type(given)(_made_like(one) for one in given)
+    if not isinstance(given, Layer):
+        return copy.deepcopy(given)
+    if type(given).get_config is not Layer.get_config:
+        return type(given).from_config({**given.get_config(), **changes})
+    config = {key: _made_like(value) for key, value in given._config().items()}
+    return type(given)(**{**config, **changes})

@@ -8,9 +8,11 @@ import numpy as np
 
 from ragmask.arrays.host import read_only
 from ragmask.kernels.packing import Packed
+from ragmask.layers.calls import told
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, Symbol, symbols_in
 from ragmask.layers.recurrent import KINDS, Recurrent
+from ragmask.layers.stepping import Result
 from ragmask.ops.embeddings import checked_ids
 from ragmask.ops.input import Input
 from ragmask.ops.recurrent import recur_over_ids
@@ -41,18 +43,23 @@ class Fused:
         assert isinstance(layer, Recurrent)
         with embedding._noted():
             steps = Input.of(ids, what="ids")
-        if not steps.arrays.is_host:
+        if not steps.arrays.is_host or _drops(layer):
             return layer(embedding(ids))
         with embedding._noted():
             steps = _looked_up(steps, embedding)
         with layer._noted():
-            return layer.given(*layer.run(steps, None, self._recur))
+            return layer.given(self._recurred(layer, steps))
 
-    def _recur(
-        self, ids: Input, weights: RecurrentWeights, *, initial_state: None, **options: bool
-    ) -> tuple[Any, ...]:
-        outputs, states = recur_over_ids(ids, weights, self._tables(weights), **options)
-        return outputs, *states
+    def _recurred(self, layer: Recurrent, ids: Input) -> Result:
+        outputs, states = recur_over_ids(
+            ids,
+            layer.cell_weights,
+            self._tables(layer.cell_weights),
+            go_backwards=layer.go_backwards,
+            zero_output_for_mask=layer.zero_output_for_mask,
+            outputs=layer.return_sequences,
+        )
+        return Result(outputs, states[0], list(states))
 
     def _tables(self, weights: RecurrentWeights) -> Packed:
         """The recurrent kernel and the table, as the kernel takes them."""
@@ -88,13 +95,26 @@ def _fits(source: Node, node: Node) -> bool:
     if type(embedding) is not Embedding or type(layer) not in KINDS:  # a subclass may do otherwise
         return False
     assert isinstance(layer, Recurrent)
+    if layer.stateful or not layer.is_compiled or not _computes_alike(embedding, layer):
+        return False
     if any(one.args or one.options or one.mask is not None for one in (source, node)):
         return False
     # Of ids that a layer computes, that layer may lose the mask, which the model then tells.
     is_input = isinstance(source.inputs, Symbol) and source.inputs.node.inputs is None
     return is_input and pays(
-        embedding.input_dim, embedding.output_dim, layer.units, layer.cell.sums
+        embedding.input_dim, embedding.output_dim, layer.units, layer.record.sums
     )
+
+
+def _computes_alike(embedding: Embedding, layer: Recurrent) -> bool:
+    return embedding.dtype == layer.dtype and layer.dtype != np.float16
+
+
+def _drops(layer: Recurrent) -> bool:
+    """Whether its inputs or states are dropped now, in training."""
+    with told(type(layer).call, {}) as known:
+        training = known.get("training", False)
+    return bool(training and (layer.dropout or layer.recurrent_dropout))
 
 
 def pays(vocabulary: int, features: int, units: int, sums: int) -> bool:

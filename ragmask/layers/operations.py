@@ -7,7 +7,7 @@ import numpy as np
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers.batch import each, reverse
+from ragmask.layers.batch import each, of_one_kind, reverse, shape_of
 from ragmask.layers.graph import Symbol
 from ragmask.layers.layer import Layer, new_name
 from ragmask.layers.registry import register
@@ -27,28 +27,33 @@ class Operation(Layer):
     function : its name in numpy, such as "add".
     operands : what it is given: None for the next batch, else a number or an array of a step's
         shape.
+    keeps_mask : whether its output has the mask; Keras's operators forget it.
 
     Rows and masks stay; of several batches a step is kept that all of them keep.
     """
 
-    _masks_itself = True
-    supports_masking = True
-
-    def __init__(self, function: str, operands: Any = (None,), **options: Any) -> None:
+    def __init__(
+        self,
+        function: str,
+        operands: Any = (None,),
+        keeps_mask: bool = True,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self._masks_itself = self.supports_masking = bool(keeps_mask)
         self.function = _function(function)
         self.operands = [
             one.item() if isinstance(one, np.generic) else one for one in operands
         ]  # a numpy number would change the dtype, and no file has any
 
     def _filled(self, inputs: Any) -> list[Any]:
-        batches = iter(inputs if isinstance(inputs, list | tuple) else [inputs])
-        given = [next(batches, None) if one is None else one for one in self.operands]
-        if any(one is None for one in given) or next(batches, None) is not None:
-            raise InvalidInputError(
-                f"layer {self.name!r} takes {self.operands.count(None)} batches"
-            )
-        return given
+        """Its operands, with the batches among them."""
+        given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        wanted = sum(one is None for one in self.operands)
+        if len(given) != wanted:
+            raise InvalidInputError(f"layer {self.name!r} takes {wanted} batches")
+        batches = iter(of_one_kind(given))
+        return [next(batches) if one is None else one for one in self.operands]
 
     def call(self, inputs: Any) -> Any:
         with np.errstate(all="ignore"):  # padding may hold anything
@@ -78,6 +83,8 @@ class Operation(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         kept = None
+        if not self.supports_masking:
+            return None
         for one in mask if isinstance(mask, list | tuple) else [mask]:
             if one is not None:
                 kept = one if kept is None else np.logical_and(kept, one)
@@ -96,10 +103,6 @@ def _shape_beside(operand: Any, first: Spec) -> tuple[int, ...]:
     if not isinstance(operand, Spec):
         return np.shape(operand)
     check_one(operand)
-    if operand.kind != first.kind:
-        raise UnsupportedTypeError(
-            f"its operands are a {first.class_name} and a {operand.class_name}: make both one kind"
-        )
     if operand.kind == "dense":
         return (1, *operand.shape[1:])  # type: ignore[arg-type]
     if operand.shape[1] != first.shape[1]:
@@ -121,17 +124,16 @@ class GetItem(Layer):
 
     key : an entry for rows, which are all taken, then time, then features: a number,
         [start, stop, step], or "..." .
+    keeps_mask : whether its output has the mask; Keras's brackets forget it.
 
     Of a Ragged a step is counted from its row's own ends, of a Padded and an array from those of
     the array, as Keras counts. Where a row is too short for a step there is an error; slices are
     views, and take the mask with them.
     """
 
-    _masks_itself = True
-    supports_masking = True
-
-    def __init__(self, key: Any, **options: Any) -> None:
+    def __init__(self, key: Any, keeps_mask: bool = True, **options: Any) -> None:
         super().__init__(**options)
+        self._masks_itself = self.supports_masking = bool(keeps_mask)
         self.key = tuple(_entry(one) for one in key)
         if self.key.count(Ellipsis) > 1:
             raise InvalidInputError("a key has one ... at most")
@@ -182,10 +184,12 @@ class GetItem(Layer):
         return Spec(spec.shape, spec.dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        if mask is None or not isinstance(self._keys(2 + len(inputs.shape[2:]))[1], slice):
+        if mask is None or not self.supports_masking:
             return None
-        time = GetItem([[None, None, None], *self.key[1:2]])
-        return time(np.asarray(mask) if not isinstance(mask, Ragged) else mask)
+        time = self._keys(len(shape_of(inputs)))[1]
+        if not isinstance(time, slice):
+            return None
+        return _steps(mask if isinstance(mask, Ragged) else Padded(mask), time)
 
 
 def _entry(given: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -13,6 +14,12 @@ from ragmask.layers.spec import Spec, is_shape, shown_shape
 
 _ENOUGH = 1 << 40  # weights, which are zeros and soon gone
 _MANY_STEPS = 840  # which all numbers up to 8 divide
+_trying: ContextVar[bool] = ContextVar("_trying", default=False)
+
+
+def is_trying() -> bool:
+    """Whether a layer runs on made-up rows, which are to leave nothing behind."""
+    return _trying.get()
 
 
 def found_by_trying(layer: Any, inputs: Any, args: Any, options: dict[str, Any]) -> Any:
@@ -23,7 +30,11 @@ def found_by_trying(layer: Any, inputs: Any, args: Any, options: dict[str, Any])
         inputs, args, options = map_structure(
             lambda one: one.example(steps) if isinstance(one, Spec) else one, given
         )
-        return layer._run(inputs, args, None, options)
+        token = _trying.set(True)
+        try:
+            return layer._run(inputs, args, None, options)
+        finally:
+            _trying.reset(token)
 
     def known(batch: Any) -> Any:
         if not isinstance(batch, BATCHES):

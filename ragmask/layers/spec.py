@@ -115,6 +115,16 @@ def total(sizes: Iterable[int | None]) -> int | None:
     return None if None in known else sum(size or 0 for size in known)
 
 
+def common_dtype(dtypes: Iterable[Any]) -> np.dtype[Any]:
+    """The dtype of several that meet: as in Keras, integers beside floats become such floats."""
+    given = [np.dtype(dtype) for dtype in dtypes]
+    try:
+        return np.result_type(*([dtype for dtype in given if dtype.kind in "fc"] or given))
+    except TypeError as error:
+        told = " and ".join(map(str, given))
+        raise UnsupportedTypeError(f"its inputs do not go together: they are {told}") from error
+
+
 # -- what ops and layers take -------------------------------------------------------------
 
 

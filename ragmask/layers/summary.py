@@ -5,7 +5,8 @@ from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.network import Network
-from ragmask.layers.recurrent import Recurrent
+from ragmask.layers.operations import Operation
+from ragmask.layers.rnn import RNN
 
 
 def summary_of(model: Network) -> str:
@@ -49,8 +50,8 @@ def mask_flow(node: Node) -> str:
 
 def _changes(layer: Layer) -> bool:
     """Whether it may give another mask than the one it gets."""
-    if isinstance(layer, Recurrent):
+    if isinstance(layer, RNN):
         return layer.go_backwards
-    if isinstance(layer, Bidirectional):
+    if isinstance(layer, Bidirectional | Operation):
         return False
     return isinstance(layer, Embedding) or type(layer).compute_mask is not Layer.compute_mask

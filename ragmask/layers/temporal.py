@@ -7,7 +7,7 @@ import numpy as np
 from ragmask.arrays.protocol import LARGEST
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers.batch import mask_of, spec_of
+from ragmask.layers.batch import mask_of, of_one_kind, spec_of, with_masks
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_floats, check_one, check_steps, shown_shape, total
@@ -80,7 +80,7 @@ class TemporalConcat(_Temporal):
     """
 
     def call(self, inputs: Any) -> Any:
-        return temporal_concat(inputs)
+        return temporal_concat(of_one_kind(inputs) if isinstance(inputs, list | tuple) else inputs)
 
     def compute_output(self, inputs: Any) -> Spec:
         return joined_in_time(inputs)
@@ -88,8 +88,7 @@ class TemporalConcat(_Temporal):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         if mask is None:
             return None
-        parts = [with_mask(part, one) for part, one in zip(inputs, mask, strict=True)]
-        return mask_of(temporal_concat(parts))
+        return mask_of(temporal_concat(of_one_kind(with_masks(inputs, mask))))
 
 
 @register
@@ -182,12 +181,10 @@ def joined_in_time(parts: Any) -> Spec:
         )
     if not parts:
         raise InvalidInputError("temporal_concat needs at least one part")
-    first: Spec = parts[0]
     for number, part in enumerate(parts):
         check_steps(part, f"part {number}")
-    if len({part.kind for part in parts}) > 1:
-        names = ", ".join(sorted({part.class_name for part in parts}))
-        raise UnsupportedTypeError(f"parts must be of one kind; got {names}")
+    parts = of_one_kind(parts)
+    first: Spec = parts[0]
     for number, part in enumerate(parts):
         if part.item_shape != first.item_shape:
             raise InvalidInputError(

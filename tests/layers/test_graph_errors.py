@@ -52,7 +52,9 @@ def test_batches_of_two_kinds(layer):
 
 
 def test_arrays_that_do_not_lie_side_by_side():
-    with pytest.raises(rm.InvalidInputError, match=r"in rows or time: \(·, 4, 3\) and \(·, 5, 3\)"):
+    with pytest.raises(
+        rm.InvalidInputError, match=r"more than axis 2: \(·, 4, 3\) and \(·, 5, 3\)"
+    ):
         Concatenate()([Input(IMAGE), Input((5, 3))])
 
 

@@ -44,6 +44,7 @@ def test_who_passes_on_and_who_drops(form, frames):
         layers.LSTM(2, return_sequences=True),
         layers.GRU(2, return_sequences=True),
         layers.SimpleRNN(2, return_sequences=True),
+        layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)], return_sequences=True),
         layers.Bidirectional(layers.GRU(2, return_sequences=True)),
         layers.Bidirectional(layers.LSTM(2, return_sequences=True)),
         layers.TemporalSoftmax(),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask import layers
+from ragmask.layers.batch import mask_of
 from tests.layers.examples import MASK, masks_of
 from tests.strategies import over
 
@@ -87,7 +88,7 @@ def test_layers_of_operators_are_saved(frames, tmp_path):
 
 def test_what_operators_refuse(frames):
     x, y = layers.Input((None, 4), name="x"), layers.Input((4,), name="y")
-    with pytest.raises(rm.UnsupportedTypeError, match="make both one kind"):
+    with pytest.raises(rm.UnsupportedTypeError, match="must be of one kind"):
         x + y
     with pytest.raises(rm.InvalidInputError, match="do not fit each other"):
         x + layers.Input((None, 3))
@@ -175,3 +176,25 @@ def test_keys_that_do_not_fit():
             x[:, key]
     with pytest.raises(rm.InvalidInputError, match="no 8 in an axis of 8"):
         layers.Input((8, 3))[:, 8]
+
+
+def test_an_array_beside_a_masked_one():
+    x, y = layers.Input((3, 4), name="x"), layers.Input((3, 4), name="y")
+    masked = rm.Padded(np.ones((2, 3, 4), np.float32), np.tri(3, dtype=bool)[:2])
+    sums = layers.Model([x, y], layers.Masking()(x) + y)([masked, masked.values])
+    np.testing.assert_array_equal(sums.mask, masked.mask)
+    assert (sums.values[sums.mask] == 2).all()
+
+
+def test_masks_computed_by_hand(frames):
+    padded = frames.to_padded()
+    for key in (slice(1, None), slice(None, None, -1)):
+        layer = layers.GetItem([slice(None), key])
+        for batch in (frames, padded):
+            found = layer.compute_mask(batch, mask_of(batch))
+            expected = mask_of(layer(batch))
+            np.testing.assert_array_equal(found.values, getattr(expected, "values", expected))
+    assert layers.GetItem([slice(None), 0]).compute_mask(padded, padded.mask) is None
+    forgets = layers.Operation("negative", keeps_mask=False)
+    assert forgets(padded).mask is forgets.compute_mask(padded, padded.mask) is None
+    assert masks_of(layers.Operation("negative")(frames)) == MASK

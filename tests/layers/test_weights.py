@@ -53,7 +53,7 @@ def test_weights_are_keras_shapes_in_keras_order(frames):
     both(frames)
     assert [name for name, _ in both.named_weights()] == [
         f"{both.name}/{lstm}/{weight}"
-        for lstm in ("words", "backward_words")
+        for lstm in ("forward_words", "backward_words")
         for weight in ("kernel", "recurrent_kernel", "bias")
     ]
     bare = layers.LSTM(5, use_bias=False)

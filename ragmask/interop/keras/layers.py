@@ -29,32 +29,29 @@ def _activation_layer(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Activation(_activation(layer), name=layer.name)
 
 
-def _add(layer: Any, inputs: Any) -> layers.Layer:
-    return layers.Add(name=layer.name)
-
-
 def _bidirectional(layer: Any, inputs: Any) -> layers.Layer:
     halves = layer.forward_layer, layer.backward_layer
     kinds = [type(one) for one in halves]
-    if kinds[0] not in RECURRENT or kinds[0] is not kinds[1]:
+    if not {*kinds} <= RECURRENT.keys() | {keras.layers.RNN}:
         told = f"has layer={kinds[0].__name__}, backward_layer={kinds[1].__name__}"
-        known = ", ".join(f"{kind.__name__}s" for kind in RECURRENT)
-        raise unsupported(layer, f"{told}; two {known} are known")
-    forward, backward = (_recurrent(one, inputs) for one in halves)
+        known = ", ".join(kind.__name__ for kind in RECURRENT)
+        raise unsupported(layer, f"{told}; {known} and RNN are known")
+    forward, backward = (
+        (_rnn if type(one) is keras.layers.RNN else _recurrent)(one, inputs) for one in halves
+    )
     if forward.go_backwards:  # Keras then gives both outputs the wrong way round
         raise unsupported(layer, "has a forward layer with go_backwards=True")
-    return layers.Bidirectional(forward, layer.merge_mode, backward, name=layer.name)
+    return layers.Bidirectional(forward, layer.merge_mode, backward_layer=backward, name=layer.name)
 
 
 def _concatenate(layer: Any, inputs: Any) -> layers.Layer:
     first = next(one for one in keras.tree.flatten(inputs) if isinstance(one, Symbol))
     rank = len(first.shape)
     axis = layer.axis % rank
-    if axis == 1 and first.shape[1] is None:
-        return layers.Concatenate(axis=1, name=layer.name)
-    if axis != rank - 1:
+    if axis == 0:
         raise unsupported(layer, f"has axis={layer.axis}; features and time are known")
-    return layers.Concatenate(name=layer.name)
+    is_time = axis == 1 and first.shape[1] is None
+    return layers.Concatenate(1 if is_time else axis - rank, name=layer.name)
 
 
 def _dense(layer: Any, inputs: Any) -> layers.Layer:
@@ -89,6 +86,10 @@ def _with(made: Callable[..., layers.Layer], *arguments: str, **known: Any) -> C
     return converter
 
 
+def _dot(layer: Any, inputs: Any) -> layers.Layer:
+    return layers.Dot(layer.axes, layer.normalize, name=layer.name)
+
+
 def _embedding(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Embedding(
         layer.input_dim,
@@ -100,26 +101,42 @@ def _embedding(layer: Any, inputs: Any) -> layers.Layer:
 
 
 def _recurrent(layer: Any, inputs: Any) -> Recurrent:
-    _only(layer, stateful=False)
-    options = {
-        name: _activation(layer, name)
+    options = _of_gates(layer) | _of_run(layer)
+    return RECURRENT[type(layer)](**options, name=layer.name)
+
+
+def _rnn(layer: Any, inputs: Any) -> layers.RNN:
+    return layers.RNN(_cell(layer, layer.cell), **_of_run(layer), name=layer.name)
+
+
+def _cell(layer: Any, cell: Any) -> layers.Layer:
+    if type(cell) is keras.layers.StackedRNNCells:
+        return layers.StackedRNNCells([_cell(layer, one) for one in cell.cells], name=cell.name)
+    if type(cell) not in CELLS:
+        known = ", ".join(kind.__name__ for kind in CELLS)
+        raise unsupported(
+            layer, f"has cell={type(cell).__name__}; {known} and StackedRNNCells are known"
+        )
+    check_numbers(cell)
+    return CELLS[type(cell)](**_of_gates(cell), name=cell.name)
+
+
+def _of_gates(cell: Any) -> dict[str, Any]:
+    """The arguments of a cell, or of the layer that has it."""
+    activations = {
+        name: _activation(cell, name)
         for name in ("activation", "recurrent_activation")
-        if hasattr(layer, name)
+        if hasattr(cell, name)
     }
-    if hasattr(layer, "reset_after"):
-        options["reset_after"] = layer.reset_after
-    return RECURRENT[type(layer)](
-        layer.units,
-        **options,
-        use_bias=layer.use_bias,
-        kernel_initializer="zeros",
-        recurrent_initializer="zeros",
-        return_sequences=layer.return_sequences,
-        return_state=layer.return_state,
-        go_backwards=layer.go_backwards,
-        zero_output_for_mask=layer.zero_output_for_mask,
-        name=layer.name,
-    )
+    names = "units", "use_bias", "dropout", "recurrent_dropout", "reset_after"
+    same = {name: getattr(cell, name) for name in names if hasattr(cell, name)}
+    zeros = dict.fromkeys(("kernel_initializer", "recurrent_initializer"), "zeros")
+    return activations | same | zeros
+
+
+def _of_run(layer: Any) -> dict[str, Any]:
+    names = "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask"
+    return {name: getattr(layer, name) for name in names}
 
 
 def _masking(layer: Any, inputs: Any) -> layers.Layer:
@@ -143,6 +160,10 @@ def _attention(layer: Any, inputs: Any) -> layers.Layer:
         kernel_initializer="zeros",
         name=layer.name,
     )
+
+
+def _merging(layer: Any, inputs: Any) -> layers.Layer:
+    return MERGING[type(layer)](name=layer.name)
 
 
 def _time_distributed(layer: Any, inputs: Any) -> layers.Layer:
@@ -178,9 +199,21 @@ RECURRENT: dict[type, Callable[..., Recurrent]] = {
     keras.layers.GRU: layers.GRU,
     keras.layers.SimpleRNN: layers.SimpleRNN,
 }
+CELLS: dict[type, Callable[..., layers.Layer]] = {
+    keras.layers.LSTMCell: layers.LSTMCell,
+    keras.layers.GRUCell: layers.GRUCell,
+    keras.layers.SimpleRNNCell: layers.SimpleRNNCell,
+}
+MERGING: dict[type, Callable[..., layers.Layer]] = {
+    keras.layers.Add: layers.Add,
+    keras.layers.Average: layers.Average,
+    keras.layers.Maximum: layers.Maximum,
+    keras.layers.Minimum: layers.Minimum,
+    keras.layers.Multiply: layers.Multiply,
+    keras.layers.Subtract: layers.Subtract,
+}
 CONVERTERS: dict[type, Converter] = {
     keras.layers.Activation: _activation_layer,
-    keras.layers.Add: _add,
     keras.layers.Bidirectional: _bidirectional,
     keras.layers.Concatenate: _concatenate,
     keras.layers.Dense: _dense,
@@ -192,6 +225,7 @@ CONVERTERS: dict[type, Converter] = {
     keras.layers.Dropout: _with(layers.Dropout, "rate", "noise_shape"),
     keras.layers.EinsumDense: _einsum_dense,
     keras.layers.ELU: _with(layers.ELU, "alpha"),
+    keras.layers.Dot: _dot,
     keras.layers.Embedding: _embedding,
     keras.layers.GaussianDropout: _with(layers.GaussianDropout, "rate"),
     keras.layers.GaussianNoise: _with(layers.GaussianNoise, "stddev"),
@@ -216,6 +250,8 @@ CONVERTERS: dict[type, Converter] = {
     keras.layers.SpatialDropout1D: _with(layers.SpatialDropout1D, "rate"),
     keras.layers.TimeDistributed: _time_distributed,
     keras.layers.UnitNormalization: _with(layers.UnitNormalization, "axis"),
+    keras.layers.RNN: _rnn,
+    **dict.fromkeys(MERGING, _merging),
     **dict.fromkeys(RECURRENT, _recurrent),
 }
 

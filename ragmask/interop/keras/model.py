@@ -8,6 +8,7 @@ import keras
 
 from ragmask import layers
 from ragmask.errors import UnsupportedTypeError
+from ragmask.interop.keras import operations
 from ragmask.interop.keras.graph import (
     graph_of,
     input_of,
@@ -38,12 +39,16 @@ class Converter:
 
         def symbol_of(tensor: Any) -> Any:
             if id(tensor) not in symbols:
-                maker = tensor._keras_history.operation
-                raise unsupported(maker, "is not a layer that ragmask has")
+                maker, at, _ = tensor._keras_history
+                node = maker._inbound_nodes[at]
+                if not operations.is_known(node):
+                    raise unsupported(maker, "is not a layer that ragmask has")
+                given = [symbol_of(one) if _is_tensor(one) else one for one in node.arguments.args]
+                symbols[id(tensor)] = operations.called_on(node, given)
             return symbols[id(tensor)]
 
         for node in nodes_of(graph):
-            if isinstance(node.operation, keras.Layer):  # the others compute masks, or are refused
+            if isinstance(node.operation, keras.Layer):  # others are read where they are needed
                 outputs = self._call(node, symbol_of)
                 for tensor, symbol in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
                     symbols[id(tensor)] = symbol
@@ -103,6 +108,10 @@ class Converter:
                 made.set_weights([keras.ops.convert_to_numpy(value) for value in values])
 
 
+def _is_tensor(given: Any) -> bool:
+    return isinstance(given, keras.KerasTensor)
+
+
 def from_keras(model: Any) -> layers.Model:
     """The same model in ragmask's layers; a Sequential of a Sequential.
 
@@ -114,12 +123,13 @@ def from_keras(model: Any) -> layers.Model:
     Model('speaker', 1 layer, 1,344 numbers)
 
     model : a keras.Sequential that is built, or a functional keras.Model, of Activation,
-        ActivityRegularization, Add, AlphaDropout, BatchNormalization, Bidirectional, Concatenate,
-        Dense, Dropout, EinsumDense, ELU, Embedding, GaussianDropout, GaussianNoise,
-        GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, Identity, LayerNormalization, LeakyReLU,
-        LSTM, Masking, MultiHeadAttention, PReLU, ReLU, RepeatVector, RMSNormalization, SimpleRNN,
-        Softmax, SpatialDropout1D, TimeDistributed, UnitNormalization, and models of these. Layers
-        that are used several times stay one layer.
+        ActivityRegularization, Add, AlphaDropout, Average, BatchNormalization, Bidirectional,
+        Concatenate, Dense, Dot, Dropout, EinsumDense, ELU, Embedding, GaussianDropout,
+        GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, Identity,
+        LayerNormalization, LeakyReLU, LSTM, Masking, Maximum, Minimum, MultiHeadAttention,
+        Multiply, PReLU, ReLU, RepeatVector, RMSNormalization, RNN (of LSTMCell, GRUCell and
+        SimpleRNNCell), SimpleRNN, Softmax, SpatialDropout1D, Subtract, TimeDistributed,
+        UnitNormalization, and models of these. Layers that are used several times stay one layer.
 
     A Keras input (rows, time, features) takes a Ragged of steps of so many features, one of ids a
     Ragged of integers, whatever width it names. Weights are copied, and computed in float32.
@@ -129,7 +139,10 @@ def from_keras(model: Any) -> layers.Model:
     layers that go backwards do not turn the mask round with the steps; and with an `initial_state`
     they see no mask at all, and read the padding. Here masks are kept, turned round, and seen. The
     mean of no steps is 0 here, and NaN there; a query that sees no key has 0 here, and the mean of
-    all values there.
+    all values there. Stateful layers begin with zeros.
+
+    Operations of each number, `x * 2 + y`, and brackets, `x[:, -1]`, are read too. Keras's forget
+    the mask of what they are given, and so do these; a Ragged's rows end where they end.
 
     Raises UnsupportedTypeError, naming the layer and the argument, for all other layers and for
     arguments that ragmask's do not have. Arguments for training alone are left out.

@@ -105,6 +105,11 @@ def _check_layers(model: Network) -> None:
                 f"to_torch knows {known}, and models of them. Write it as a torch module, between "
                 "two models"
             )
+        elif isinstance(layer, layers.Bidirectional):
+            _check_recurrent(layer.forward_layer)
+            _check_recurrent(layer.backward_layer)
+        elif isinstance(layer, Recurrent):
+            _check_recurrent(layer)
         else:
             _check_arguments(layer)
 
@@ -124,6 +129,21 @@ def _check_arguments(layer: Any) -> None:
         raise UnsupportedTypeError(
             f"layer {layer.name!r} has activation={name!r}, whose gradient is not known: to_torch "
             f"knows {known_names}"
+        )
+
+
+def _check_recurrent(layer: layers.RNN) -> None:
+    if not isinstance(layer, Recurrent) or type(layer) not in _LAYERS:
+        why = f"is a {type(layer).__name__}"
+    elif layer.set_apart:
+        why = f"has {layer.set_apart}"
+    else:
+        told = "stateful", "recurrent_dropout"
+        why = ", ".join(f"has {one}={getattr(layer, one)}" for one in told if getattr(layer, one))
+    if why:
+        raise UnsupportedTypeError(
+            f"layer {layer.name!r} {why}, and its gradient is not known: write it as a torch "
+            "module, between two models"
         )
 
 
@@ -226,13 +246,27 @@ def _dropout(layer: Any, x: Any, weights: Weights, training: bool, **_: Any) -> 
 
 
 def _recurrent(
-    layer: Recurrent, x: Any, weights: Weights, initial_state: Any = None, **_: Any
+    layer: Recurrent,
+    x: Any,
+    weights: Weights,
+    training: bool,
+    initial_state: Any = None,
+    **_: Any,
 ) -> Any:
-    outputs, states = _recurred(layer, x, weights, initial_state)
+    outputs, states = _recurred(layer, _dropped(layer, x, training), weights, initial_state)
     if layer.return_sequences and layer.go_backwards:
         outputs = _reversed(outputs)
     output = outputs if layer.return_sequences else states[0]
     return [output, *states] if layer.return_state else output
+
+
+def _dropped(layer: Recurrent, x: RaggedTensor, training: bool) -> RaggedTensor:
+    """In training some features are 0: of a row, the same at all its steps."""
+    if not (training and layer.dropout):
+        return x
+    ones = x.values.new_ones(len(x), x.values.shape[1])
+    factors = torch.dropout(ones, layer.dropout, True)
+    return x.with_values(x.values * factors.repeat_interleave(x.lengths, 0))
 
 
 def _recurred(
@@ -247,7 +281,7 @@ def _recurred(
     if isinstance(initial_state, Tensor):
         initial_state = [initial_state]
     outputs, states = functional.recur(
-        layer.cell, x, kernel, recurrent, bias, initial_state, layer.go_backwards
+        layer.record, x, kernel, recurrent, bias, initial_state, layer.go_backwards
     )
     if layer.zero_output_for_mask and outputs.mask is not None:
         outputs = outputs.with_values(torch.where(outputs.mask[:, None], outputs.values, 0))
@@ -263,10 +297,17 @@ def _reversed(x: RaggedTensor) -> RaggedTensor:
 
 
 def _bidirectional(
-    layer: layers.Bidirectional, x: Any, weights: Weights, initial_state: Any = None, **_: Any
+    layer: layers.Bidirectional,
+    x: Any,
+    weights: Weights,
+    training: bool,
+    initial_state: Any = None,
+    **_: Any,
 ) -> Any:
-    pairs = layer._layers_and_states(initial_state)
-    results = [_recurred(half, x, weights, state) for half, state in pairs]
+    pairs: Any = layer._layers_and_states(initial_state)
+    results = [
+        _recurred(half, _dropped(half, x, training), weights, state) for half, state in pairs
+    ]
     states = [state for _, of_half in results for state in of_half]
     first = layer.forward_layer
     outputs = [steps if first.return_sequences else of_half[0] for steps, of_half in results]
