@@ -13,11 +13,21 @@ Names and arguments are Keras's. The layers run forward only.
 from typing import TYPE_CHECKING, Any
 
 from ragmask.layers.activations import relu
+from ragmask.layers.attention import MultiHeadAttention
 from ragmask.layers.bidirectional import Bidirectional
 from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from ragmask.layers.concatenate import Concatenate, concatenate
-from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
+from ragmask.layers.core import Dense, Embedding, Masking
 from ragmask.layers.dot import Dot, dot
+from ragmask.layers.dropout import (
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+)
+from ragmask.layers.einsum import EinsumDense
 from ragmask.layers.elsewhere import missing
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.inputs import Input, InputLayer
@@ -38,61 +48,113 @@ from ragmask.layers.merging import (
 )
 from ragmask.layers.model import Model, Sequential, load_model, model_from_json
 from ragmask.layers.network import MaskWarning
+from ragmask.layers.nonlinear import (
+    ELU,
+    Activation,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Softmax,
+)
+from ragmask.layers.normalization import (
+    BatchNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    UnitNormalization,
+)
 from ragmask.layers.operations import GetItem, Operation
+from ragmask.layers.pooling import (
+    GlobalAveragePooling1D,
+    GlobalAvgPool1D,
+    GlobalMaxPool1D,
+    GlobalMaxPooling1D,
+)
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.rnn import RNN, SlowCellWarning
-from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
+from ragmask.layers.temporal import (
+    RepeatVector,
+    TemporalConcat,
+    TemporalPool,
+    TemporalSoftmax,
+    TemporalSplit,
+)
+from ragmask.layers.wrappers import TimeDistributed, Wrapper
 
 __all__ = [
-    "GRU",
-    "GRUCell",
-    "LSTM",
-    "LSTMCell",
-    "RNN",
     "Activation",
+    "ActivityRegularization",
     "Add",
+    "AlphaDropout",
+    "Average",
+    "BatchNormalization",
     "Bidirectional",
     "Concatenate",
     "Dense",
+    "Dot",
     "Dropout",
+    "ELU",
+    "EinsumDense",
     "Embedding",
+    "GRU",
+    "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GetItem",
+    "GlobalAveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPooling1D",
+    "Identity",
     "Input",
     "InputLayer",
+    "LSTM",
+    "LSTMCell",
     "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
     "MaskWarning",
     "Masking",
+    "Maximum",
+    "Minimum",
     "Model",
+    "MultiHeadAttention",
+    "Multiply",
     "Operation",
+    "PReLU",
+    "RMSNormalization",
+    "RNN",
+    "ReLU",
+    "RepeatVector",
     "Sequential",
     "SimpleRNN",
     "SimpleRNNCell",
     "SlowCellWarning",
+    "Softmax",
+    "SpatialDropout1D",
     "StackedRNNCells",
+    "Subtract",
     "TemporalConcat",
     "TemporalPool",
     "TemporalSoftmax",
     "TemporalSplit",
+    "TimeDistributed",
+    "UnitNormalization",
+    "Wrapper",
+    "add",
+    "average",
+    "concatenate",
+    "dot",
     "load_model",
+    "maximum",
+    "minimum",
     "model_from_json",
+    "multiply",
     "register",
     "relu",
     "set_random_seed",
-    "Average",
-    "Maximum",
-    "Minimum",
-    "Multiply",
-    "Subtract",
-    "Dot",
-    "add",
-    "average",
-    "maximum",
-    "minimum",
-    "multiply",
     "subtract",
-    "dot",
-    "concatenate",
 ]
 
 if not TYPE_CHECKING:  # to a type checker, what is missing stays missing

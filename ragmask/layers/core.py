@@ -8,10 +8,12 @@ import numpy as np
 from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
 from ragmask.batches.padded import Padded
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers import activations, initializers
+from ragmask.errors import UnsupportedTypeError
+from ragmask.layers import activations
 from ragmask.layers.batch import each, mask_of, shape_of
 from ragmask.layers.layer import Layer
+from ragmask.layers.nonlinear import Activating
+from ragmask.layers.options import plain_options
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_steps, features_of
 from ragmask.ops.embeddings import embedding
@@ -34,8 +36,10 @@ class Embedding(Layer):
 
     input_dim : the size of the vocabulary; an id outside it is an error.
     output_dim : features of a vector.
+    weights : the table, or a list of it alone.
 
-    Ids are integers, one a step; vectors float32. Weights: embeddings (input_dim, output_dim).
+    Ids are integers, one a step; vectors are of the layer's dtype. Weights: embeddings
+    (input_dim, output_dim).
     """
 
     _masks_itself = True
@@ -47,17 +51,23 @@ class Embedding(Layer):
         input_dim: int,
         output_dim: int,
         embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
         mask_zero: bool = False,
+        weights: Any = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(**plain_options(options))
         self.input_dim = check_count("input_dim", input_dim, 1)
         self.output_dim = check_count("output_dim", output_dim, 1)
         self.embeddings_initializer = embeddings_initializer
         self.mask_zero = bool(mask_zero)
         self.supports_masking = self.mask_zero
+        if weights is not None:
+            self.build()
+            self.set_weights(weights if isinstance(weights, list) else [weights])
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         shape = self.input_dim, self.output_dim
         self.embeddings = self.add_weight(shape, self.embeddings_initializer, name="embeddings")
 
@@ -119,7 +129,7 @@ class Masking(Layer):
 
 
 @register
-class Dense(Layer):
+class Dense(Activating):
     """`activation(x @ kernel + bias)`, of each step or of each row of an array (rows, features).
 
     >>> import ragmask as rm
@@ -127,9 +137,11 @@ class Dense(Layer):
     >>> dense(rm.Ragged.from_rows([[[1.0, 2.0, 3.0]], []])).item_shape
     (2,)
 
-    Passes masks on. Weights: kernel (features, units), bias (units,). The sums are numpy's: in
-    which order BLAS adds up depends on how many steps there are, so the last bits of a step may
-    differ between a Ragged and its padded form.
+    activation : as Activation's.
+
+    Passes masks on. Weights: kernel (features, units), bias (units,); outputs are of their dtype.
+    The sums are numpy's: in which order BLAS adds up depends on how many steps there are, so the
+    last bits of a step may differ between a Ragged and its padded form.
     """
 
     supports_masking = True
@@ -139,13 +151,13 @@ class Dense(Layer):
     def __init__(
         self,
         units: int,
-        activation: str | None = None,
+        activation: Any = None,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(**plain_options(options))
         self.units = check_count("units", units, 1)
         self.activation = activation
         self.use_bias = bool(use_bias)
@@ -168,83 +180,13 @@ class Dense(Layer):
 
     def compute_output(self, inputs: Spec) -> Spec:
         self._check_shape(inputs.input_shape)
-        dtype = np.result_type(inputs.dtype, self.kernel)
-        sums = inputs.of((*inputs.shape[:-1], self.units), dtype)
+        sums = inputs.of((*inputs.shape[:-1], self.units), self.kernel.dtype)
         return activations.compute_output(self.activation, sums)
 
     def _product(self, values: Array) -> Array:
         flat = values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
-        product = np.matmul(flat, self.kernel)
+        product = np.matmul(flat.astype(self.kernel.dtype, copy=False), self.kernel)
         if self.bias is not None:
             product += self.bias
         sums: Array = product.reshape(*values.shape[:-1], self.units)
         return sums
-
-
-@register
-class Activation(Layer):
-    """One of "relu", "tanh", "sigmoid", "softmax" (over features), "gelu" and "linear".
-
-    >>> import ragmask as rm
-    >>> rm.layers.Activation("relu")(rm.Ragged.from_rows([[-1.0, 2.0]])).to_rows()
-    [array([0., 2.])]
-
-    Passes masks on.
-    """
-
-    supports_masking = True
-
-    def __init__(self, activation: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.activation = activation
-        activations.get(activation)
-
-    def call(self, inputs: Any) -> Any:
-        return activations.get(self.activation)(inputs)
-
-    def compute_output(self, inputs: Spec) -> Spec:
-        return activations.compute_output(self.activation, inputs)
-
-
-@register
-class Dropout(Layer):
-    """With `training=True` sets a share `rate` of the numbers to 0, and scales the others up.
-
-    >>> import numpy as np
-    >>> import ragmask as rm
-    >>> rm.layers.Dropout(0.5)(np.ones((1, 3)))
-    array([[1., 1., 1.]])
-
-    Gives back what it got otherwise. Passes masks on.
-    """
-
-    supports_masking = True
-
-    def __init__(self, rate: float, **options: Any) -> None:
-        super().__init__(**options)
-        if not (isinstance(rate, int | float) and 0 <= rate <= 1):
-            raise InvalidInputError(f"rate is a share, 0 to 1; got {rate!r}")
-        self.rate = rate
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        if not training or self.rate == 0:
-            return inputs
-        return each(inputs, self._drop)
-
-    def compute_output(self, inputs: Spec, training: bool = False) -> Spec:
-        if training and self.rate:
-            self._check_floats(inputs.dtype)
-        return inputs
-
-    def _check_floats(self, dtype: np.dtype[Any]) -> None:
-        if dtype.kind != "f":
-            raise UnsupportedTypeError(
-                f"layer {self.name!r} scales numbers, which {dtype} cannot hold"
-            )
-
-    def _drop(self, values: Array) -> Array:
-        self._check_floats(values.dtype)
-        kept = initializers.random().random(values.shape) >= self.rate
-        scale = values.dtype.type(0 if self.rate == 1 else 1 / (1 - self.rate))
-        left: Array = np.where(kept, values * scale, values.dtype.type(0))
-        return left

@@ -53,49 +53,28 @@ _GROUPS = {
         SpectralNormalization
     """,
     _YET: """
-        ActivityRegularization
         AdditiveAttention
-        AlphaDropout
         Attention
-        BatchNormalization
-        ELU
-        EinsumDense
-        GaussianDropout
-        GaussianNoise
-        GlobalAveragePooling1D
-        GlobalAvgPool1D
-        GlobalMaxPool1D
-        GlobalMaxPooling1D
         GroupNormalization
         GroupQueryAttention
-        Identity
-        LayerNormalization
-        LeakyReLU
-        MultiHeadAttention
-        PReLU
-        RMSNormalization
-        ReLU
-        RepeatVector
         ReversibleEmbedding
-        Softmax
-        SpatialDropout1D
-        TimeDistributed
-        UnitNormalization
     """,
 }
 ELSEWHERE = {name: reason for reason, names in _GROUPS.items() for name in names.split()}
 
 # of layers that are here
 ARGUMENTS = {
+    "gptq_unpacked_column_size": "weights are floats",
     "input_tensor": "an input has no values",
     "lora_alpha": "for training",
     "lora_rank": "for training",
-    "noise_shape": "each number is dropped by itself",
     "quantization_config": "weights are floats",
     "ragged": "every input with time takes a Ragged",
-    "seed": "`set_random_seed` is for all layers",
+    "renorm": "for training",
+    "renorm_clipping": "for training",
+    "renorm_momentum": "for training",
     "sparse": "batches hold every number",
-    "weights": "`set_weights` does it",
+    "synchronized": "for training",
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.layers.initializers import is_name
 from ragmask.layers.weighted import Weighted
 
 REGISTERED: dict[str, type[Any]] = {}  # which are made of their arguments
@@ -56,6 +57,8 @@ def from_serialized(value: Any) -> Any:
     if not {_CLASS, _CONFIG} <= value.keys():
         return {key: from_serialized(one) for key, one in value.items()}
     cls = (MODELS | REGISTERED).get(value[_CLASS])
+    if cls is None and is_name(value[_CLASS]):
+        return value  # of an initializer
     if cls is None:
         raise InvalidInputError(
             f"{value[_CLASS]!r} is no layer that is known here: import what defines it, with "

@@ -7,10 +7,10 @@ import numpy as np
 from ragmask.arrays.protocol import LARGEST
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers.batch import mask_of, of_one_kind, with_masks
+from ragmask.layers.batch import mask_of, of_one_kind, spec_of, with_masks
 from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
-from ragmask.layers.spec import Spec, check_floats, check_steps, total
+from ragmask.layers.spec import Spec, check_floats, check_one, check_steps, shown_shape, total
 from ragmask.ops.pool import How, temporal_pool
 from ragmask.ops.softmax import temporal_softmax
 from ragmask.ops.split import MOST_SECTIONS, temporal_concat, temporal_split
@@ -116,22 +116,61 @@ class TemporalPool(_Temporal):
     >>> import ragmask as rm
     >>> rm.layers.TemporalPool("max")(rm.Ragged.from_rows([[1.0, 3.0], [2.0]]))
     array([3., 2.])
+
+    keepdims : give (rows, 1, features), as one step.
     """
 
-    def __init__(self, how: How = "mean", **options: Any) -> None:
+    def __init__(self, how: How = "mean", keepdims: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self.how = how
+        self.how, self.keepdims = how, bool(keepdims)
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        return temporal_pool(inputs, self.how)
+        pooled = temporal_pool(inputs, self.how)
+        if not self.keepdims:
+            return pooled
+        rows, *item_shape = pooled.shape
+        return pooled.reshape((rows, 1, *item_shape))
 
     def compute_output(self, inputs: Spec) -> Spec:
         check_steps(inputs)
         nothing = np.empty((0, 0), inputs.dtype)
-        return Spec((None, *inputs.item_shape), temporal_pool(nothing, self.how).dtype)
+        time = (1,) if self.keepdims else ()
+        return Spec((None, *time, *inputs.item_shape), temporal_pool(nothing, self.how).dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None
+
+
+@register
+class RepeatVector(Layer):
+    """Each row of an array (rows, features) as a sequence of n equal steps.
+
+    >>> import numpy as np
+    >>> import ragmask as rm
+    >>> rm.layers.RepeatVector(3)(np.ones((2, 4))).shape
+    (2, 3, 4)
+    """
+
+    def __init__(self, n: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.n = check_count("n", n, 1)
+
+    def call(self, inputs: Any) -> Any:
+        self._check_vectors(spec_of(inputs))
+        return np.repeat(inputs[:, None], self.n, axis=1)
+
+    def compute_output(self, inputs: Spec) -> Spec:
+        self._check_vectors(inputs)
+        rows, features = inputs.shape
+        return inputs.of((rows, self.n, features))
+
+    def _check_vectors(self, inputs: Any) -> None:
+        check_one(inputs)
+        if inputs.kind != "dense" or len(inputs.shape) != 2:
+            raise InvalidInputError(
+                f"layer {self.name!r} repeats vectors, an array (rows, features); got "
+                f"{inputs.class_name} of shape {shown_shape(inputs.shape)}"
+            )
 
 
 def joined_in_time(parts: Any) -> Spec:

@@ -61,10 +61,44 @@ LAYERS = {
     "split": lambda: layers.TemporalSplit(2, width=4),
     "split into three": lambda: layers.TemporalSplit(3),
     "temporal softmax": layers.TemporalSoftmax,
+    "dense of a function": lambda: layers.Dense(3, lambda values: values[..., :2]),
+    "dense of float64": lambda: layers.Dense(4, "glu", dtype="float64"),
+    "relu up to 1": lambda: layers.ReLU(1.0, 0.5, 0.25),
+    "leaky relu": layers.LeakyReLU,
+    "elu": layers.ELU,
+    "prelu": layers.PReLU,
+    "prelu of shared axes": lambda: layers.PReLU(shared_axes=[1]),
+    "softmax layer": layers.Softmax,
+    "softmax over time": lambda: layers.Softmax(1),
+    "softmax over two axes": lambda: layers.Softmax((-1, -2)),
+    "identity": layers.Identity,
+    "spatial dropout": lambda: layers.SpatialDropout1D(0.5),
+    "gaussian noise": lambda: layers.GaussianNoise(0.5),
+    "activity regularization": layers.ActivityRegularization,
+    "means": layers.GlobalAveragePooling1D,
+    "means of one step": lambda: layers.GlobalAveragePooling1D(keepdims=True),
+    "means of features first": lambda: layers.GlobalAveragePooling1D("channels_first", True),
+    "maxima": layers.GlobalMaxPooling1D,
+    "pool of one step": lambda: layers.TemporalPool("last", keepdims=True),
+    "layer normalization": layers.LayerNormalization,
+    "layer normalization over two axes": lambda: layers.LayerNormalization((-2, -1)),
+    "rms normalization": lambda: layers.RMSNormalization(dtype="float16"),
+    "unit normalization": layers.UnitNormalization,
+    "unit normalization over time": lambda: layers.UnitNormalization(1),
+    "batch normalization": layers.BatchNormalization,
+    "batch normalization of an axis": lambda: layers.BatchNormalization(2),
+    "einsum": lambda: layers.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="d"),
+    "einsum before the features": lambda: layers.EinsumDense("...x,xy->...y", 3),
+    "einsum of a sum over time": lambda: layers.EinsumDense("abc,cd->ad", 3),
+    "einsum of behind": lambda: layers.EinsumDense("abc...,cd->abd...", (None, 4)),
+    "distributed": lambda: layers.TimeDistributed(layers.Dense(2)),
+    "distributed pool": lambda: layers.TimeDistributed(layers.TemporalPool()),
+    "distributed masks": lambda: layers.TimeDistributed(layers.Masking()),
+    "repeat vector": lambda: layers.RepeatVector(2),
     "bidirectional of states": lambda: bidirectional(return_state=True),
     "bidirectional grus": lambda: layers.Bidirectional(layers.GRU(3, return_state=True), "sum"),
 }
-for word in ("linear", "relu", "tanh", "sigmoid", "softmax", "gelu"):
+for word in ("linear", "relu", "tanh", "sigmoid", "softmax", "gelu", "glu", "hard_tanh", "selu"):
     LAYERS[word] = partial(layers.Activation, word)
 for word in ("mean", "sum", "max", "first", "last", "median"):
     LAYERS[word] = partial(layers.TemporalPool, word)
@@ -95,11 +129,15 @@ def outcome(function):
         return "error"
 
 
-def assert_said(make, inputs):
+def assert_said(make, inputs, **given):
     """The specs are those of the outputs, or both are errors."""
-    specs = map_structure(spec_of, inputs)
-    said = outcome(lambda: make()._output_specs(specs, (), None, {}))
-    found = outcome(lambda: map_structure(spec_of, make()(inputs)))
+
+    def known(one):
+        return spec_of(one) if isinstance(one, rm.Ragged | rm.Padded | np.ndarray) else one
+
+    specs, options = map_structure(spec_of, inputs), map_structure(known, given)
+    said = outcome(lambda: make()._output_specs(specs, (), None, options))
+    found = outcome(lambda: map_structure(spec_of, make()(inputs, **given)))
     assert said == found, specs
 
 
@@ -119,6 +157,17 @@ def test_of_two_batches(name):
         for first in firsts:
             for second in batches(shape, dtype):
                 assert_said(JOINING[name], [first, second])
+
+
+@pytest.mark.parametrize("key", [None, "float32"])
+def test_attention(key):
+    specs = [batch for shape in ((), (3,)) for batch in batches(shape, "float32")]
+    for first in specs:
+        for second in batches((4,), "int32"):
+            for scores in (False, True):
+                given = {"value": second, "return_attention_scores": scores}
+                given |= {} if key is None else {"key": first}
+                assert_said(lambda: layers.MultiHeadAttention(2, 3), first, **given)
 
 
 class Doubled(layers.Dense):

@@ -11,11 +11,13 @@ from ragmask.layers.activations import ACTIVATIONS
 from ragmask.layers.graph import Symbol
 from ragmask.layers.recurrent import Recurrent
 
+Converter = Callable[[Any, Any], layers.Layer]
+
 
 def _activation(layer: Any, argument: str = "activation") -> str:
     function = getattr(layer, argument)
     for name in ACTIVATIONS:
-        if function is getattr(keras.activations, name):
+        if function is getattr(keras.activations, name, None):
             return name
     told = getattr(function, "__name__", repr(function))
     raise unsupported(
@@ -62,13 +64,30 @@ def _dense(layer: Any, inputs: Any) -> layers.Layer:
     )
 
 
+def _einsum_dense(layer: Any, inputs: Any) -> layers.Layer:
+    return layers.EinsumDense(
+        layer.equation,
+        layer.partial_output_shape,
+        activation=_activation(layer),
+        bias_axes=layer.bias_axes,
+        kernel_initializer="zeros",
+        name=layer.name,
+    )
+
+
+def _with(made: Callable[..., layers.Layer], *arguments: str, **known: Any) -> Converter:
+    """Makes a layer of these arguments of Keras's own; others have one value that is known."""
+
+    def converter(layer: Any, inputs: Any) -> layers.Layer:
+        _only(layer, **known)
+        given = {argument: getattr(layer, argument) for argument in arguments}
+        return made(**given, name=layer.name)
+
+    return converter
+
+
 def _dot(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Dot(layer.axes, layer.normalize, name=layer.name)
-
-
-def _dropout(layer: Any, inputs: Any) -> layers.Layer:
-    _only(layer, noise_shape=None)
-    return layers.Dropout(layer.rate, name=layer.name)
 
 
 def _embedding(layer: Any, inputs: Any) -> layers.Layer:
@@ -127,18 +146,32 @@ def _masking(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Masking(value, name=layer.name)
 
 
+def _attention(layer: Any, inputs: Any) -> layers.Layer:
+    config = layer.get_config()
+    axes = config["attention_axes"]
+    if axes is not None and tuple(axes) != (1,):
+        raise unsupported(layer, f"has attention_axes={axes!r}; time, (1,), is known")
+    arguments = (
+        *("num_heads", "key_dim", "value_dim", "dropout", "use_bias", "use_gate"),
+        *("output_shape", "sliding_window", "seed"),
+    )
+    return layers.MultiHeadAttention(
+        **{argument: config[argument] for argument in arguments},
+        kernel_initializer="zeros",
+        name=layer.name,
+    )
+
+
 def _merging(layer: Any, inputs: Any) -> layers.Layer:
     return MERGING[type(layer)](name=layer.name)
 
 
-def _mean(layer: Any, inputs: Any) -> layers.Layer:
-    _only(layer, data_format="channels_last", keepdims=False)
-    return layers.TemporalPool("mean", name=layer.name)
-
-
-def _largest(layer: Any, inputs: Any) -> layers.Layer:
-    _only(layer, data_format="channels_last", keepdims=False)
-    return layers.TemporalPool("max", name=layer.name)
+def _time_distributed(layer: Any, inputs: Any) -> layers.Layer:
+    inner = layer.layer
+    if type(inner) not in CONVERTERS:
+        raise unsupported(layer, f"holds a {type(inner).__name__}, which is not known in it")
+    check_numbers(inner)
+    return layers.TimeDistributed(CONVERTERS[type(inner)](inner, inputs), name=layer.name)
 
 
 def largest_in(layer: Any) -> Any:
@@ -149,13 +182,16 @@ def largest_in(layer: Any) -> Any:
 
 
 def _relu(layer: Any, inputs: Any) -> layers.Layer:
-    _only(layer, max_value=None, negative_slope=0.0, threshold=0.0)
-    return layers.Activation("relu", name=layer.name)
+    arguments = layer.max_value, layer.negative_slope, layer.threshold
+    if arguments == (None, 0.0, 0.0):
+        return layers.Activation("relu", name=layer.name)
+    return layers.ReLU(*arguments, name=layer.name)
 
 
 def _softmax(layer: Any, inputs: Any) -> layers.Layer:
-    _only(layer, axis=-1)
-    return layers.Activation("softmax", name=layer.name)
+    if layer.axis == -1:
+        return layers.Activation("softmax", name=layer.name)
+    return layers.Softmax(layer.axis, name=layer.name)
 
 
 RECURRENT: dict[type, Callable[..., Recurrent]] = {
@@ -176,20 +212,45 @@ MERGING: dict[type, Callable[..., layers.Layer]] = {
     keras.layers.Multiply: layers.Multiply,
     keras.layers.Subtract: layers.Subtract,
 }
-CONVERTERS: dict[type, Callable[[Any, Any], layers.Layer]] = {
+CONVERTERS: dict[type, Converter] = {
     keras.layers.Activation: _activation_layer,
     keras.layers.Bidirectional: _bidirectional,
     keras.layers.Concatenate: _concatenate,
     keras.layers.Dense: _dense,
+    keras.layers.ActivityRegularization: _with(layers.ActivityRegularization, "l1", "l2"),
+    keras.layers.AlphaDropout: _with(layers.AlphaDropout, "rate", "noise_shape"),
+    keras.layers.BatchNormalization: _with(
+        layers.BatchNormalization, "axis", "momentum", "epsilon", "center", "scale", renorm=False
+    ),
+    keras.layers.Dropout: _with(layers.Dropout, "rate", "noise_shape"),
+    keras.layers.EinsumDense: _einsum_dense,
+    keras.layers.ELU: _with(layers.ELU, "alpha"),
     keras.layers.Dot: _dot,
-    keras.layers.Dropout: _dropout,
     keras.layers.Embedding: _embedding,
-    keras.layers.GlobalAveragePooling1D: _mean,
-    keras.layers.GlobalMaxPooling1D: _largest,
+    keras.layers.GaussianDropout: _with(layers.GaussianDropout, "rate"),
+    keras.layers.GaussianNoise: _with(layers.GaussianNoise, "stddev"),
+    keras.layers.GlobalAveragePooling1D: _with(
+        layers.GlobalAveragePooling1D, "keepdims", data_format="channels_last"
+    ),
+    keras.layers.GlobalMaxPooling1D: _with(
+        layers.GlobalMaxPooling1D, "keepdims", data_format="channels_last"
+    ),
+    keras.layers.Identity: _with(layers.Identity),
+    keras.layers.LayerNormalization: _with(
+        layers.LayerNormalization, "axis", "epsilon", "center", "scale", "rms_scaling"
+    ),
+    keras.layers.LeakyReLU: _with(layers.LeakyReLU, "negative_slope"),
     keras.layers.Masking: _masking,
+    keras.layers.MultiHeadAttention: _attention,
+    keras.layers.PReLU: _with(layers.PReLU, "shared_axes"),
     keras.layers.ReLU: _relu,
-    keras.layers.RNN: _rnn,
+    keras.layers.RepeatVector: _with(layers.RepeatVector, "n"),
+    keras.layers.RMSNormalization: _with(layers.RMSNormalization, "axis", "epsilon"),
     keras.layers.Softmax: _softmax,
+    keras.layers.SpatialDropout1D: _with(layers.SpatialDropout1D, "rate"),
+    keras.layers.TimeDistributed: _time_distributed,
+    keras.layers.UnitNormalization: _with(layers.UnitNormalization, "axis"),
+    keras.layers.RNN: _rnn,
     **dict.fromkeys(MERGING, _merging),
     **dict.fromkeys(RECURRENT, _recurrent),
 }

@@ -20,6 +20,13 @@ from ragmask.interop.keras.graph import (
 from ragmask.interop.keras.layers import CONVERTERS, check_numbers, largest_in
 from ragmask.layers.elsewhere import ELSEWHERE
 
+_STATES = ("initial_state",)
+_KNOWN = {
+    keras.layers.MultiHeadAttention: (
+        *("value", "key", "use_causal_mask", "return_attention_scores"),
+    )
+}
+
 
 class Converter:
     """Makes a layer of each Keras layer, once, however often it is called."""
@@ -64,13 +71,19 @@ class Converter:
         if options.pop("training", None):
             raise unsupported(layer, "is called with training=True")
         options = {name: value for name, value in options.items() if value is not None}
-        if set(options) - {"initial_state"}:
-            raise unsupported(layer, f"is called with {', '.join(options)}")
-        options = keras.tree.map_structure(symbol_of, options)
+        for name in [name for name in options if name.endswith("_mask")]:
+            batch = given.arguments.get(name.removesuffix("_mask"))
+            if batch is not None and is_its_own(options[name], batch):
+                del options[name]
+        if unknown := [name for name in options if name not in _KNOWN.get(type(layer), _STATES)]:
+            raise unsupported(layer, f"is called with {', '.join(unknown)}")
+        options = keras.tree.map_structure(
+            lambda one: symbol_of(one) if isinstance(one, keras.KerasTensor) else one, options
+        )
         inputs = keras.tree.map_structure(symbol_of, first[1])
         pool = largest_in(layer)
         if pool is not None and any(one.is_masked for one in keras.tree.flatten(inputs)):
-            raise unsupported(pool, "takes masked steps too, and TemporalPool does not")
+            raise unsupported(pool, "takes masked steps too, and ragmask's does not")
         if isinstance(layer, keras.Model):
             inputs = single(inputs)
         return self._layer(layer, inputs)(inputs, **options)
@@ -115,11 +128,14 @@ def from_keras(model: Any) -> layers.Model:
     >>> from_keras(keras.Model(frames, both(frames), name="speaker"))
     Model('speaker', 1 layer, 1,344 numbers)
 
-    model : a keras.Sequential that is built, or a functional keras.Model, of Activation, Add,
-        Average, Bidirectional, Concatenate, Dense, Dot, Dropout, Embedding,
-        GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, LSTM, Masking, Maximum, Minimum,
-        Multiply, ReLU, RNN (of LSTMCell, GRUCell and SimpleRNNCell), SimpleRNN, Softmax, Subtract,
-        and models of these. Layers that are used several times stay one layer.
+    model : a keras.Sequential that is built, or a functional keras.Model, of Activation,
+        ActivityRegularization, Add, AlphaDropout, Average, BatchNormalization, Bidirectional,
+        Concatenate, Dense, Dot, Dropout, EinsumDense, ELU, Embedding, GaussianDropout,
+        GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, Identity,
+        LayerNormalization, LeakyReLU, LSTM, Masking, Maximum, Minimum, MultiHeadAttention,
+        Multiply, PReLU, ReLU, RepeatVector, RMSNormalization, RNN (of LSTMCell, GRUCell and
+        SimpleRNNCell), SimpleRNN, Softmax, SpatialDropout1D, Subtract, TimeDistributed,
+        UnitNormalization, and models of these. Layers that are used several times stay one layer.
 
     A Keras input (rows, time, features) takes a Ragged of steps of so many features, one of ids a
     Ragged of integers, whatever width it names. Weights are copied, and computed in float32.
@@ -128,7 +144,8 @@ def from_keras(model: Any) -> layers.Model:
     does with masks in three places. Its Masking forgets the mask that it is given; its recurrent
     layers that go backwards do not turn the mask round with the steps; and with an `initial_state`
     they see no mask at all, and read the padding. Here masks are kept, turned round, and seen. The
-    mean of no steps is 0 here, and NaN there. Stateful layers begin with zeros.
+    mean of no steps is 0 here, and NaN there; a query that sees no key has 0 here, and the mean of
+    all values there. Stateful layers begin with zeros.
 
     Operations of each number, `x * 2 + y`, and brackets, `x[:, -1]`, are read too. Keras's forget
     the mask of what they are given, and so do these; a Ragged's rows end where they end.

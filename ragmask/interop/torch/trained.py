@@ -15,6 +15,7 @@ from ragmask.interop.torch import functional
 from ragmask.interop.torch.memory import writable
 from ragmask.interop.torch.merged import MERGING, concatenated, merged
 from ragmask.interop.torch.ragged import RaggedTensor
+from ragmask.layers import activations
 from ragmask.layers.graph import Node, Symbol, map_structure, symbols_in
 from ragmask.layers.inputs import InputLayer
 from ragmask.layers.layer import Layer
@@ -109,6 +110,26 @@ def _check_layers(model: Network) -> None:
             _check_recurrent(layer.backward_layer)
         elif isinstance(layer, Recurrent):
             _check_recurrent(layer)
+        else:
+            _check_arguments(layer)
+
+
+def _check_arguments(layer: Any) -> None:
+    """Raise for what the functions below do not do."""
+    plain = {"noise_shape": None, "keepdims": False, "data_format": "channels_last"}
+    for key, known in plain.items():
+        if getattr(layer, key, known) != known:
+            raise UnsupportedTypeError(
+                f"layer {layer.name!r} has {key}={getattr(layer, key)!r}, and to_torch knows "
+                f"{known!r} alone"
+            )
+    name = _activation_of(layer)
+    if type(layer) in (layers.Dense, layers.Activation) and name not in _ACTIVATIONS:
+        known_names = ", ".join(repr(one) for one in _ACTIVATIONS if one)
+        raise UnsupportedTypeError(
+            f"layer {layer.name!r} has activation={name!r}, whose gradient is not known: to_torch "
+            f"knows {known_names}"
+        )
 
 
 def _check_recurrent(layer: layers.RNN) -> None:
@@ -209,11 +230,15 @@ def _dense(layer: Any, x: Any, weights: Weights, **_: Any) -> Any:
         total = values @ weights[id(layer.kernel)]
         return total if layer.bias is None else total + weights[id(layer.bias)]
 
-    return functional.each(functional.each(x, product), _ACTIVATIONS[layer.activation])
+    return functional.each(functional.each(x, product), _ACTIVATIONS[_activation_of(layer)])
+
+
+def _activation_of(layer: Any) -> Any:
+    return activations.name_of(getattr(layer, "activation", None))
 
 
 def _activation(layer: Any, x: Any, weights: Weights, **_: Any) -> Any:
-    return functional.each(x, _ACTIVATIONS[layer.activation])
+    return functional.each(x, _ACTIVATIONS[_activation_of(layer)])
 
 
 def _dropout(layer: Any, x: Any, weights: Weights, training: bool, **_: Any) -> Any:
@@ -331,6 +356,22 @@ _ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "softmax": lambda values: torch.softmax(values, -1),
     "gelu": torch.nn.functional.gelu,
+    "celu": torch.nn.functional.celu,
+    "elu": torch.nn.functional.elu,
+    "exponential": torch.exp,
+    "glu": torch.nn.functional.glu,
+    "hard_tanh": torch.nn.functional.hardtanh,
+    "leaky_relu": lambda values: torch.nn.functional.leaky_relu(values, 0.2),
+    "log_sigmoid": torch.nn.functional.logsigmoid,
+    "log_softmax": lambda values: torch.log_softmax(values, -1),
+    "mish": torch.nn.functional.mish,
+    "relu6": torch.nn.functional.relu6,
+    "selu": torch.nn.functional.selu,
+    "silu": torch.nn.functional.silu,
+    "softplus": torch.nn.functional.softplus,
+    "softsign": torch.nn.functional.softsign,
+    "swish": torch.nn.functional.silu,
+    "tanh_shrink": torch.nn.functional.tanhshrink,
 }
 _LAYERS: dict[type[Layer], Callable[..., Any]] = {
     layers.Embedding: _embedding,
@@ -348,4 +389,6 @@ _LAYERS: dict[type[Layer], Callable[..., Any]] = {
     layers.TemporalPool: _pool,
     layers.Concatenate: concatenated,
     **dict.fromkeys(MERGING, merged),
+    layers.GlobalAveragePooling1D: _pool,
+    layers.GlobalMaxPooling1D: _pool,
 }
