@@ -12,7 +12,7 @@ Names and arguments are Keras's. The layers run forward only.
 
 from ragmask.layers.activations import relu
 from ragmask.layers.bidirectional import Bidirectional
-from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ragmask.layers.concatenate import Concatenate, concatenate
 from ragmask.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from ragmask.layers.dot import Dot, dot
@@ -39,6 +39,7 @@ from ragmask.layers.operations import GetItem, Operation
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.rnn import RNN, SlowCellWarning
+from ragmask.layers.stacks import StackedRNNCells
 from ragmask.layers.temporal import TemporalConcat, TemporalPool, TemporalSoftmax, TemporalSplit
 
 __all__ = [
