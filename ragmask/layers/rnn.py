@@ -196,7 +196,7 @@ class RNN(Layer):
     def _run_compiled(
         self, cells: list[Gated], x: Any, initial_state: Any, training: bool
     ) -> Result:
-        first = self._stepped.get_initial_state(batch_size=len(x))
+        first = self._stepped.get_initial_state(batch_size=1 if initial_state is None else len(x))
         states = (
             None if initial_state is None else states_given(initial_state, first, self._state_names)
         )
