@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ragmask.layers.activations import relu
 from ragmask.layers.attention import MultiHeadAttention
 from ragmask.layers.bidirectional import Bidirectional
-from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ragmask.layers.concatenate import Concatenate, concatenate
 from ragmask.layers.core import Dense, Embedding, Masking
 from ragmask.layers.dot import Dot, dot
@@ -73,6 +73,7 @@ from ragmask.layers.pooling import (
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.rnn import RNN, SlowCellWarning
+from ragmask.layers.stacks import StackedRNNCells
 from ragmask.layers.temporal import (
     RepeatVector,
     TemporalConcat,

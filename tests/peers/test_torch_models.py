@@ -11,9 +11,11 @@ import ragmask as rm
 import ragmask.interop.torch as rt
 from ragmask.cli.app import app
 from ragmask.data import JAPANESE_VOWELS
+from ragmask.interop.torch import trained
 from ragmask.layers import (
     GRU,
     LSTM,
+    RNN,
     Activation,
     Add,
     Average,
@@ -22,6 +24,7 @@ from ragmask.layers import (
     Dense,
     Dropout,
     Embedding,
+    GRUCell,
     Input,
     Layer,
     Masking,
@@ -190,6 +193,23 @@ def test_dropout_drops_while_training():
     assert (module.eval()(batch).values == 1).all()
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_recurrent_layers_drop_features_of_rows_while_training(both):
+    layer = GRU(4, dropout=0.5)
+    layer = Bidirectional(layer) if both else layer
+    model = Sequential([Input((None, FEATURES)), layer])
+    batch = rm.Ragged.from_rows([np.ones((3, FEATURES), np.float32)] * 20)
+    module = rt.to_torch(model)
+    plain = module.eval()(batch)
+    check_alike(plain, model(batch))
+    assert (module.train()(batch) != plain).any()
+    assert len(torch.unique(module(batch), dim=0)) > 1  # though all rows are the same
+    dropped = trained._dropped(GRU(4, dropout=0.5), rt.RaggedTensor.from_ragged(batch), True)
+    steps = dropped.values.reshape(20, 3, FEATURES)
+    assert (steps == steps[:, :1]).all()
+    assert set(steps.unique().tolist()) == {0, 2}
+
+
 def test_a_copied_module_has_weights_of_its_own():
     model, batch = MODELS["masked"]()
     module = rt.to_torch(model)
@@ -212,6 +232,22 @@ class Mine(Layer):
     ("model", "message"),
     [
         (lambda: Sequential([Input((None, 3)), Mine(name="mine")]), "layer 'mine' is a Mine, and"),
+        (
+            lambda: of_frames(lambda x: LSTM(3, activation="relu", name="rows")(x))[0],
+            "layer 'rows' has activation='relu', and its gradient is not known",
+        ),
+        (
+            lambda: of_frames(lambda x: Bidirectional(GRU(3, recurrent_dropout=0.5))(x))[0],
+            r"layer 'forward_gru.*' has recurrent_dropout=0.5, and its gradient",
+        ),
+        (
+            lambda: of_frames(lambda x: SimpleRNN(3, stateful=True, name="rows")(x))[0],
+            "layer 'rows' has stateful=True, and its gradient is not known",
+        ),
+        (
+            lambda: of_frames(lambda x: Bidirectional(RNN(GRUCell(3), name="rows"))(x))[0],
+            "layer 'forward_rows' is a RNN, and its gradient is not known",
+        ),
         (lambda: Sequential([LSTM(3)]), "is not built: call it on a batch first"),
         (lambda: LSTM(3), "takes a model of layers; got LSTM"),
     ],
