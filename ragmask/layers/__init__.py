@@ -70,6 +70,7 @@ from ragmask.layers.pooling import (
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.rnn import RNN, SlowCellWarning
+from ragmask.layers.scored import AdditiveAttention, Attention
 from ragmask.layers.temporal import (
     RepeatVector,
     TemporalConcat,
@@ -83,7 +84,9 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Average",
     "BatchNormalization",
     "Bidirectional",

@@ -20,11 +20,11 @@ from ragmask.interop.keras.graph import (
 from ragmask.interop.keras.layers import CONVERTERS, check_numbers, largest_in
 
 _STATES = ("initial_state",)
-_KNOWN = {
-    keras.layers.MultiHeadAttention: (
-        *("value", "key", "use_causal_mask", "return_attention_scores"),
-    )
-}
+_OF_ATTENTION = "value", "key", "use_causal_mask", "return_attention_scores"
+_KNOWN = dict.fromkeys(
+    (keras.layers.AdditiveAttention, keras.layers.Attention, keras.layers.MultiHeadAttention),
+    _OF_ATTENTION,
+)
 
 
 class Converter:
@@ -123,8 +123,8 @@ def from_keras(model: Any) -> layers.Model:
     Model('speaker', 1 layer, 1,344 numbers)
 
     model : a keras.Sequential that is built, or a functional keras.Model, of Activation,
-        ActivityRegularization, Add, AlphaDropout, Average, BatchNormalization, Bidirectional,
-        Concatenate, Dense, Dot, Dropout, EinsumDense, ELU, Embedding, GaussianDropout,
+        ActivityRegularization, Add, AdditiveAttention, AlphaDropout, Attention, Average,
+        BatchNormalization, Bidirectional, Concatenate, Dense, Dot, Dropout, EinsumDense, ELU, Embedding, GaussianDropout,
         GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, Identity,
         LayerNormalization, LeakyReLU, LSTM, Masking, Maximum, Minimum, MultiHeadAttention,
         Multiply, PReLU, ReLU, RepeatVector, RMSNormalization, RNN (of LSTMCell, GRUCell and
