@@ -1,6 +1,8 @@
 """Streams that stop and go on, on as many ranks or others."""
 
+import copy
 import json
+import pickle
 from collections import Counter
 from itertools import islice
 
@@ -89,6 +91,30 @@ def test_the_next_epoch_follows_a_resumed_one(data, setup):
             assert [contents(batch) for batch in other] == second
 
 
+@pytest.mark.parametrize("prefetch", [0, 3])
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_copies_amid_an_epoch_go_on_by_themselves(folder, prefetch, taken):
+    setup = Setup(rows=2, seed=0, window_rows=4, prefetch=prefetch)
+    stream = setup.stream(folder)
+    epochs = [[contents(batch) for batch in stream] for _ in range(3)]
+    ways = [copy.copy, copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))]
+    for way in ways:
+        stream.load_state_dict(epochs[0][0][-1])
+        batches = iter(stream)
+        assert [contents(batch) for batch in islice(batches, taken)] == epochs[0][1 : 1 + taken]
+        copied, state = way(stream), stream.state_dict()
+        assert copied.state_dict() == state
+        # the loop that is open moves its own stream alone, and the copy's loops theirs
+        assert [contents(batch) for batch in batches] == epochs[0][1 + taken :]
+        assert copied.state_dict() == state
+        copied.load_state_dict(state)
+        assert [contents(batch) for batch in copied] == epochs[0][1 + taken :]
+        assert [contents(batch) for batch in copied] == epochs[1]
+        copied.set_epoch(7)
+        assert stream.state_dict()["epoch"] == 1
+        assert [contents(batch) for batch in stream] == epochs[1]
+
+
 def test_a_state_is_as_small_for_many_rows_as_for_few(tmp_path):
     sizes = []
     for rows in (100, 100_000):
@@ -103,11 +129,20 @@ def test_a_state_is_as_small_for_many_rows_as_for_few(tmp_path):
 # -- another number of ranks --------------------------------------------------------------
 
 
+def with_rows(setup):
+    """Batches of as many rows, or of others where a stream may be resumed with them."""
+    if setup.tokens or setup.bucketed:
+        return st.just(setup)
+    most = 9 if setup.seed is None else min(9, setup.window_rows)
+    return st.just(setup) | st.integers(1, most).map(lambda rows: setup._replace(rows=rows))
+
+
 @given(DATA, setups(), st.lists(WORLDS, min_size=2, max_size=4), st.booleans(), st.data())
 def test_another_number_of_ranks_reads_what_is_left_once(data, setup, worlds, even, draw):
     states, delivered = [], Counter()
     with written(data) as folder:
         for position, world_size in enumerate(worlds):
+            setup = draw.draw(with_rows(setup))
             ranks = [
                 setup.stream(folder, rank, world_size, even=even) for rank in range(world_size)
             ]
@@ -129,6 +164,48 @@ def test_another_number_of_ranks_reads_what_is_left_once(data, setup, worlds, ev
                 break
     expected = setup.row_ids(data)
     assert delivered <= expected if setup.drop_last else delivered == expected
+
+
+@given(DATA, setups(), st.lists(WORLDS, min_size=2, max_size=3), st.booleans(), st.data())
+def test_one_state_is_enough_where_ranks_are_in_lockstep(data, setup, worlds, even, draw):
+    state, before, delivered = None, None, Counter()
+    with written(data) as folder:
+        for world_size in worlds:
+            setup = draw.draw(with_rows(setup))
+            ranks = [
+                setup.stream(folder, rank, world_size, even=even) for rank in range(world_size)
+            ]
+            for stream in ranks:
+                if state:
+                    stream.load_state_dict(as_json(state), lockstep=True)
+            batches = [list(stream) for stream in ranks]
+            if before and before[:2] == (world_size, setup):  # nothing was dealt anew
+                assert [[*map(contents, own)] for own in batches] == before[2]
+            most = max(map(len, batches))
+            steps = draw.draw(st.integers(1, max(1, most - (not even))))
+            if steps > most:
+                break
+            leading = [rank for rank, own in enumerate(batches) if len(own) >= steps]
+            state = batches[draw.draw(st.sampled_from(leading))][steps - 1].state
+            before = world_size, setup, [[*map(contents, own[steps:])] for own in batches]
+            rest = row_ids(one for own in batches for one in own[steps:] if not one.repeated)
+            delivered += row_ids(one for own in batches for one in own[:steps] if not one.repeated)
+        else:
+            delivered += rest
+    expected = setup.row_ids(data)
+    assert delivered <= expected if setup.drop_last else delivered == expected
+
+
+def test_a_constant_global_batch_goes_on_with_the_rows_that_are_left(tmp_path):
+    write(tmp_path, Rows((("parquet", ((1,) * 16,) * 30),)))
+    old = [rm.stream(tmp_path).shuffle(0, 64).shard(rank, 4).batch(8) for rank in range(4)]
+    done = [list(islice(stream, 5)) for stream in old]
+    new = [rm.stream(tmp_path).shuffle(0, 64).shard(rank, 2).batch(16) for rank in range(2)]
+    for stream in new:
+        stream.load_state_dict(done[3][-1].state, lockstep=True)
+    rest = [list(stream) for stream in new]
+    assert [sum(batch.num_rows for batch in own) for own in rest] == [160, 160]
+    assert row_ids(batch for own in (*done, *rest) for batch in own) == dict.fromkeys(range(480), 1)
 
 
 def test_when_all_ranks_are_done_another_number_begins_the_next_epoch(tmp_path):

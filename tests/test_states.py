@@ -43,7 +43,6 @@ def state_of(folder, batches=2, **how):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rows": 3}, "its rows is 2, and here it is 3"),
         ({"drop_last": True}, "its drop_last is False, and here it is True"),
         ({"seed": 2}, "its seed is 1, and here it is 2"),
         ({"seed": None}, "its seed is 1, and here it is None"),
@@ -64,7 +63,7 @@ def test_a_state_of_other_settings_is_refused_by_name(folder, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tokens": 8}, "its tokens is 9, and here it is 8"),
+        ({"tokens": 8}, r"its tokens is 9, and here it is 8\. Batches by tokens .* set_epoch"),
         ({"bucket": False}, "its bucket is True, and here it is False"),
         ({"rounding": (4, 1)}, "its multiple_of is None, and here it is 4"),
         ({"rounding": (1, 2)}, "its rows_multiple is None, and here it is 2"),
@@ -245,8 +244,11 @@ def test_an_altered_state_is_told_from_one_of_another_stream(folder):
             stream.load_state_dict(state | change)
     with pytest.raises(rm.InvalidInputError, match="of another data set: its rows is 99"):
         stream.load_state_dict(state | {"data": state["data"] | {"rows": 99}})
-    with pytest.raises(rm.InvalidInputError, match="of another stream: its rows is 99"):
-        stream.load_state_dict(state | {"settings": state["settings"] | {"rows": 99}})
+    with pytest.raises(rm.InvalidInputError, match="of another stream: its seed is 99"):
+        stream.load_state_dict(state | {"settings": state["settings"] | {"seed": 99}})
+    for rows in (99, 2.0, True, 0, -1):
+        with pytest.raises(rm.InvalidInputError, match=r"damaged or was altered|its rows is"):
+            stream.load_state_dict(state | {"settings": state["settings"] | {"rows": rows}})
 
 
 @pytest.mark.parametrize(
@@ -281,6 +283,25 @@ def test_damage_is_named(folder, change, message):
     assert setup.stream(folder).state_dict().keys() == state.keys()
     with pytest.raises(rm.InvalidInputError, match=message):
         setup.stream(folder).load_state_dict(sealed(state | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"place": [9, 0, 0]}, "stands at item 0 of window 9, and its rank has 1 windows"),
+        ({"place": [0, 77, 0]}, "77 items of a window are done, which has"),
+        ({"place": [0, 1, 0]}, r"stands at .*item=1.*, where no batch of 2 ends"),
+        ({"place": [0, 0, 1]}, "damaged"),
+        ({"world_size": 10**15}, "world_size must be at most"),
+        ({"world_size": 9, "place": [1, 1, 0]}, "damaged"),
+    ],
+)
+def test_damage_is_named_in_lockstep(folder, change, message):
+    setup, state = state_of(folder)
+    with pytest.raises(rm.InvalidInputError, match=message):
+        setup.stream(folder, 1, 2).load_state_dict(
+            sealed(state | {"world_size": 2} | change), lockstep=True
+        )
 
 
 def test_an_item_that_packing_does_not_reach_is_found_on_the_way(folder):
@@ -333,6 +354,18 @@ def test_lists_of_states_must_be_whole_and_of_one_moment(folder):
     )
     with pytest.raises(rm.InvalidInputError, match=r"this is rank 0 of 3, .* without rank 0"):
         setup.stream(folder, 0, 3).load_state_dict(states[1:])
+    larger = setup._replace(rows=3)
+    with pytest.raises(
+        rm.InvalidInputError,
+        match="rank 1 of 3, in batches of 3 rows, and the states are of world_size 3, in batches "
+        "of 1 rows, without rank 0: pass the states of all 3 ranks, or lockstep=True",
+    ):
+        larger.stream(folder, 1, 3).load_state_dict(states[1])
+    other = larger.stream(folder, 2, 3).state_dict()
+    refused([*states[:2], other], "of batches of 1 and of 3 rows: pass states of the same moment")
+    list(islice(streams[1], 2))
+    with pytest.raises(rm.InvalidInputError, match="rank 1 has not delivered as many batches as"):
+        new.load_state_dict([states[0], streams[1].state_dict()], lockstep=True)
     new.load_state_dict(tuple(states))
     setup.stream(folder, 2, 3).load_state_dict(states[2:])
 

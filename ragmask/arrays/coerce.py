@@ -46,8 +46,10 @@ def to_numpy(array: Any, what: str) -> Array:
     try:
         return np.asarray(array)
     except (TypeError, ValueError) as error:
+        is_float = getattr(getattr(array, "dtype", None), "is_floating_point", False)
+        remedy = f": widen it first, with {what}.float()" if is_float else ""  # torch's bfloat16
         raise UnsupportedTypeError(
-            f"{what} cannot be read as a numpy array ({type(array).__name__}): {error}"
+            f"{what} cannot be read as a numpy array ({type(array).__name__}): {error}{remedy}"
         ) from error
 
 
@@ -82,7 +84,9 @@ def check_numbers(dtype: np.dtype[Any], what: str) -> None:
         "U": "strings become ids first, through a vocabulary",
         "S": "strings become ids first, through a vocabulary",
         "T": "strings become ids first, through a vocabulary",
-        "V": "take one field of the structure at a time",
+        "V": "take one field of the structure at a time"
+        if dtype.names
+        else "numpy does not have it: widen it first, with .astype('float32')",
     }.get(dtype.kind, "use numbers, bools, times or durations")
     raise UnsupportedTypeError(f"{what} has dtype {dtype}; {remedy}")
 

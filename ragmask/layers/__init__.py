@@ -10,10 +10,12 @@
 Names and arguments are Keras's. The layers run forward only.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ragmask.layers.activations import relu
 from ragmask.layers.attention import MultiHeadAttention
 from ragmask.layers.bidirectional import Bidirectional
-from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from ragmask.layers.concatenate import Concatenate, concatenate
 from ragmask.layers.core import Dense, Embedding, Masking
 from ragmask.layers.dot import Dot, dot
@@ -26,6 +28,7 @@ from ragmask.layers.dropout import (
     SpatialDropout1D,
 )
 from ragmask.layers.einsum import EinsumDense
+from ragmask.layers.elsewhere import missing
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import Layer
@@ -71,6 +74,7 @@ from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.rnn import RNN, SlowCellWarning
 from ragmask.layers.scored import AdditiveAttention, Attention
+from ragmask.layers.stacks import StackedRNNCells
 from ragmask.layers.temporal import (
     RepeatVector,
     TemporalConcat,
@@ -86,6 +90,7 @@ __all__ = [
     "Add",
     "AdditiveAttention",
     "AlphaDropout",
+    "Any",
     "Attention",
     "Average",
     "BatchNormalization",
@@ -135,6 +140,7 @@ __all__ = [
     "SpatialDropout1D",
     "StackedRNNCells",
     "Subtract",
+    "TYPE_CHECKING",
     "TemporalConcat",
     "TemporalPool",
     "TemporalSoftmax",
@@ -149,6 +155,7 @@ __all__ = [
     "load_model",
     "maximum",
     "minimum",
+    "missing",
     "model_from_json",
     "multiply",
     "register",

@@ -8,7 +8,7 @@ import numpy as np
 from ragmask.batches.masks import with_mask
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.batch import each, mask_of, of_one_kind, side_by_side, spec_of, whole_shape
 from ragmask.layers.layer import Layer
 from ragmask.layers.merging import masks_for, parts_of
@@ -36,6 +36,8 @@ class Concatenate(Layer):
 
     def __init__(self, axis: int = -1, **options: Any) -> None:
         super().__init__(**options)
+        if type(axis) is not int:
+            raise UnsupportedTypeError(f"layer {self.name!r}: axis is an integer; got {axis!r}")
         self.axis = axis
 
     def call(self, inputs: Any) -> Any:

@@ -48,7 +48,7 @@ class Dot(Layer):
             kind = InvalidInputError if isinstance(axes, list | tuple) else UnsupportedTypeError
             raise kind(f"layer {self.name!r}: axes is an integer, or two; got {axes!r}")
         self.axes = axes
-        self.normalize = normalize
+        self.normalize = bool(normalize)
         self._pair = tuple(pair)
 
     def call(self, inputs: Any) -> Any:
@@ -98,8 +98,8 @@ class Dot(Layer):
             if (one, other) == (2, 2):
                 raise UnsupportedTypeError(
                     "over the features of two Raggeds it would give a number for each two steps of "
-                    "a row: Attention and MultiHeadAttention sum up over these without keeping "
-                    "them, and arrays, as of to_padded(), may have them"
+                    "a row: MultiHeadAttention sums up over these without keeping them, and "
+                    "arrays, as of to_padded(), may have them"
                 )
             is_known = (one, other) == (1, 1) and max(ranks) < 4
         elif "ragged" in kinds:

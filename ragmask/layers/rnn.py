@@ -7,10 +7,13 @@ from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.batch import mask_of, reverse, shape_of
-from ragmask.layers.cells import (
-    GRUCell,
-    LSTMCell,
-    SimpleRNNCell,
+from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
+from ragmask.layers.gates import Gated
+from ragmask.layers.layer import Layer
+from ragmask.layers.registry import register
+from ragmask.layers.shapes import is_trying
+from ragmask.layers.spec import Spec, check_steps, shown_shape
+from ragmask.layers.stacks import (
     StackedRNNCells,
     as_list,
     build_cell,
@@ -19,11 +22,6 @@ from ragmask.layers.cells import (
     name_of,
     output_size,
 )
-from ragmask.layers.gates import Gated
-from ragmask.layers.layer import Layer
-from ragmask.layers.registry import register
-from ragmask.layers.shapes import is_trying
-from ragmask.layers.spec import Spec, check_steps, shown_shape
 from ragmask.layers.stepping import Result, first_states, like, states_given, step_by_step
 from ragmask.ops.input import Input, as_dtype
 
@@ -198,7 +196,7 @@ class RNN(Layer):
     def _run_compiled(
         self, cells: list[Gated], x: Any, initial_state: Any, training: bool
     ) -> Result:
-        first = self._stepped.get_initial_state(batch_size=len(x))
+        first = self._stepped.get_initial_state(batch_size=1 if initial_state is None else len(x))
         states = (
             None if initial_state is None else states_given(initial_state, first, self._state_names)
         )

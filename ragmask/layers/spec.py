@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ragmask.arrays.coerce import check_numbers
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -118,6 +119,8 @@ def total(sizes: Iterable[int | None]) -> int | None:
 def common_dtype(dtypes: Iterable[Any]) -> np.dtype[Any]:
     """The dtype of several that meet: as in Keras, integers beside floats become such floats."""
     given = [np.dtype(dtype) for dtype in dtypes]
+    for dtype in given:
+        check_numbers(dtype, "one of its inputs")
     try:
         return np.result_type(*([dtype for dtype in given if dtype.kind in "fc"] or given))
     except TypeError as error:

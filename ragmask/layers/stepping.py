@@ -7,8 +7,10 @@ import numpy as np
 
 from ragmask.arrays.protocol import Array, Ints
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
-from ragmask.layers.cells import (
-    GatedCell,
+from ragmask.layers.cells import GatedCell
+from ragmask.layers.gates import Gated
+from ragmask.layers.spec import Spec, shown_shape
+from ragmask.layers.stacks import (
     as_list,
     call_cell,
     flat,
@@ -17,8 +19,6 @@ from ragmask.layers.cells import (
     output_size,
     reset_dropout,
 )
-from ragmask.layers.gates import Gated
-from ragmask.layers.spec import Spec, shown_shape
 from ragmask.ops.input import Input, floats
 
 Step = Callable[[Array, list[Array]], tuple[Array, list[Array]]]

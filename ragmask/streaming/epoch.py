@@ -186,10 +186,14 @@ class Epoch:
         """How many batches are left in each of several hands."""
         settings = self.settings
         assert settings.rows is not None
+        items = map(sum, self.items_of(hands))
+        return [number_of_batches(count, settings.rows, settings.drop_last) for count in items]
+
+    def items_of(self, hands: Sequence[Sequence[Window]]) -> list[list[int]]:
+        """How many items are left in each window of several hands."""
         windows = [window for hand in hands for window in hand]
         with closing(self.count_items(windows)) as counts:
-            items = [sum(next(counts) - window.done for window in hand) for hand in hands]
-        return [number_of_batches(count, settings.rows, settings.drop_last) for count in items]
+            return [[next(counts) - window.done for window in hand] for hand in hands]
 
     def count_items(self, windows: Sequence[Window]) -> Generator[int, None, None]:
         """What windows hold."""

@@ -2,13 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.plan import Deal, Place
 
 VERSION = 2
+_CUTS = ("rows", "tokens", "bucket", "pack", "column", "multiple_of", "rows_multiple")
+_WHOLE_WINDOWS = (
+    ". Batches by tokens or in buckets, and packed sequences, are cut from a whole window, which "
+    "cannot be cut in another way once it is begun: go on as before, or begin an epoch with "
+    "set_epoch"
+)
 
 
 class Even(NamedTuple):
@@ -87,8 +93,12 @@ class Progress:
         self.last: State | None = None  # after the last batch that was delivered
 
 
-def resume(given: Any, fresh: State) -> State:
+def resume(
+    given: Any, fresh: State, in_lockstep: Callable[[State], list[State]] | None = None
+) -> State:
     """The state from which the stream that would begin at `fresh` goes on.
+
+    in_lockstep : gives the states of all ranks, of one of them.
 
     Raises InvalidInputError, saying what differs, for the state of another stream.
     """
@@ -104,25 +114,50 @@ def resume(given: Any, fresh: State) -> State:
                 "the states are of different world sizes: "
                 f"{states[0].world_size} and {state.world_size}"
             )
+        if state.settings != states[0].settings:
+            raise InvalidInputError(
+                f"the states are of batches of {states[0].settings['rows']} and of "
+                f"{state.settings['rows']} rows: pass states of the same moment"
+            )
     ranks = [state.rank for state in states]
     for rank in ranks:
         if ranks.count(rank) > 1:
             raise InvalidInputError(f"two of the states belong to rank {rank}")
-    if states[0].world_size == fresh.world_size and fresh.rank in ranks:
-        return states[ranks.index(fresh.rank)]
+    if in_lockstep and len(states) < states[0].world_size:
+        states = _all_of(states, in_lockstep(states[0]))
+    for state in states:
+        as_before = (state.world_size, state.settings) == (fresh.world_size, fresh.settings)
+        if as_before and state.rank == fresh.rank:
+            return state
     return _dealt_anew(states, fresh)
 
 
+def _all_of(given: list[State], states: list[State]) -> list[State]:
+    """The states of ranks in lockstep, unless the given ones are not."""
+    for state in given:
+        there = states[state.rank]
+        if (state.epoch, state.deals, state.place) != (there.epoch, there.deals, there.place):
+            raise InvalidInputError(
+                f"rank {state.rank} has not delivered as many batches as rank {given[0].rank}: "
+                "without lockstep=True, pass the states of all ranks"
+            )
+    return states
+
+
 def _dealt_anew(states: list[State], fresh: State) -> State:
-    """What is left, dealt out to another number of ranks."""
-    world_size = states[0].world_size
+    """What is left, dealt out to another number of ranks, or to batches of another size."""
+    world_size, settings = states[0].world_size, states[0].settings
     if len(states) < world_size:
         ranks = {state.rank for state in states}
         missing = next(rank for rank in range(world_size) if rank not in ranks)
+        ours, theirs = (
+            f", in batches of {told['rows']} rows," if settings != fresh.settings else ""
+            for told in (fresh.settings, settings)
+        )
         raise InvalidInputError(
-            f"this is rank {fresh.rank} of {fresh.world_size}, and the states are of "
-            f"world_size {world_size} without rank {missing}: pass the states of all "
-            f"{world_size} ranks"
+            f"this is rank {fresh.rank} of {fresh.world_size}{ours or ','} and the states are of "
+            f"world_size {world_size}{theirs} without rank {missing}: pass the states of all "
+            f"{world_size} ranks, or lockstep=True where all have delivered as many batches"
         )
     first = min(states, key=lambda state: state.epoch)
     places: list[Place | None] = []
@@ -144,11 +179,12 @@ def _read(given: Any, fresh: State) -> State:
     _check_version(given)
     try:
         _check_same("data set", given["data"], fresh.data)
-        _check_same("stream", given["settings"], fresh.settings)
+        settings = _with_rows_of(given["settings"], fresh.settings)
+        _check_same("stream", given["settings"], settings)
         check_sealed(given)
         state = State(
             fresh.data,
-            fresh.settings,
+            settings,
             _count(given["epoch"]),
             _count(given["rank"]),
             _count(given["world_size"]),
@@ -182,14 +218,24 @@ def _check_version(given: Any) -> None:
         )
 
 
+def _with_rows_of(theirs: Any, ours: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Our settings, in batches of their size where it changes no item of a window."""
+    rows = theirs.get("rows") if isinstance(theirs, Mapping) else None
+    are_items = ours.get("tokens") or ours.get("bucket") or ours.get("rows") is None
+    if are_items or type(rows) is not int or rows < 1:
+        return ours
+    return {**ours, "rows": rows}
+
+
 def _check_same(what: str, theirs: Any, ours: Mapping[str, Any]) -> None:
     if not isinstance(theirs, Mapping):
         raise TypeError(f"{theirs!r} does not name its {what}")
     for name in dict.fromkeys([*ours, *theirs]):
         if theirs.get(name) != ours.get(name):
+            remedy = _WHOLE_WINDOWS if what == "stream" and name in _CUTS else ""
             raise InvalidInputError(
                 f"the state is of another {what}: its {name} is {theirs.get(name)!r}, "
-                f"and here it is {ours.get(name)!r}"
+                f"and here it is {ours.get(name)!r}{remedy}"
             )
 
 

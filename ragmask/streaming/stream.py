@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +26,7 @@ from ragmask.streaming.arrange import (
 from ragmask.streaming.batch import Batch, delivered, read_batch
 from ragmask.streaming.columns import ragged_column
 from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
+from ragmask.streaming.lockstep import in_lockstep
 from ragmask.streaming.maps import MapFunction, mapped
 from ragmask.streaming.plan import DRAWS, Portion, check_shares, cut_at
 from ragmask.streaming.reader import Reader
@@ -347,25 +349,48 @@ class Stream:
 
     # -- where it stands ------------------------------------------------------------------
 
+    def __copy__(self) -> "Stream":
+        return replace(self, _progress=copy(self._progress))  # else one loop would move the other
+
     def state_dict(self) -> dict[str, Any]:
         """Where to go on after the last batch that was delivered: small and JSON-able."""
         progress = self._progress
         return (progress.last or self._start()).to_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, lockstep: bool = False
+    ) -> None:
         """Begin the next `for` where a state says: that of a batch, or of `state_dict()`.
 
-        To go on with another number of ranks, pass the list of all old ranks' states: the
-        remaining rows are redistributed in whole windows (the rest of an open one counts as
-        one), every row once.
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> first = next(iter(rm.stream(JAPANESE_VOWELS).shard(0, 4).batch(rows=8)))
+        >>> s = rm.stream(JAPANESE_VOWELS).shard(1, 2).batch(rows=16)
+        >>> s.load_state_dict(first.state, lockstep=True)
+        >>> s.count_batches()  # 4 · 8 of the 640 rows are done
+        19
+
+        To go on with another number of ranks, or with other `rows` in a batch or of packed
+        sequences, pass the list of all old ranks' states: the remaining rows are redistributed in
+        whole windows (the rest of an open one counts as one), every row once.
+
+        lockstep : all ranks have delivered as many batches as the one whose state this is, or
+            all that they had. One state is then enough.
 
         Raises InvalidInputError, saying what differs, for a state of another data set, other
         settings or another version, for one that was altered, and for lists that lack a rank.
         """
-        start = resume(state, self._fresh(0))
+        start = resume(state, self._fresh(0), self._in_lockstep if lockstep else None)
         self._epoch(start).check(start.place)
         self._progress.start, self._progress.last = start, None
         self._progress.epoch = start.epoch
+
+    def _in_lockstep(self, state: State) -> list[State]:
+        size, settings = check_count("world_size", state.world_size, 1, _MOST_RANKS), self._settings
+        if not (settings.budget or settings.buckets):
+            settings = replace(settings, rows=state.settings["rows"])
+        settings = replace(settings, shard=Shard(state.rank, size))
+        return in_lockstep(Epoch(self._source, settings, state.epoch, state.deals), state)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin the next `for` at the start of this epoch; at a loaded state, where it is of it."""

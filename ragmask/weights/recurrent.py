@@ -17,6 +17,7 @@ from ragmask.files import shown, whole_file
 from ragmask.kernels.cells import Cell
 from ragmask.kernels.packing import Packed, pack, pack_for_cuda, pack_for_ids
 from ragmask.weights.files import read_arrays, safetensors
+from ragmask.weights.onnx import check_attributes, joined, of_direction
 
 _NAMES = ("kernel", "recurrent_kernel", "bias")
 
@@ -29,6 +30,8 @@ class RecurrentWeights:
 
     __slots__ = ("_arrays", "_home", "_on_device", "_packed")
     cell: ClassVar[Cell]
+    _onnx_gates: ClassVar[tuple[int, ...]]  # where ONNX has each gate
+    _activations: ClassVar[tuple[str, ...]]  # the only ones, as ONNX names them
 
     def __init__(self, kernel: Any, recurrent_kernel: Any, bias: Any) -> None:
         given = dict(zip(_NAMES, (kernel, recurrent_kernel, bias), strict=True))
@@ -152,6 +155,34 @@ class RecurrentWeights:
         ]
         bias = np.stack(biases) if cls.cell.apart else biases[0] + biases[1]
         return cls(kernel.T, recurrent_kernel.T, bias)
+
+    @classmethod
+    def from_onnx(
+        cls,
+        W: Any,
+        R: Any,
+        B: Any = None,
+        *,
+        direction: int = 0,
+        activations: Sequence[str | bytes] | None = None,
+        clip: float | None = None,
+        layout: int = 0,
+    ) -> Self:
+        """From the inputs W, R and B of ONNX's operator of that name, and its attributes.
+
+        W : (directions, gates · units, features).
+        R : (directions, gates · units, units).
+        B : (directions, 2 · gates · units), or None for zeros.
+        direction : which one; 1 is the reverse one of a bidirectional operator. One that is
+            reverse, alone or not, runs with `go_backwards=True`.
+        layout : of X, and not of the weights: 0 and 1 are the same here.
+
+        Raises InvalidInputError, naming the input, for shapes that disagree; UnsupportedTypeError
+        for a clip and for activations that are not the operator's own.
+        """
+        arrays = of_direction(cls.cell, direction, W=W, R=R, B=B)
+        check_attributes(cls._activations, direction, activations, clip, layout)
+        return cls(*joined(cls.cell, cls._onnx_gates, arrays))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file of the three arrays (extra `models`), atomically."""

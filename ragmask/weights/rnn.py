@@ -12,8 +12,8 @@ class RNNWeights(RecurrentWeights):
     >>> rm.RNNWeights(np.zeros((64, 128)), np.zeros((128, 128)), np.zeros(128))
     RNNWeights(64 features, 128 units, float64)
 
-    Keras's own shapes. Read torch's with `from_torch`. Of layers whose activation is tanh, which
-    is the default of both.
+    Keras's own shapes. Read torch's with `from_torch`, and ONNX's with `from_onnx`. Of layers
+    whose activation is tanh, which is the default of all three.
 
     float32 or float64; float16 is held as float32. Raises InvalidInputError, naming the array,
     for shapes that disagree.
@@ -21,3 +21,5 @@ class RNNWeights(RecurrentWeights):
 
     __slots__ = ()
     cell = RNN
+    _onnx_gates = (0,)
+    _activations = ("Tanh",)

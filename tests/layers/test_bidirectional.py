@@ -7,6 +7,7 @@ import ragmask as rm
 from ragmask import layers
 from tests.layers.cells import SLOW, flat
 from tests.layers.examples import MASK, masks_of
+from tests.layers.saved_models import change, change_weights
 
 # -- in both directions -------------------------------------------------------------------
 
@@ -76,3 +77,28 @@ def test_states_of_unlike_halves(frames):
         match="is 3 arrays: h and c of its forward LSTM, then h of its backward GRU; got 2",
     ):
         both(frames, [h, h])
+
+
+def test_models_whose_halves_have_older_names(tmp_path, frames):
+    """Those of before had the forward layer under the name that it was made with."""
+    x = layers.Input((None, 4))
+    both = layers.Bidirectional(layers.LSTM(2, name="words"), name="both")
+    model = layers.Model(x, both(x))
+    model.save(tmp_path / "model")
+
+    def rename(told):
+        (held,) = (one for one in told["layers"] if one["name"] == "both")
+        assert held["holds"] == ["forward_words", "backward_words"]
+        held["holds"][0] = "words"
+
+    def rename_weights(weights):
+        for name in [one for one in weights if "forward_words" in one]:
+            weights[name.replace("forward_", "")] = weights.pop(name)
+
+    change(tmp_path, rename)
+    change_weights(tmp_path, rename_weights)
+    again = layers.load_model(tmp_path / "model")
+    assert [one.name for one in again.get_layer("both").sublayers] == ["words", "backward_words"]
+    np.testing.assert_array_equal(again(frames), model(frames))
+    again.save(tmp_path / "again")
+    np.testing.assert_array_equal(layers.load_model(tmp_path / "again")(frames), model(frames))

@@ -99,6 +99,11 @@ def test_what_is_no_cell():
             layers.RNN(cell, name="rows")
     with pytest.raises(rm.InvalidInputError, match="cells is a list of one cell or more"):
         layers.RNN([])
+    stack = layers.GRUCell(2)
+    for _ in range(9):
+        stack = layers.StackedRNNCells([stack, stack])
+    with pytest.raises(rm.InvalidInputError, match="1024 cells are more than 1000"):
+        layers.StackedRNNCells([stack, stack])
     for name in ("dropout", "recurrent_dropout"):
         for rate in (-0.1, 1.5, float("nan"), "half"):
             with pytest.raises(rm.InvalidInputError, match=f"'rows': {name} is a share"):

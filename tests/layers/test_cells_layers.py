@@ -253,3 +253,16 @@ def test_an_initial_state_by_its_place(kind, frames):
     x, s = layers.Input((None, 4)), layers.Input((2,))
     model = layers.Model([x, s], layer(x, [s] * len(states)))
     np.testing.assert_array_equal(model([frames, states[0]]), expected)
+
+
+def test_states_of_a_stack_in_a_graph(frames):
+    """They lie in lists, as the layer gives them, and go into another."""
+    x = layers.Input((None, 4))
+    first = layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)], return_state=True)
+    second = layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)])
+    last, low, high = first(x)
+    assert len(low) == 2
+    assert high[0].shape == (None, 2)
+    model = layers.Model(x, [last, second(x, initial_state=[low, high])])
+    _, *states = first(frames)
+    np.testing.assert_array_equal(model(frames)[1], second(frames, states))

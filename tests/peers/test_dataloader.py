@@ -124,6 +124,24 @@ def test_what_is_left_goes_to_another_number_of_workers(path, before, after, see
     assert sorted(rows_of(batches[:seen]) + rows_of(rest)) == list(range(ROWS))
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 0), (1, 2), (0, 0)])
+def test_what_is_left_goes_into_batches_of_another_size(path, before, after):
+    def loader(rows, workers, states=()):
+        dataset = dataset_of(path, rows=rows)
+        if states:
+            dataset.load_state_dict(states)
+        return loader_of(dataset, workers, "fork" if workers else None)
+
+    first = list(loader(8, before))[:7]
+    second = list(loader(16, after, states_of(first)))
+    assert {len(batch.row_ids) for batch in second} > {16}
+    assert sorted(rows_of([*first, *second])) == list(range(ROWS))
+    # what was seen of one worker alone tells where the others began, after rows were dealt anew
+    seen = [batch for batch in second[:3] if batch.state["rank"] == 0]
+    third = list(loader(5, 1, states_of(seen)))
+    assert sorted(rows_of([*first, *seen, *third])) == list(range(ROWS))
+
+
 @pytest.mark.parametrize("after", [0, 1, 2])
 @pytest.mark.parametrize("seen", [1, 5, 20])
 def test_what_was_resumed_resumes_again(skewed, seen, after):

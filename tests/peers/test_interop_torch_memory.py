@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 
 import ragmask as rm
+import ragmask.interop.torch as rt
 from ragmask.interop.torch import from_jagged, from_packed, to_jagged, to_packed, to_padded
 from tests.memory import traced_peak
 from tests.peers.tensors import RAGGEDS, jagged_of, packed_by_hand
@@ -194,10 +195,60 @@ def both_from(values):
     ]
 
 
+NARROW = [torch.bfloat16, torch.float8_e5m2, torch.float8_e4m3fn, torch.float8_e8m0fnu]
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("way", [0, 1], ids=["jagged", "packed"])
+def test_floats_that_numpy_does_not_have_are_widened_exactly(dtype, way):
+    size = dtype.itemsize
+    bits = np.random.default_rng(0).integers(0, 256, (6, 50 * size), np.uint8)
+    values = torch.from_numpy(bits).view(dtype)
+    ragged = both_from(values)[way]()
+    assert ragged.dtype == np.float32
+    if way == 0:
+        widened = torch.from_numpy(ragged.values.copy())
+        again = widened.to(dtype).view(torch.uint8).numpy()
+        kept = ~np.repeat(values.float().isnan().numpy(), size, axis=1)
+        np.testing.assert_array_equal(again[kept], bits[kept])
+    wider = both_from(values.float())[way]()
+    for row, expected in zip(ragged, wider, strict=True):
+        np.testing.assert_array_equal(row, expected)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda values: rm.Ragged.from_offsets(values[0], [0, 2, 3]),
+        rm.Padded,
+        rm.Ragged.from_padded,
+        rm.temporal_softmax,
+        lambda values: rm.lstm(values, rm.LSTMWeights(*map(np.zeros, [(2, 4), (1, 4), 4]))),
+        lambda values: rm.LSTMWeights(values[0], np.zeros((1, 4)), np.zeros(4)),
+        lambda values: rt.RaggedTensor.from_padded(values).to_ragged(),
+    ],
+)
+def test_what_is_not_copied_is_not_widened_in_silence(read):
+    values = torch.zeros(3, 3, 2, dtype=torch.bfloat16)
+    with pytest.raises(rm.UnsupportedTypeError, match=r"BFloat16.*\.float\(\)"):
+        read(values)
+
+
+def test_bfloat16_of_numpys_extensions_is_told_what_to_do():
+    import ml_dtypes
+
+    with pytest.raises(rm.UnsupportedTypeError, match=r"dtype bfloat16; .*astype\('float32'\)"):
+        rm.Ragged.from_offsets(np.zeros(3, ml_dtypes.bfloat16), [0, 2, 3])
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (torch.zeros(6, dtype=torch.bfloat16), r"torch.bfloat16 cannot be read .*\.float\(\)"),
+        (torch.zeros(6, dtype=torch.uint8).view(torch.bits8), r"torch.bits8 cannot be read "),
+        (
+            torch.zeros(6, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+            r"torch.float4_e2m1fn_x2 cannot be read ",
+        ),
         (torch.zeros(6, requires_grad=True), r"requires grad, .*\.detach\(\)"),
         (torch.zeros(6, device="meta"), r"lives on meta, .*\.cpu\(\)"),
         (torch.zeros(6, dtype=torch.complex64).conj(), r"cannot be read .*resolve_conj"),

@@ -89,12 +89,50 @@ def test_a_hostile_jagged_tensor_is_refused(offsets, lengths, message):
         from_jagged(jagged)
 
 
-def test_another_ragged_dimension_is_refused():
-    values = torch.arange(12.0)
-    transposed = jagged_of(values.reshape(6, 2), [0, 2, 6]).transpose(1, 2)
-    for jagged in (transposed, jagged_of(values.reshape(2, 6), [0, 2, 6], jagged_dim=2)):
-        with pytest.raises(rm.InvalidInputError, match="the dimension after the rows must be the"):
-            from_jagged(jagged)
+TURNS = {
+    "transposed": lambda jagged: jagged.transpose(1, 2),
+    "as the last": lambda jagged: jagged.transpose(1, 3),
+    "its items": lambda jagged: jagged.transpose(2, 3),
+    "turned and turned": lambda jagged: jagged.transpose(1, 2).transpose(2, 3).transpose(1, 3),
+    "widened": lambda jagged: jagged.transpose(1, 2).unsqueeze(1),
+    "contiguous": lambda jagged: jagged.transpose(1, 2).contiguous(),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bfloat16])
+@pytest.mark.parametrize("lengths", [[2, 0, 4], [0, 0], [6]])
+def test_the_ragged_dimension_comes_first(turn, dtype, lengths):
+    offsets = np.cumsum([0, *lengths]).tolist()
+    values = torch.arange(offsets[-1] * 6).reshape(offsets[-1], 2, 3).to(dtype)
+    jagged = TURNS[turn](jagged_of(values, offsets))
+    check_turned(jagged, lengths)
+
+
+@pytest.mark.parametrize("turn", ["transposed", "as the last", "its items"])
+def test_the_ragged_dimension_of_rows_with_holes_comes_first(turn):
+    values = torch.arange(4 * 6 * 2 * 3.0).reshape(4, 6, 2, 3)
+    starts, lengths = torch.tensor([1, 0, 3, 2]), torch.tensor([2, 6, 0, 4])
+    jagged = torch.nested.narrow(values, 1, starts, lengths, layout=torch.jagged)
+    check_turned(TURNS[turn](jagged), lengths.tolist())
+
+
+def check_turned(jagged, lengths):
+    ragged = from_jagged(jagged)
+    dimension = next(place for place, size in enumerate(jagged.shape) if not isinstance(size, int))
+    for row, theirs, length in zip(ragged, jagged.unbind(), lengths, strict=True):
+        expected = theirs.movedim(dimension - 1, 0)
+        assert len(row) == length
+        assert row.shape == expected.shape
+        assert row.tolist() == expected.tolist()
+
+
+def test_a_transposed_tensor_is_read_where_it_lies():
+    values = torch.arange(36.0).reshape(6, 2, 3)
+    ragged = from_jagged(jagged_of(values, [0, 2, 6]).transpose(1, 2))
+    assert ragged.values.ctypes.data == values.data_ptr()
+    other = from_jagged(jagged_of(torch.arange(12.0).reshape(2, 6), [0, 2, 6], jagged_dim=2))
+    assert other.to_rows()[0].tolist() == [[0, 6], [1, 7]]
 
 
 @pytest.mark.parametrize("other", [torch.zeros(2, 3), np.zeros(3), [[1], [2]], None])

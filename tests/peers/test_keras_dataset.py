@@ -1,6 +1,8 @@
 """Streams under Keras's fit, evaluate and predict; tests/peers run Keras on JAX."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 from itertools import chain, islice, pairwise
@@ -278,6 +280,33 @@ def test_states_are_known_after_batches_by_number_where_keras_fetches_ahead(path
     for unknown in (3, 20, -1):
         with pytest.raises(rm.InvalidInputError, match=f"after batch {unknown} is not known"):
             dataset.state_dict(unknown)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3, 5, 6, 8])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_copies_go_on_by_themselves_from_where_the_dataset_stands(path, taken, workers):
+    """Of passes that were resumed, are under way, or are over, in an epoch or between two."""
+    stream = stream_of(path, tokens=64, column="ids")
+    dataset = StreamDataset(stream, "ids", "label", workers=workers)
+    dataset.load_state_dict([batch.state for batch in islice(stream, 2)][-1])
+    size = len(dataset)
+    assert 3 < size < 8
+    for number in range(taken):
+        if number % size == 0:
+            dataset._begin()
+        dataset[number]
+    ways = [copy.copy, copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))]
+    begin_anew, go_on = ([way(dataset) for way in ways] for _ in range(2))
+    for one in (*begin_anew, *go_on):
+        assert one.state_dict() == dataset.state_dict()
+    if taken % size:
+        expected = [rows_of(*dataset[0]) for _ in range(size - taken % size)]
+        for one in go_on:
+            assert [rows_of(*one[0]) for _ in expected] == expected
+        dataset = begin_anew.pop()
+    expected = [rows_of(*arrays) for arrays in chain(dataset, dataset)]
+    for one in begin_anew:
+        assert [rows_of(*arrays) for arrays in chain(one, one)] == expected
 
 
 def test_an_older_keras_is_refused_in_words(path, monkeypatch):

@@ -260,50 +260,7 @@ def test_bidirectional(name, merge_mode, return_sequences, ragged, return_state,
             assert_close(of_padded[at][rows], other[rows])
 
 
-# -- layers that join batches -------------------------------------------------------------
-
-MASKED = st.tuples(st.booleans(), st.booleans())
-
-
-@pytest.mark.parametrize(
-    ("name", "options"), [("Add", {}), ("Concatenate", {}), ("Concatenate", {"axis": 1})]
-)
-@few
-@given(pair=pairs(), masked=MASKED)
-def test_layers_that_join(name, options, pair, masked):
-    """A step is kept that one keeps; without the mask of one, Add has none, and Concatenate's
-    counts as all True."""
-    padded = [both_ways(one) for one in pair]
-    theirs, ours = (getattr(one, name)(**options) for one in (keras.layers, rm.layers))
-    tensors = [tensor(*one) for one in zip(padded, masked, strict=True)]
-    expected = theirs(tensors)
-    batches = [
-        one if has else rm.Padded(one.values) for one, has in zip(padded, masked, strict=True)
-    ]
-    assert_all(ours(batches), array(expected), mask_on(expected))
-    if all(masked):
-        assert_steps(ours(list(pair)), array(expected), mask_on(expected))
-    elif not any(masked):
-        assert_all(ours([one.values for one in batches]), array(expected), None)
-    masks = [one.mask for one in batches]
-    computed = theirs.compute_mask(tensors, masks)
-    np.testing.assert_equal(ours.compute_mask(batches, masks), array(computed))
-    assert ours.compute_mask(batches) is theirs.compute_mask(tensors) is None
-
-
-@pytest.mark.parametrize("name", ["Add", "Concatenate"])
-@few
-@given(pair=pairs())
-def test_joined_rows_without_a_mask_keep_all_their_steps(name, pair):
-    """A Ragged that has no mask is, padded, one whose mask says where its rows are."""
-    pair = rm.Ragged(pair[0].values, pair[0].starts, pair[0].lengths), pair[1]
-    theirs, ours = (getattr(one, name)() for one in (keras.layers, rm.layers))
-    expected = theirs([tensor(both_ways(one)) for one in pair])
-    joined = ours(list(pair))
-    assert joined.mask is None or joined.mask.all()
-    exists = both_ways(pair[0]).mask
-    np.testing.assert_array_equal(mask_on(expected), exists)
-    assert_steps(joined, array(expected), exists)
+# -- layers that sum up time ---------------------------------------------------------------
 
 
 @few

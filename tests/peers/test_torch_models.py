@@ -11,22 +11,30 @@ import ragmask as rm
 import ragmask.interop.torch as rt
 from ragmask.cli.app import app
 from ragmask.data import JAPANESE_VOWELS
+from ragmask.interop.torch import trained
 from ragmask.layers import (
     GRU,
     LSTM,
+    RNN,
     Activation,
     Add,
+    Average,
     Bidirectional,
     Concatenate,
     Dense,
     Dropout,
     Embedding,
+    GRUCell,
     Input,
     Layer,
     Masking,
+    Maximum,
+    Minimum,
     Model,
+    Multiply,
     Sequential,
     SimpleRNN,
+    Subtract,
     TemporalConcat,
     TemporalPool,
     TemporalSoftmax,
@@ -34,6 +42,7 @@ from ragmask.layers import (
 )
 
 FEATURES, VOCABULARY = 4, 9
+MERGING = Subtract, Average, Maximum, Minimum, Multiply
 RANDOM = np.random.default_rng(0)
 LENGTHS = np.array([3, 0, 5, 1, 4])
 
@@ -64,8 +73,11 @@ def of_ids(build):
 def branches(x):
     one, other = Dense(6, "tanh")(Masking()(x)), Dense(6)(Masking()(x))
     both = Concatenate()([one, other])
+    rows, unlike = TemporalPool("mean")(one), Dense(6)(x)
     return {
         "sum": Add()([one, other]),
+        **{kind.__name__: kind()([one, unlike]) for kind in MERGING},
+        "with rows": Multiply()([rows, Maximum()([one, rows])]),
         "state": GRU(3)(both),
         "joined": TemporalConcat()([one, x6(x)]),
     }
@@ -166,12 +178,36 @@ def test_every_weight_has_a_gradient_and_comes_back(name):
     )
 
 
+def test_arrays_of_other_ranks_are_joined_as_the_model_joins_them():
+    flat, deep = Input((3,), name="flat"), Input((2, 3), name="deep")
+    model = Model([flat, deep], [Add()([flat, deep]), Concatenate(axis=1)([deep, deep])])
+    batches = [RANDOM.normal(size=(2, *shape)).astype(np.float32) for shape in ((3,), (2, 3))]
+    check_alike(rt.to_torch(model)(list(map(torch.tensor, batches))), model(batches))
+
+
 def test_dropout_drops_while_training():
     model = Sequential([Input((None, 50)), Dropout(0.5)])
     batch = rm.Ragged.from_rows([np.ones((40, 50), np.float32)])
     module = rt.to_torch(model)
     assert 0.4 < (module(batch).values == 0).float().mean() < 0.6
     assert (module.eval()(batch).values == 1).all()
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_recurrent_layers_drop_features_of_rows_while_training(both):
+    layer = GRU(4, dropout=0.5)
+    layer = Bidirectional(layer) if both else layer
+    model = Sequential([Input((None, FEATURES)), layer])
+    batch = rm.Ragged.from_rows([np.ones((3, FEATURES), np.float32)] * 20)
+    module = rt.to_torch(model)
+    plain = module.eval()(batch)
+    check_alike(plain, model(batch))
+    assert (module.train()(batch) != plain).any()
+    assert len(torch.unique(module(batch), dim=0)) > 1  # though all rows are the same
+    dropped = trained._dropped(GRU(4, dropout=0.5), rt.RaggedTensor.from_ragged(batch), True)
+    steps = dropped.values.reshape(20, 3, FEATURES)
+    assert (steps == steps[:, :1]).all()
+    assert set(steps.unique().tolist()) == {0, 2}
 
 
 def test_a_copied_module_has_weights_of_its_own():
@@ -196,6 +232,22 @@ class Mine(Layer):
     ("model", "message"),
     [
         (lambda: Sequential([Input((None, 3)), Mine(name="mine")]), "layer 'mine' is a Mine, and"),
+        (
+            lambda: of_frames(lambda x: LSTM(3, activation="relu", name="rows")(x))[0],
+            "layer 'rows' has activation='relu', and its gradient is not known",
+        ),
+        (
+            lambda: of_frames(lambda x: Bidirectional(GRU(3, recurrent_dropout=0.5))(x))[0],
+            r"layer 'forward_gru.*' has recurrent_dropout=0.5, and its gradient",
+        ),
+        (
+            lambda: of_frames(lambda x: SimpleRNN(3, stateful=True, name="rows")(x))[0],
+            "layer 'rows' has stateful=True, and its gradient is not known",
+        ),
+        (
+            lambda: of_frames(lambda x: Bidirectional(RNN(GRUCell(3), name="rows"))(x))[0],
+            "layer 'forward_rows' is a RNN, and its gradient is not known",
+        ),
         (lambda: Sequential([LSTM(3)]), "is not built: call it on a batch first"),
         (lambda: LSTM(3), "takes a model of layers; got LSTM"),
     ],

@@ -1,6 +1,7 @@
 """Streams for Keras's `fit`, `evaluate` and `predict`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -157,6 +158,11 @@ class StreamDataset(keras.utils.PyDataset):
         self._passes.begin(partial(self._feed, rounding=rounding))
 
     # -- what callers ask -----------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of copies and pickles, which go their own ways from where it stands."""
+        passes = copy(self._passes)
+        return {**self.__dict__, "stream": passes.stream, "_passes": passes}
 
     def __len__(self) -> int:
         """The number of batches in an epoch; in what is left of it, where it was resumed."""

@@ -18,6 +18,7 @@ from ragmask.interop.keras.graph import (
     unsupported,
 )
 from ragmask.interop.keras.layers import CONVERTERS, check_numbers, largest_in
+from ragmask.layers.elsewhere import ELSEWHERE
 
 _STATES = ("initial_state",)
 _OF_ATTENTION = "value", "key", "use_causal_mask", "return_attention_scores"
@@ -93,9 +94,7 @@ class Converter:
             if isinstance(layer, keras.Model):
                 self.made[id(layer)] = layer, self.model(layer)
             elif type(layer) not in CONVERTERS:
-                raise unsupported(
-                    layer, f"is not one of {', '.join(sorted(cls.__name__ for cls in CONVERTERS))}"
-                )
+                raise unsupported(layer, _why_not(type(layer)))
             else:
                 check_numbers(layer)
                 self.made[id(layer)] = layer, CONVERTERS[type(layer)](layer, inputs)
@@ -106,6 +105,13 @@ class Converter:
             if not isinstance(layer, keras.Model):
                 values = [weight.value for weight in layer.weights]
                 made.set_weights([keras.ops.convert_to_numpy(value) for value in values])
+
+
+def _why_not(cls: type) -> str:
+    """Why a class of layers cannot be read."""
+    if getattr(keras.layers, cls.__name__, None) is cls and cls.__name__ in ELSEWHERE:
+        return ELSEWHERE[cls.__name__]
+    return f"is not one of {', '.join(sorted(one.__name__ for one in CONVERTERS))}"
 
 
 def _is_tensor(given: Any) -> bool:
@@ -124,11 +130,11 @@ def from_keras(model: Any) -> layers.Model:
 
     model : a keras.Sequential that is built, or a functional keras.Model, of Activation,
         ActivityRegularization, Add, AdditiveAttention, AlphaDropout, Attention, Average,
-        BatchNormalization, Bidirectional, Concatenate, Dense, Dot, Dropout, EinsumDense, ELU, Embedding, GaussianDropout,
-        GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, Identity,
-        LayerNormalization, LeakyReLU, LSTM, Masking, Maximum, Minimum, MultiHeadAttention,
-        Multiply, PReLU, ReLU, RepeatVector, RMSNormalization, RNN (of LSTMCell, GRUCell and
-        SimpleRNNCell), SimpleRNN, Softmax, SpatialDropout1D, Subtract, TimeDistributed,
+        BatchNormalization, Bidirectional, Concatenate, Dense, Dot, Dropout, EinsumDense, ELU,
+        Embedding, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, GRU,
+        Identity, LayerNormalization, LeakyReLU, LSTM, Masking, Maximum, Minimum,
+        MultiHeadAttention, Multiply, PReLU, ReLU, RepeatVector, RMSNormalization, RNN (of LSTMCell,
+        GRUCell and SimpleRNNCell), SimpleRNN, Softmax, SpatialDropout1D, Subtract, TimeDistributed,
         UnitNormalization, and models of these. Layers that are used several times stay one layer.
 
     A Keras input (rows, time, features) takes a Ragged of steps of so many features, one of ids a

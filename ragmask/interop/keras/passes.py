@@ -1,6 +1,7 @@
 """A stream's batches in passes: as many for each of Keras's epochs as it was told."""
 
 from collections.abc import Callable, Generator
+from copy import copy
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -40,9 +41,20 @@ class Passes:
         self._left = 0  # batches of the first pass
         self._size = self._taken = 0  # batches of the pass under way
         self._start, self._epoch = self.state, 0  # where it began
+        self._follows = False  # the next batch is that after the last one
         self._batches: Generator[Fed, None, None] | None = None
         self._next: list[Fed] = []  # taken to see whether there is one
         self._counted: dict[Any, int] = {}
+
+    def __copy__(self) -> "Passes":
+        """Passes that stand where these do, on a stream of their own."""
+        made = object.__new__(type(self))
+        own = {"row_ids": [*self.row_ids], "states": {**self.states}}
+        made.__dict__.update(self.__dict__, stream=copy(self.stream), **own)
+        made._batches, made._next = None, []
+        if self._follows:
+            made.stream.load_state_dict(self.state)
+        return made
 
     @property
     def is_planned(self) -> bool:
@@ -57,7 +69,7 @@ class Passes:
 
     def plan(self) -> None:
         """Stand where a pass begins: that under way, or a whole epoch; and count its batches."""
-        if self._batches is not None:
+        if self._follows:
             if self._taken < self._size:
                 self.stream.load_state_dict(self._start)
             else:
@@ -115,6 +127,7 @@ class Passes:
         for _ in range(2):
             if self._batches is None:
                 self._batches = run_ahead(self._convert, self.stream, self._ahead)
+                self._follows = True
             for fed in self._batches:
                 return fed
             self._close()
@@ -131,7 +144,7 @@ class Passes:
     def _close(self) -> None:
         if self._batches is not None:
             self._batches.close()
-        self._batches, self._next = None, []
+        self._batches, self._next, self._follows = None, [], False
 
     def _count(self, epoch: int | None = None) -> int:
         """The batches from where the stream stands, or of an epoch: counted once."""

@@ -1,8 +1,11 @@
 """Streams for torch's DataLoader."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from copy import copy
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -80,6 +83,44 @@ def _tensor_of(column: Any) -> Any:
     return column
 
 
+class Shared:
+    """The epoch, and how often a state was loaded, where workers that persist see them change.
+
+    A DataLoader's workers have them in the memory of the process that it is in. Copies, also
+    those by pickle, have their own, and so have other processes, once they ask: ranks, which may
+    each be in another epoch.
+    """
+
+    def __init__(self, epoch: int, loads: int) -> None:
+        self._numbers = torch.tensor([epoch, loads], device="cpu")
+        self._numbers.share_memory_()  # type: ignore[no-untyped-call]
+        self._process = os.getpid()
+
+    @property
+    def numbers(self) -> torch.Tensor:
+        """int64 (2,)."""
+        if self._process != os.getpid() and torch.utils.data.get_worker_info() is None:
+            Shared.__init__(self, *self._numbers.tolist())
+        return self._numbers
+
+    def __reduce__(self) -> Any:
+        return Shared, tuple(self._numbers.tolist())
+
+
+def _sent(shared: Shared) -> Any:
+    """How multiprocessing sends it to a process: the memory itself."""
+    return _received, (shared.numbers, shared._process)
+
+
+def _received(numbers: torch.Tensor, process: int) -> Shared:
+    shared = object.__new__(Shared)
+    shared._numbers, shared._process = numbers, process
+    return shared
+
+
+ForkingPickler.register(Shared, _sent)
+
+
 class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
     """A stream for torch's DataLoader, each worker reading its own share.
 
@@ -110,6 +151,8 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
     epoch and cannot count, and deliver the same one again. Without workers, epochs advance by
     themselves.
 
+    Copies and pickles go their own ways from where it stands: no epoch of theirs is set by another.
+
     torchdata's StatefulDataLoader needs no list of states: its `state_dict` holds its workers'.
     """
 
@@ -125,14 +168,17 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
         begun = stream._progress.start
         self._loaded = [begun.to_dict()] if begun else []
         self._loads = 0
-        # the epoch, and how often a state was loaded: shared, for workers that persist
-        self._shared = torch.tensor([stream._progress.epoch, self._loads])
-        self._shared.share_memory_()  # type: ignore[no-untyped-call]
+        self._shared = Shared(stream._progress.epoch, self._loads)
         self._state: dict[str, Any] | None = None  # where this process stands, once it iterates
+
+    def __copy__(self) -> Self:
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__, _shared=copy(self._shared))
+        return made
 
     def set_epoch(self, epoch: int) -> None:
         """Iterate this epoch next: from a loaded state, where it is of it, else from its start."""
-        self._shared[0] = check_count("epoch", epoch)
+        self._shared.numbers[0] = check_count("epoch", epoch)
         self._state = None
         if self._loaded and self._loaded[0]["epoch"] != epoch:
             self._loaded = []
@@ -141,7 +187,8 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
         """Go on from the last state seen from each worker, with as many workers or others.
 
         A worker of which nothing was seen still stands where it began. Where there are several
-        ranks and their number or the workers' changes, pass the states of all of them.
+        ranks and their number, the workers' or the rows of a batch change, pass the states of all
+        of them.
 
         The next loop goes on from there. With workers, so does each one after it, until
         `set_epoch` names another epoch. Workers that persist cannot go back: once they have
@@ -160,7 +207,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
         if torch.utils.data.get_worker_info() is None:
             self._loaded = _all_workers(states)
             self._loads += 1
-            self._shared[:] = torch.tensor([self._loaded[0]["epoch"], self._loads])
+            self._shared.numbers[:] = torch.tensor([self._loaded[0]["epoch"], self._loads])
         else:  # torchdata hands each worker its own state, and the epoch is not its to change
             self._loaded = [dict(one) for one in states]
 
@@ -179,14 +226,15 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
         shard = self.stream._settings.shard
         rank, world_size = shard.rank * workers + worker, shard.world_size * workers
         share = self.stream.shard(rank, world_size, even=shard.even)
-        share.set_epoch(int(self._shared[0]))
+        share.set_epoch(int(self._shared.numbers[0]))
         if self._loaded:
             share.load_state_dict(self._loaded)
-        began = _began(self._loaded, rank - worker, workers, world_size)
-        return share, sealed({**share.state_dict(), "workers": workers, "began": began})
+        state = share.state_dict()
+        began = _began(self._loaded, rank - worker, workers, state)
+        return share, sealed({**state, "workers": workers, "began": began})
 
     def _deliver(self, share: Stream, start: dict[str, Any]) -> Iterator[TensorBatch | TensorList]:
-        if int(self._shared[1]) != self._loads:
+        if int(self._shared.numbers[1]) != self._loads:
             raise StreamError(
                 "load_state_dict was called after this worker had begun, and workers that "
                 "persist cannot notice: make a new DataLoader"
@@ -200,7 +248,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
         # a worker stays at its end: others may not have come to theirs
         if torch.utils.data.get_worker_info() is None:
             self._state = None
-            self._shared[0] = start["epoch"] + 1
+            self._shared.numbers[0] = start["epoch"] + 1
 
 
 def _shipped(converted: Any) -> TensorBatch | TensorList:
@@ -226,10 +274,11 @@ def _worker() -> tuple[int, int]:
 
 
 def _began(
-    loaded: Sequence[Mapping[str, Any]], first: int, workers: int, world_size: int
+    loaded: Sequence[Mapping[str, Any]], first: int, workers: int, state: Mapping[str, Any]
 ) -> list[dict[str, Any] | None]:
     """Where each worker of a rank begins; None where only that worker knows."""
-    if not loaded or loaded[0]["world_size"] != world_size:  # else rows are dealt out anew
+    alike = "world_size", "deals"
+    if not loaded or any(loaded[0][name] != state[name] for name in alike):  # dealt out anew
         return [_START] * workers
     starts = {one["rank"]: {name: one[name] for name in _START} for one in loaded}
     return [starts.get(rank) for rank in range(first, first + workers)]

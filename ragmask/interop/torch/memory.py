@@ -31,8 +31,15 @@ def writable(values: Array) -> Array:
 
 
 def array_of(tensor: torch.Tensor, what: str) -> Array:
-    """A numpy view of a tensor, or an error that says how to make one."""
+    """A numpy view of a tensor, or an error that says how to make one.
+
+    Floats that numpy does not have, bfloat16 and those of 8 bits, are copied as float32, exactly.
+    """
     check_plain(tensor, what)
+    narrow = tensor.dtype.is_floating_point and tensor.dtype.itemsize <= 2
+    if narrow and tensor.dtype != torch.float16:
+        with suppress(NotImplementedError):  # of two in a byte
+            tensor = tensor.float()
     try:
         array: Array = tensor.numpy()
     except (TypeError, RuntimeError) as error:

@@ -67,9 +67,11 @@ def from_packed(packed: PackedSequence) -> Ragged:
     >>> from_packed(pack_sequence(rows, enforce_sorted=False)).to_rows()
     [array([1]), array([2, 3, 4])]
 
+    bfloat16 and floats of 8 bits, which numpy does not have, become float32, exactly.
+
     Raises InvalidInputError for batch sizes or indices that cannot be right;
     UnsupportedTypeError for anything else, for data that requires grad or lives on another
-    device, and for dtypes that numpy does not have.
+    device, and for other dtypes that numpy does not have.
     """
     if not isinstance(packed, PackedSequence):
         raise UnsupportedTypeError(f"from_packed takes a PackedSequence; got {name_of(packed)}")

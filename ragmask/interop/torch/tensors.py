@@ -7,7 +7,7 @@ import torch
 
 from ragmask.arrays.protocol import check_size
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError, UnsupportedTypeError
+from ragmask.errors import UnsupportedTypeError
 from ragmask.interop.torch.memory import (
     array_of,
     check_plain,
@@ -65,13 +65,14 @@ def from_jagged(tensor: torch.Tensor) -> Ragged:
       [1 2]
       [3]
 
-    Rows with holes between them (the tensor has lengths()) stay where they are. Values that
-    are not contiguous are copied.
+    Rows with holes between them (the tensor has lengths()) stay where they are. Where another
+    dimension is the ragged one, as behind `transpose(1, 2)`, it becomes the first: of (rows, heads,
+    j, width), items are (heads, width). Values that are not contiguous then are copied. bfloat16
+    and floats of 8 bits, which numpy does not have, become float32, exactly.
 
-    Raises InvalidInputError, naming the row, for offsets or lengths that leave the values, and
-    where another dimension than the first after the rows is ragged; UnsupportedTypeError for
-    other tensors, for one that requires grad or lives on another device, and for dtypes that
-    numpy does not have.
+    Raises InvalidInputError, naming the row, for offsets or lengths that leave the values;
+    UnsupportedTypeError for other tensors, for one that requires grad or lives on another device,
+    and for other dtypes that numpy does not have.
     """
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.jagged:
         raise UnsupportedTypeError(
@@ -79,13 +80,10 @@ def from_jagged(tensor: torch.Tensor) -> Ragged:
             f"{name_of(tensor)}: padded tensors are read by Ragged.from_padded"
         )
     check_plain(tensor, "tensor")
-    if isinstance(tensor.shape[1], int):
-        raise InvalidInputError(
-            "the dimension after the rows must be the ragged one; "
-            f"got shape {tuple(tensor.shape)}: transpose it back first"
-        )
-    values = array_of(tensor.values(), "tensor")
-    offsets, lengths = tensor.offsets().numpy(), tensor.lengths()
+    jagged: Any = tensor
+    dimension = [isinstance(size, int) for size in jagged.shape].index(False)
+    values = array_of(jagged.values().movedim(dimension - 1, 0), "tensor")
+    offsets, lengths = jagged.offsets().numpy(), jagged.lengths()
     if lengths is None:
         return Ragged.from_offsets(values, offsets)
     return Ragged(values, offsets[:-1], lengths)

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch import functional
 from ragmask.interop.torch.memory import writable
+from ragmask.interop.torch.merged import MERGING, concatenated, merged
 from ragmask.interop.torch.ragged import RaggedTensor
 from ragmask.layers import activations
 from ragmask.layers.graph import Node, Symbol, map_structure, symbols_in
@@ -344,41 +344,6 @@ def _pool(layer: Any, x: Any, weights: Weights, **_: Any) -> Any:
     return functional.temporal_pool(x, layer.how)
 
 
-def _add(layer: Any, xs: Any, weights: Weights, **_: Any) -> Any:
-    masks: list[Any] = [one.mask if isinstance(one, RaggedTensor) else None for one in xs]
-    added = _alike(layer, xs, lambda values: reduce(torch.add, values))
-    if not isinstance(added, RaggedTensor):
-        return added
-    has_all = all(mask is not None for mask in masks)
-    return added.with_mask(reduce(torch.logical_or, masks) if has_all else None)
-
-
-def _concatenate(layer: Any, xs: Any, weights: Weights, **_: Any) -> Any:
-    are_ragged = [isinstance(one, RaggedTensor) for one in xs]
-    ndim = (xs[0].values.ndim + 1) if are_ragged[0] else xs[0].ndim
-    if layer._joins_time(are_ragged, ndim):
-        return functional.temporal_concat(xs)
-    joined = _alike(layer, xs, lambda values: torch.cat(values, -1))
-    if not isinstance(joined, RaggedTensor) or all(one.mask is None for one in xs):
-        return joined
-    return joined.with_mask(reduce(torch.logical_or, map(functional.all_kept, xs)))
-
-
-def _alike(layer: Layer, xs: Any, function: Callable[[list[Tensor]], Tensor]) -> Any:
-    """Of tensors, or RaggedTensors of the same rows."""
-    first = xs[0]
-    for one in xs[1:]:
-        if isinstance(one, RaggedTensor) is not isinstance(first, RaggedTensor):
-            raise UnsupportedTypeError(
-                f"layer {layer.name!r}: its inputs are RaggedTensors or tensors, and not both"
-            )
-        if isinstance(one, RaggedTensor) and not torch.equal(one.offsets, first.offsets):
-            raise InvalidInputError(f"layer {layer.name!r}: its inputs have other rows")
-    if not isinstance(first, RaggedTensor):
-        return function(list(xs))
-    return first.with_values(function([one.values for one in xs]))
-
-
 def _linear(values: Tensor) -> Tensor:
     return values
 
@@ -422,8 +387,8 @@ _LAYERS: dict[type[Layer], Callable[..., Any]] = {
     layers.TemporalConcat: _concat,
     layers.TemporalSoftmax: _softmax,
     layers.TemporalPool: _pool,
+    layers.Concatenate: concatenated,
+    **dict.fromkeys(MERGING, merged),
     layers.GlobalAveragePooling1D: _pool,
     layers.GlobalMaxPooling1D: _pool,
-    layers.Add: _add,
-    layers.Concatenate: _concatenate,
 }

@@ -26,7 +26,8 @@ _HOW = {
     ),
     "onnx": (
         "is a model of ONNX, which ragmask does not read: take the Keras or torch model that it "
-        "was made of, with ragmask.interop.keras.from_keras or ragmask.interop.torch.from_torch"
+        "was made of, with ragmask.interop.keras.from_keras or ragmask.interop.torch.from_torch, "
+        "or the weights of its recurrent layers, with LSTMWeights.from_onnx"
     ),
     "weights": (
         "holds weights alone: set them in a model of layers, model.set_weights(…), and save that, "
