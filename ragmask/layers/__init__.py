@@ -90,7 +90,6 @@ __all__ = [
     "Add",
     "AdditiveAttention",
     "AlphaDropout",
-    "Any",
     "Attention",
     "Average",
     "BatchNormalization",
@@ -140,7 +139,6 @@ __all__ = [
     "SpatialDropout1D",
     "StackedRNNCells",
     "Subtract",
-    "TYPE_CHECKING",
     "TemporalConcat",
     "TemporalPool",
     "TemporalSoftmax",
@@ -155,7 +153,6 @@ __all__ = [
     "load_model",
     "maximum",
     "minimum",
-    "missing",
     "model_from_json",
     "multiply",
     "register",
@@ -163,3 +160,8 @@ __all__ = [
     "set_random_seed",
     "subtract",
 ]
+
+if not TYPE_CHECKING:  # to a type checker, what is missing stays missing
+
+    def __getattr__(name: str) -> Any:
+        raise missing(name)
