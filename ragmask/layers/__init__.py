@@ -73,6 +73,7 @@ from ragmask.layers.pooling import (
 from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
 from ragmask.layers.registry import register
 from ragmask.layers.rnn import RNN, SlowCellWarning
+from ragmask.layers.scored import AdditiveAttention, Attention
 from ragmask.layers.stacks import StackedRNNCells
 from ragmask.layers.temporal import (
     RepeatVector,
@@ -87,7 +88,9 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Average",
     "BatchNormalization",
     "Bidirectional",

@@ -1,18 +1,25 @@
 """Layers in which steps look at other steps of their row."""
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
-from ragmask.batches.padded import Padded
-from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
-from ragmask.layers.attend import attend, kept_pairs
+from ragmask.layers.attend import (
+    at_all_keys,
+    attend,
+    kept_pairs,
+    like,
+    of_other_lengths,
+    products,
+    rows_of_arrays,
+    rows_of_ragged,
+)
 from ragmask.layers.batch import mask_of
 from ragmask.layers.dropout import dropped, generator
 from ragmask.layers.einsum import EinsumDense
@@ -20,16 +27,6 @@ from ragmask.layers.layer import Layer
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, check_one, shown_shape
 from ragmask.rows.checks import check_count
-
-
-class _Row(NamedTuple):
-    """One row: its queries, the keys and values they may see, and where those are in it."""
-
-    queries: Array
-    keys: Array
-    values: Array
-    at: Array
-    mask: Array | None  # of queries and keys
 
 
 @register
@@ -172,9 +169,9 @@ class MultiHeadAttention(Layer):
         )
         heads = [with_mask(dense(batch), mask_of(batch)) for dense, batch in projections]
         q, k, v = heads
-        rows = _rows_of_ragged(q, k, v) if is_ragged else _rows_of_arrays(q, k, v, mask)
+        rows = rows_of_ragged(q, k, v) if is_ragged else rows_of_arrays(q, k, v, mask)
         drop = self._dropped() if training and self.dropout else None
-        means, scores = [], []
+        means, scores, scale = [], [], 1 / math.sqrt(self.key_dim)
         for row in rows:
             kept = kept_pairs(
                 len(row.queries),
@@ -183,11 +180,11 @@ class MultiHeadAttention(Layer):
                 window=self.sliding_window,
                 mask=row.mask,
             )
-            mean, weights = attend(*row[:3], kept, 1 / math.sqrt(self.key_dim), drop)
+            mean, weights = attend(products(row.queries, row.keys, scale), row.values, kept, drop)
             means.append(mean)
             if return_attention_scores:
-                scores.append(_at_all_keys(weights, row.at, key.shape[1]))
-        mixed = _like(q, means, (self.num_heads, self.value_dim))
+                scores.append(at_all_keys(weights, row.at, key.shape[1]))
+        mixed = like(q, means, (self.num_heads, self.value_dim))
         if self.use_gate:
             mixed = np.multiply(mixed, self.gate_dense(query))
         output = with_mask(self.output_dense(mixed), mask_of(query))
@@ -214,7 +211,7 @@ class MultiHeadAttention(Layer):
         if self._check_kinds([one.class_name for one in (query, value, key)]):
             self._check_for_ragged(attention_mask, return_attention_scores)
         elif value.shape[1] != key.shape[1]:
-            raise InvalidInputError(_of_other_lengths(value.shape, key.shape))
+            raise InvalidInputError(of_other_lengths(value.shape, key.shape))
         for dense, spec in (
             (self.query_dense, query),
             (self.value_dense, value),
@@ -262,79 +259,3 @@ class MultiHeadAttention(Layer):
                     f"layer {self.name!r}: {name} is of arrays (rows, queries, keys), and the rows "
                     "of a Ragged have any number of each: pass it to_padded()"
                 )
-
-
-def _rows_of_ragged(query: Ragged, key: Ragged, value: Ragged) -> Iterator[_Row]:
-    if len(query) != len(value):
-        raise InvalidInputError(f"query and value have {len(query)} and {len(value)} rows")
-    kept = key.mask
-    if value.mask is not None:
-        kept = value.mask if kept is None else kept & value.mask
-    q, k, v = (one._rows.values for one in (query, key, value))
-    bounds = zip(query.starts, query.lengths, value.starts, value.lengths, strict=True)
-    for first, length, start, keys in bounds:
-        own = slice(start, start + keys)
-        at = np.arange(keys) if kept is None else np.flatnonzero(kept[own])
-        mask = None if query.mask is None else query.mask[first : first + length, None]
-        yield _Row(q[first : first + length], k[own][at], v[own][at], at, mask)
-
-
-def _rows_of_arrays(query: Any, key: Any, value: Any, mask: Array | None) -> Iterator[_Row]:
-    batches = query, key, value
-    q, k, v = (one.values if isinstance(one, Padded) else one for one in batches)
-    masks = [one.mask if isinstance(one, Padded) else None for one in batches]
-    if len(q) != len(v) or v.shape[:2] != k.shape[:2]:
-        raise InvalidInputError(_of_other_lengths(v.shape, k.shape, q.shape))
-    shape = (len(q), q.shape[2], q.shape[1], k.shape[1])
-    if mask is not None:
-        mask = mask[:, None] if mask.ndim == 3 else mask
-        fits = mask.ndim == 4 and all(
-            one in (1, other) for one, other in zip(mask.shape, shape, strict=True)
-        )
-        if not fits and mask.ndim == 2 and mask.shape == shape[2:]:
-            mask, fits = mask[None, None], True
-        if not fits:
-            raise InvalidInputError(
-                f"attention_mask has shape {mask.shape}; of these batches it is of shape "
-                f"{(shape[0], *shape[2:])} or {shape}"
-            )
-        mask = np.broadcast_to(mask, shape)
-    of_keys = masks[1]
-    if masks[2] is not None:
-        of_keys = masks[2] if of_keys is None else of_keys & masks[2]
-    for row in range(len(q)):
-        at = np.arange(k.shape[1]) if of_keys is None else np.flatnonzero(of_keys[row])
-        own = None if mask is None else mask[row][..., at]
-        if masks[0] is not None:
-            seeing = masks[0][row][:, None]
-            own = seeing if own is None else own & seeing
-        yield _Row(q[row], k[row][at], v[row][at], at, own)
-
-
-def _like(query: Any, means: list[Array], item_shape: tuple[int, ...]) -> Any:
-    """What the heads give for each row, as the query came."""
-    if isinstance(query, Ragged):
-        empty = np.empty((0, *item_shape), query.dtype)
-        return query.with_values(np.concatenate([empty, *means]))
-    values = query.values if isinstance(query, Padded) else query
-    made = np.empty((*values.shape[:2], *item_shape), values.dtype)
-    for row, mean in enumerate(means):
-        made[row] = mean
-    return Padded(made, query.mask) if isinstance(query, Padded) else made
-
-
-def _at_all_keys(weights: Array, at: Array, keys: int) -> Array:
-    """A row's weights, with 0 for the keys that were left out."""
-    if len(at) == keys:
-        return weights
-    whole = np.zeros((*weights.shape[:-1], keys), weights.dtype)
-    whole[..., at] = weights
-    return whole
-
-
-def _of_other_lengths(value: Any, key: Any, query: Any = None) -> str:
-    told = "" if query is None else f", and query {query[0]} rows"
-    return (
-        "value and key have the same rows and steps, and query the same rows; got shapes "
-        f"{shown_shape(value[:2])} and {shown_shape(key[:2])}{told}"
-    )

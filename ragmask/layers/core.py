@@ -38,8 +38,8 @@ class Embedding(Layer):
     output_dim : features of a vector.
     weights : the table, or a list of it alone.
 
-    Ids are integers, one a step; vectors are of the layer's dtype. Weights: embeddings
-    (input_dim, output_dim).
+    Ids are integers, one a step, or one a row; vectors are of the layer's dtype. Weights:
+    embeddings (input_dim, output_dim).
     """
 
     _masks_itself = True
@@ -72,10 +72,15 @@ class Embedding(Layer):
         self.embeddings = self.add_weight(shape, self.embeddings_initializer, name="embeddings")
 
     def call(self, inputs: Any) -> Any:
+        if isinstance(inputs, np.ndarray) and inputs.ndim == 1:  # a row is an id
+            return embedding(inputs[:, None], self.embeddings)[:, 0]
         vectors = embedding(inputs, self.embeddings, mask_zero=self.mask_zero)
         return vectors if self.mask_zero else with_mask(vectors, None)  # as Keras drops it
 
     def compute_output(self, inputs: Spec) -> Spec:
+        is_row = isinstance(inputs, Spec) and len(inputs.shape) == 1
+        if is_row and inputs.dtype.kind in "iu":
+            return inputs.of((None, self.output_dim), self.embeddings.dtype)
         check_steps(inputs, "ids")
         if inputs.item_shape or inputs.dtype.kind not in "iu":
             raise UnsupportedTypeError(
@@ -85,7 +90,7 @@ class Embedding(Layer):
         return vectors.masked(self.mask_zero)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        if not self.mask_zero:
+        if not self.mask_zero or getattr(inputs, "ndim", 2) == 1:
             return None
         kept = np.not_equal(inputs, 0)
         if isinstance(kept, Padded):

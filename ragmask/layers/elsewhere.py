@@ -48,13 +48,10 @@ _GROUPS = {
     "multiplies and adds: write x * scale + offset, of batches and of symbols": "Rescaling",
     "describes what a layer takes: layers here say so in compute_output": "InputSpec",
     "is a class's own: from_config makes a layer of what get_config gave": "deserialize serialize",
-    "holds a layer: let your own Layer have it as an attribute": "Wrapper",
     "keeps weights in bounds while they are trained, and layers here run forward only": """
         SpectralNormalization
     """,
     _YET: """
-        AdditiveAttention
-        Attention
         GroupNormalization
         GroupQueryAttention
         ReversibleEmbedding

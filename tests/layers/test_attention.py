@@ -121,3 +121,45 @@ def test_saved_and_loaded(tmp_path, frames):
 def test_refused(options, call, message, frames):
     with pytest.raises((rm.InvalidInputError, rm.UnsupportedTypeError), match=message):
         layers.MultiHeadAttention(2, 3, **options)(frames, **{"value": frames, **call})
+
+
+# -- without projections ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [layers.Attention, layers.AdditiveAttention])
+def test_steps_as_they_are(make, frames, tmp_path):
+    layer = make(use_scale=True)
+    expected = layer([frames, frames])
+    assert masks_of(expected) == MASK
+    assert not expected.values[1].any()  # of a masked query
+    for padding in ("pre", "post"):
+        padded = frames.to_padded(6, padding=padding)
+        whole = layer([padded, padded], use_causal_mask=False)
+        np.testing.assert_array_equal(whole.mask, padded.mask)
+        np.testing.assert_allclose(whole.values[padded.mask], expected.values[MASK], 1e-5, 1e-6)
+    spoilt = frames.values.copy()
+    spoilt[1] = np.nan
+    again = layer([frames, frames.with_values(spoilt)])
+    np.testing.assert_array_equal(again.values, expected.values)
+    unseen = rm.Ragged.from_offsets(np.ones((2, 4)), [0, 0, 2, 2], [False, False])
+    assert not layer([frames, unseen]).values.any()
+    with pytest.raises(rm.InvalidInputError, match=r"\[query, value\] or \[query, value, key\]"):
+        make()(frames)
+    with pytest.raises(rm.UnsupportedTypeError, match="return_attention_scores is of arrays"):
+        layer([frames, frames], return_attention_scores=True)
+    with pytest.raises(rm.UnsupportedTypeError, match="all Ragged or none"):
+        layer([frames, padded])
+    entry = layers.Input((None, 4))
+    model = layers.Model(entry, make()([entry, entry], use_causal_mask=True))
+    model.save(tmp_path / "model")
+    given = layers.load_model(tmp_path / "model")(frames)
+    np.testing.assert_array_equal(given.values, model(frames).values)
+    np.testing.assert_allclose(given.values[0], frames.values[0], 1e-6)  # which sees itself alone
+
+
+def test_long_rows_add_up_in_parts(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((1, 9, 3))
+    layer = layers.AdditiveAttention(use_scale=False)
+    expected = layer([x, x])
+    monkeypatch.setattr("ragmask.layers.scored._MOST_AT_ONCE", 60)
+    np.testing.assert_allclose(layer([x, x]), expected, 1e-12)

@@ -92,6 +92,17 @@ def test_dense_computes_in_its_weights_dtype():
     assert layers.Dense.from_config(layers.Dense(2, lora_rank=None).get_config()).units == 2
 
 
+def test_ids_without_time():
+    embedding = layers.Embedding(4, 3, mask_zero=True)
+    ids = np.array([2, 0, 2])
+    vectors = embedding(ids)
+    assert vectors.shape == (3, 3)
+    np.testing.assert_array_equal(vectors, embedding.embeddings[ids])
+    assert layers.Embedding(4, 3)(layers.Input((), "int32")).spec.shape == (None, 3)
+    table = np.ones((4, 3))
+    assert layers.Embedding(4, 3, weights=table)(ids).tolist() == [[1, 1, 1]] * 3
+
+
 def test_activations_by_function(tmp_path):
     entry = layers.Input((3,))
     swish = layers.activations.silu

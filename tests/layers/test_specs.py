@@ -115,6 +115,8 @@ JOINING = {
     "dot of unlike axes": lambda: layers.Dot((1, -1)),
     "dot over time": lambda: layers.Dot(1, normalize=True),
     "concatenate": layers.Concatenate,
+    "attention": layers.Attention,
+    "additive attention": layers.AdditiveAttention,
     "concatenate in time": lambda: layers.Concatenate(axis=1),
     "concatenate along nothing": lambda: layers.Concatenate(axis=5),
     "temporal concat": layers.TemporalConcat,

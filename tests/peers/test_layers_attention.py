@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,3 +133,35 @@ def test_weights_have_keras_names_and_shapes(options):
     shapes = [one.shape for one in ours.get_weights()]
     assert shapes == [tuple(one.shape) for one in theirs.weights]
     theirs.set_weights(ours.get_weights())
+
+
+@pytest.mark.parametrize("name", ["Attention", "AdditiveAttention"])
+@few
+@given(
+    query=frames(masked=[True]),
+    value=frames(masked=[False]),
+    use_scale=st.booleans(),
+    causal=st.booleans(),
+    concat=st.booleans(),
+)
+def test_without_projections(name, query, value, use_scale, causal, concat):
+    """Where a query sees a key."""
+    options = {"use_scale": use_scale}
+    options |= {"score_mode": "concat"} if concat and name == "Attention" else {}
+    theirs, ours = (getattr(one.layers, name)(**options) for one in (keras, rm))
+    q, v = query.to_padded(WIDTH), value.to_padded(WIDTH)
+    masks = [keras.ops.convert_to_tensor(one.mask) for one in (q, v)]
+    theirs([q.values, v.values])
+    ours([query, value])
+    weights = [np.full_like(one, 0.7) for one in theirs.get_weights()]
+    theirs.set_weights(weights)
+    ours.set_weights(weights)
+    expected = array(theirs([q.values, v.values], mask=masks, use_causal_mask=causal))
+    is_seen = seen(q.mask, v.mask, causal=causal, window=None)
+    for found in (
+        ours([q, v], use_causal_mask=causal),
+        ours([query, value], use_causal_mask=causal).to_padded(WIDTH),
+    ):
+        assert_close(found.values[is_seen], expected[is_seen])
+        assert not found.values[~is_seen].any()
+        np.testing.assert_array_equal(found.mask, q.mask)

@@ -218,7 +218,9 @@ CONVERTERS: dict[type, Converter] = {
     keras.layers.Concatenate: _concatenate,
     keras.layers.Dense: _dense,
     keras.layers.ActivityRegularization: _with(layers.ActivityRegularization, "l1", "l2"),
+    keras.layers.AdditiveAttention: _with(layers.AdditiveAttention, "use_scale", "dropout"),
     keras.layers.AlphaDropout: _with(layers.AlphaDropout, "rate", "noise_shape"),
+    keras.layers.Attention: _with(layers.Attention, "use_scale", "score_mode", "dropout"),
     keras.layers.BatchNormalization: _with(
         layers.BatchNormalization, "axis", "momentum", "epsilon", "center", "scale", renorm=False
     ),

@@ -21,11 +21,11 @@ from ragmask.interop.keras.layers import CONVERTERS, check_numbers, largest_in
 from ragmask.layers.elsewhere import ELSEWHERE
 
 _STATES = ("initial_state",)
-_KNOWN = {
-    keras.layers.MultiHeadAttention: (
-        *("value", "key", "use_causal_mask", "return_attention_scores"),
-    )
-}
+_OF_ATTENTION = "value", "key", "use_causal_mask", "return_attention_scores"
+_KNOWN = dict.fromkeys(
+    (keras.layers.AdditiveAttention, keras.layers.Attention, keras.layers.MultiHeadAttention),
+    _OF_ATTENTION,
+)
 
 
 class Converter:
@@ -129,12 +129,12 @@ def from_keras(model: Any) -> layers.Model:
     Model('speaker', 1 layer, 1,344 numbers)
 
     model : a keras.Sequential that is built, or a functional keras.Model, of Activation,
-        ActivityRegularization, Add, AlphaDropout, Average, BatchNormalization, Bidirectional,
-        Concatenate, Dense, Dot, Dropout, EinsumDense, ELU, Embedding, GaussianDropout,
-        GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, Identity,
-        LayerNormalization, LeakyReLU, LSTM, Masking, Maximum, Minimum, MultiHeadAttention,
-        Multiply, PReLU, ReLU, RepeatVector, RMSNormalization, RNN (of LSTMCell, GRUCell and
-        SimpleRNNCell), SimpleRNN, Softmax, SpatialDropout1D, Subtract, TimeDistributed,
+        ActivityRegularization, Add, AdditiveAttention, AlphaDropout, Attention, Average,
+        BatchNormalization, Bidirectional, Concatenate, Dense, Dot, Dropout, EinsumDense, ELU,
+        Embedding, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, GRU,
+        Identity, LayerNormalization, LeakyReLU, LSTM, Masking, Maximum, Minimum,
+        MultiHeadAttention, Multiply, PReLU, ReLU, RepeatVector, RMSNormalization, RNN (of LSTMCell,
+        GRUCell and SimpleRNNCell), SimpleRNN, Softmax, SpatialDropout1D, Subtract, TimeDistributed,
         UnitNormalization, and models of these. Layers that are used several times stay one layer.
 
     A Keras input (rows, time, features) takes a Ragged of steps of so many features, one of ids a
