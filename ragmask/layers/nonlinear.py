@@ -139,7 +139,7 @@ class PReLU(Layer):
     >>> import ragmask as rm
     >>> layer = rm.layers.PReLU(shared_axes=[1])
     >>> layer(rm.Ragged.from_rows([[[-1.0, 2.0]], []])).to_rows()[0]
-    array([[-0.,  2.]])
+    array([[-0.,  2.]], dtype=float32)
 
     shared_axes : axes along which the slopes are the same. Of sequences the first is time, which
         has to be among them: rows have any number of steps.
