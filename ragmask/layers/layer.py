@@ -16,6 +16,7 @@ from ragmask.layers.batch import are_ids, as_batch, mask_of, shape_of, spec_of, 
 from ragmask.layers.calls import (
     add_masks,
     inputs_and_others,
+    names_in,
     normal_shape,
     shapes_for,
     told,
@@ -46,8 +47,11 @@ _names: Counter[str] = Counter()
 def _once(build: Callable[..., None]) -> Callable[..., None]:
     """A `build` that makes weights once and marks the layer as built; none if it fails."""
 
+    first, *_ = names_in(build) or ("input_shape",)
+
     @wraps(build)
     def built(self: "Layer", input_shape: Any = None, *others: Any, **named: Any) -> None:
+        input_shape = named.pop(first, input_shape)
         if self._is_building:  # it is called by that of a subclass
             build(self, input_shape, *others, **named)
             return
@@ -196,11 +200,11 @@ class Layer(Weighted):
 
         Layers among them are {"class_name": …, "config": …}.
         """
-        config: dict[str, Any] = serialized(self._config())
+        config: dict[str, Any] = serialized(_defaults_of(type(self)) | self._config())
         return config
 
     def _config(self) -> dict[str, Any]:
-        """The arguments themselves."""
+        """The arguments themselves, but for defaults."""
         parameters = inspect.signature(type(self).__init__)
         args, options = self._arguments
         bound = parameters.bind(self, *args, **options).arguments
@@ -264,6 +268,8 @@ class Layer(Weighted):
     def __call__(self, *args: Any, mask: Any = None, **options: Any) -> Any:
         with self._noted():
             inputs, args, options = inputs_and_others(type(self).call, args, options)
+            if mask is None:  # unless it came by its place
+                mask = options.pop("mask", None)
             if first_of(Symbol, (inputs, mask, args, options)) is not None:
                 return self._connect(Node(self, inputs, args, mask, options))
             return self._run(inputs, args, mask, options)
@@ -390,9 +396,20 @@ class Layer(Weighted):
             return shapes_given(self, shapes, named)
 
     def __repr__(self) -> str:
-        config = {key: value for key, value in self._config().items() if key != "name"}
-        arguments = "".join(f", {key}={value!r}" for key, value in config.items())
+        default = {**_defaults_of(type(self)), "name": self.name}
+        arguments = "".join(
+            f", {key}={value!r}"
+            for key, value in self._config().items()
+            if key not in default or repr(value) != repr(default[key])
+        )
         return f"{type(self).__name__}({self.name!r}{arguments})"
+
+
+@cache
+def _defaults_of(cls: type[Any]) -> dict[str, Any]:
+    """The arguments of a class that have defaults."""
+    parameters = inspect.signature(cls.__init__).parameters
+    return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
 
 
 @cache
@@ -446,7 +463,7 @@ def layers_inside(layer: Layer) -> list[Layer]:
 
 def _name_of(cls: type) -> str:
     """Keras's way: `LSTM` is lstm, `TemporalSplit` temporal_split, and numbers tell them apart."""
-    return new_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__))
+    return new_name(re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", cls.__name__))
 
 
 def new_name(word: str) -> str:

@@ -531,3 +531,29 @@ def test_what_is_trained():
     assert len(layer.non_trainable_variables) == len(layer.variables) == 3
     with pytest.raises(rm.InvalidInputError, match="to be a boolean"):
         layers.Dense(2, trainable="no")
+
+
+def test_a_mask_by_its_place(frames):
+    x = rm.Ragged(frames.values, frames.starts, frames.lengths)
+    pool = layers.TemporalPool("sum")
+    np.testing.assert_array_equal(pool(x, frames.mask), pool(frames))
+    lstm = layers.LSTM(2)
+    np.testing.assert_array_equal(lstm(x, None, frames.mask), lstm(frames))
+
+
+def test_shapes_by_their_names():
+    layer = layers.MultiHeadAttention(2, 3)
+    layer.build(query_shape=(2, 4, 8), value_shape=(2, 5, 6))
+    assert layer.count_params() == 8 * 6 + 6 + 2 * (6 * 6 + 6) + 6 * 8 + 8
+    dense = layers.Dense(2)
+    dense.build(input_shape=(None, 3))
+    assert dense.built
+
+
+def test_configs_have_defaults_and_reprs_have_not():
+    config = layers.Dense(2, name="d").get_config()
+    assert config["use_bias"] is True
+    assert config["activation"] is None
+    assert repr(layers.Dense.from_config(config)) == "Dense('d', units=2)"
+    assert layers.GlobalMaxPooling1D().name.startswith("global_max_pooling1d")
+    assert layers.PReLU().name.startswith("p_re_lu")
