@@ -200,7 +200,7 @@ class Layer(Weighted):
 
         Layers among them are {"class_name": …, "config": …}.
         """
-        config: dict[str, Any] = serialized(_defaults_of(type(self)) | self._config())
+        config: dict[str, Any] = serialized(_defaults_of(type(self).__init__) | self._config())
         return config
 
     def _config(self) -> dict[str, Any]:
@@ -396,7 +396,7 @@ class Layer(Weighted):
             return shapes_given(self, shapes, named)
 
     def __repr__(self) -> str:
-        default = {**_defaults_of(type(self)), "name": self.name}
+        default = {**_defaults_of(type(self).__init__), "name": self.name}
         arguments = "".join(
             f", {key}={value!r}"
             for key, value in self._config().items()
@@ -406,9 +406,9 @@ class Layer(Weighted):
 
 
 @cache
-def _defaults_of(cls: type[Any]) -> dict[str, Any]:
-    """The arguments of a class that have defaults."""
-    parameters = inspect.signature(cls.__init__).parameters
+def _defaults_of(make: Callable[..., None]) -> dict[str, Any]:
+    """The arguments of a class's `__init__` that have defaults."""
+    parameters = inspect.signature(make).parameters
     return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
 
 
