@@ -13,12 +13,9 @@ Names and arguments are Keras's. The layers run forward only.
 from typing import TYPE_CHECKING, Any
 
 from ragmask.layers.activations import relu
-from ragmask.layers.attention import MultiHeadAttention
-from ragmask.layers.bidirectional import Bidirectional
-from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
-from ragmask.layers.concatenate import Concatenate, concatenate
+from ragmask.layers.attention.multi_head import MultiHeadAttention
+from ragmask.layers.attention.scored import AdditiveAttention, Attention
 from ragmask.layers.core import Dense, Embedding, Masking
-from ragmask.layers.dot import Dot, dot
 from ragmask.layers.dropout import (
     ActivityRegularization,
     AlphaDropout,
@@ -32,7 +29,9 @@ from ragmask.layers.elsewhere import missing
 from ragmask.layers.initializers import set_random_seed
 from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import Layer
-from ragmask.layers.merging import (
+from ragmask.layers.merging.concatenate import Concatenate, concatenate
+from ragmask.layers.merging.dot import Dot, dot
+from ragmask.layers.merging.numbers import (
     Add,
     Average,
     Maximum,
@@ -70,11 +69,12 @@ from ragmask.layers.pooling import (
     GlobalMaxPool1D,
     GlobalMaxPooling1D,
 )
-from ragmask.layers.recurrent import GRU, LSTM, SimpleRNN
+from ragmask.layers.recurrent.bidirectional import Bidirectional
+from ragmask.layers.recurrent.cells import GRUCell, LSTMCell, SimpleRNNCell
+from ragmask.layers.recurrent.layers import GRU, LSTM, SimpleRNN
+from ragmask.layers.recurrent.rnn import RNN, SlowCellWarning
+from ragmask.layers.recurrent.stacks import StackedRNNCells
 from ragmask.layers.registry import register
-from ragmask.layers.rnn import RNN, SlowCellWarning
-from ragmask.layers.scored import AdditiveAttention, Attention
-from ragmask.layers.stacks import StackedRNNCells
 from ragmask.layers.temporal import (
     RepeatVector,
     TemporalConcat,

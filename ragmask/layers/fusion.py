@@ -11,8 +11,8 @@ from ragmask.kernels.packing import Packed
 from ragmask.layers.calls import told
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, Symbol, symbols_in
-from ragmask.layers.recurrent import KINDS, Recurrent
-from ragmask.layers.stepping import Result
+from ragmask.layers.recurrent.layers import KINDS, Recurrent
+from ragmask.layers.recurrent.stepping import Result
 from ragmask.ops.embeddings import checked_ids
 from ragmask.ops.input import Input
 from ragmask.ops.recurrent import recur_over_ids

@@ -1,12 +1,12 @@
 """A model as a table."""
 
-from ragmask.layers.bidirectional import Bidirectional
 from ragmask.layers.core import Embedding
 from ragmask.layers.graph import Node, symbols_in
 from ragmask.layers.layer import Layer
 from ragmask.layers.network import Network
 from ragmask.layers.operations import Operation
-from ragmask.layers.rnn import RNN
+from ragmask.layers.recurrent.bidirectional import Bidirectional
+from ragmask.layers.recurrent.rnn import RNN
 
 
 def summary_of(model: Network) -> str:

@@ -161,5 +161,5 @@ def test_long_rows_add_up_in_parts(monkeypatch):
     x = np.random.default_rng(0).standard_normal((1, 9, 3))
     layer = layers.AdditiveAttention(use_scale=False)
     expected = layer([x, x])
-    monkeypatch.setattr("ragmask.layers.scored._MOST_AT_ONCE", 60)
+    monkeypatch.setattr("ragmask.layers.attention.scored._MOST_AT_ONCE", 60)
     np.testing.assert_allclose(layer([x, x]), expected, 1e-12)

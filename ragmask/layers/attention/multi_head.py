@@ -10,7 +10,7 @@ from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
-from ragmask.layers.attend import (
+from ragmask.layers.attention.attend import (
     at_all_keys,
     attend,
     kept_pairs,

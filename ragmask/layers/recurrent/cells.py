@@ -5,10 +5,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.layers.gates import Gated, GRUGates, LSTMGates, RNNGates
+from ragmask.layers.recurrent.gates import Gated, GRUGates, LSTMGates, RNNGates
+from ragmask.layers.recurrent.stacks import flat
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, features_of, shown_shape
-from ragmask.layers.stacks import flat
 
 
 class GatedCell(Gated):

@@ -3,10 +3,10 @@
 from typing import Any
 
 from ragmask.errors import InvalidInputError
-from ragmask.layers.gates import Gated, GRUGates, LSTMGates, RNNGates
 from ragmask.layers.layer import Layer
+from ragmask.layers.recurrent.gates import Gated, GRUGates, LSTMGates, RNNGates
+from ragmask.layers.recurrent.rnn import RNN
 from ragmask.layers.registry import register
-from ragmask.layers.rnn import RNN
 from ragmask.weights import LSTMWeights
 
 

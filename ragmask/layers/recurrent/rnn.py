@@ -7,13 +7,10 @@ from ragmask.arrays.protocol import Array
 from ragmask.batches.masks import with_mask
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.batch import mask_of, reverse, shape_of
-from ragmask.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
-from ragmask.layers.gates import Gated
 from ragmask.layers.layer import Layer
-from ragmask.layers.registry import register
-from ragmask.layers.shapes import is_trying
-from ragmask.layers.spec import Spec, check_steps, shown_shape
-from ragmask.layers.stacks import (
+from ragmask.layers.recurrent.cells import GRUCell, LSTMCell, SimpleRNNCell
+from ragmask.layers.recurrent.gates import Gated
+from ragmask.layers.recurrent.stacks import (
     StackedRNNCells,
     as_list,
     build_cell,
@@ -22,7 +19,10 @@ from ragmask.layers.stacks import (
     name_of,
     output_size,
 )
-from ragmask.layers.stepping import Result, first_states, like, states_given, step_by_step
+from ragmask.layers.recurrent.stepping import Result, first_states, like, states_given, step_by_step
+from ragmask.layers.registry import register
+from ragmask.layers.shapes import is_trying
+from ragmask.layers.spec import Spec, check_steps, shown_shape
 from ragmask.ops.input import Input, as_dtype
 
 _COMPILED = (LSTMCell, GRUCell, SimpleRNNCell)

@@ -11,7 +11,7 @@ from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.batch import each, mask_of, of_one_kind, side_by_side, spec_of, whole_shape
 from ragmask.layers.layer import Layer
-from ragmask.layers.merging import masks_for, parts_of
+from ragmask.layers.merging.numbers import masks_for, parts_of
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, common_dtype, shown_shape, total
 from ragmask.ops.split import temporal_concat

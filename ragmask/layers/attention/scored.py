@@ -11,7 +11,7 @@ from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import initializers
 from ragmask.layers.activations import floats
-from ragmask.layers.attend import (
+from ragmask.layers.attention.attend import (
     at_all_keys,
     attend,
     kept_pairs,

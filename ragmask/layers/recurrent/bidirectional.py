@@ -10,10 +10,10 @@ from ragmask.errors import InvalidInputError, MissingAttributeError, Unsupported
 from ragmask.layers.batch import mask_of, side_by_side
 from ragmask.layers.layer import Layer
 from ragmask.layers.limits import spend_call
+from ragmask.layers.recurrent.rnn import RNN
+from ragmask.layers.recurrent.stacks import flat
 from ragmask.layers.registry import from_serialized, register
-from ragmask.layers.rnn import RNN
 from ragmask.layers.spec import Spec
-from ragmask.layers.stacks import flat
 
 _ALIKE = "stateful", "return_sequences", "return_state"
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from ragmask.arrays.protocol import Array, Ints
 from ragmask.errors import DeviceError, InvalidInputError, UnsupportedTypeError
-from ragmask.layers.cells import GatedCell
-from ragmask.layers.gates import Gated
-from ragmask.layers.spec import Spec, shown_shape
-from ragmask.layers.stacks import (
+from ragmask.layers.recurrent.cells import GatedCell
+from ragmask.layers.recurrent.gates import Gated
+from ragmask.layers.recurrent.stacks import (
     as_list,
     call_cell,
     flat,
@@ -19,6 +18,7 @@ from ragmask.layers.stacks import (
     output_size,
     reset_dropout,
 )
+from ragmask.layers.spec import Spec, shown_shape
 from ragmask.ops.input import Input, floats
 
 Step = Callable[[Array, list[Array]], tuple[Array, list[Array]]]

@@ -12,7 +12,7 @@ from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers.batch import of_one_kind, spec_of, whole_shape
 from ragmask.layers.layer import Layer
-from ragmask.layers.merging import fitting, parts_of
+from ragmask.layers.merging.numbers import fitting, parts_of
 from ragmask.layers.registry import register
 from ragmask.layers.spec import Spec, common_dtype, shown_shape
 

@@ -1,0 +1,1 @@
+"""Layers in which steps look at the steps of another batch, or of their own."""
