@@ -15,12 +15,12 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 
 from ragmask import layers
-from ragmask.interop.keras.layers import CONVERTERS
+from ragmask.interop.keras.layers import CELLS, CONVERTERS
 from ragmask.layers.elsewhere import ARGUMENTS, ELSEWHERE
 from ragmask.layers.layer import _FOR_TRAINING, Layer
 
 PAGE = Path(__file__).parents[1] / "ragmask/layers/README.md"
-READ = {*CONVERTERS, keras.layers.InputLayer}
+READ = {*CONVERTERS, *CELLS, keras.layers.InputLayer, keras.layers.StackedRNNCells}
 BEGIN, END = "<!-- written by tests/keras_table.py -->\n", "<!-- end -->\n"
 
 
