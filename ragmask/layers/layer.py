@@ -1,6 +1,5 @@
 """The layer, and Keras's masking protocol: who makes, uses, changes, passes on and drops a mask."""
 
-import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from ragmask.layers.calls import (
     told,
     uses_masks,
 )
+from ragmask.layers.configured import Configured
 from ragmask.layers.graph import (
     Node,
     Symbol,
@@ -32,7 +32,6 @@ from ragmask.layers.graph import (
 )
 from ragmask.layers.limits import spend_call
 from ragmask.layers.notes import noted
-from ragmask.layers.registry import from_serialized, serialized
 from ragmask.layers.shapes import found_by_trying, shapes_given
 from ragmask.layers.spec import Spec, shown_shape
 from ragmask.layers.weighted import Weighted
@@ -74,7 +73,7 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
     return built
 
 
-class Layer(Weighted):
+class Layer(Configured, Weighted):
     """What turns batches into batches, has weights, and says what becomes of masks.
 
     >>> import numpy as np
@@ -122,7 +121,6 @@ class Layer(Weighted):
     _input_dtype: np.dtype[Any] = np.dtype(np.float32)
 
     name: str
-    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
     _built_for: Any
     _is_building: bool
     _calls: list[Node]  # on symbols
@@ -194,36 +192,6 @@ class Layer(Weighted):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The output's mask, from the inputs and their mask; None for none."""
         return mask if self.supports_masking else None
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again: those it was made with, and its name.
-
-        Layers among them are {"class_name": …, "config": …}.
-        """
-        config: dict[str, Any] = serialized(_defaults_of(type(self).__init__) | self._config())
-        return config
-
-    def _config(self) -> dict[str, Any]:
-        """The arguments themselves, but for defaults."""
-        parameters = inspect.signature(type(self).__init__)
-        args, options = self._arguments
-        bound = parameters.bind(self, *args, **options).arguments
-        config = dict(list(bound.items())[1:])
-        for key, parameter in parameters.parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                config.update(config.pop(key, {}))
-        return {**config, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """A layer as `get_config` of another one says; its weights are new.
-
-        >>> import ragmask as rm
-        >>> dense = rm.layers.Dense(2, activation="relu", name="last")
-        >>> rm.layers.Dense.from_config(dense.get_config())
-        Dense('last', units=2, activation='relu')
-        """
-        return cls(**{key: from_serialized(value) for key, value in config.items()})
 
     # -- weights ----------------------------------------------------------------------------
 
@@ -394,22 +362,6 @@ class Layer(Weighted):
         """
         with self._noted():
             return shapes_given(self, shapes, named)
-
-    def __repr__(self) -> str:
-        default = {**_defaults_of(type(self).__init__), "name": self.name}
-        arguments = "".join(
-            f", {key}={value!r}"
-            for key, value in self._config().items()
-            if key not in default or repr(value) != repr(default[key])
-        )
-        return f"{type(self).__name__}({self.name!r}{arguments})"
-
-
-@cache
-def _defaults_of(make: Callable[..., None]) -> dict[str, Any]:
-    """The arguments of a class's `__init__` that have defaults."""
-    parameters = inspect.signature(make).parameters
-    return {key: one.default for key, one in parameters.items() if one.default is not one.empty}
 
 
 @cache
