@@ -10,5 +10,11 @@ from tests.peers.packages import missing_packages
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-_WITH_PEERS = ["tensors.py", "ragged_tensors.py", "distributed.py", "keras_layers.py"]
+_WITH_PEERS = [
+    "tensors.py",
+    "ragged_tensors.py",
+    "distributed.py",
+    "keras_layers.py",
+    "keras_table.py",
+]
 collect_ignore_glob = ["test_*.py", *_WITH_PEERS] if missing_packages() else []

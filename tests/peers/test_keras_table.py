@@ -8,13 +8,13 @@ import pytest
 import ragmask as rm
 from ragmask.interop.keras import from_keras
 from ragmask.layers.elsewhere import ARGUMENTS, ELSEWHERE
-from tests.keras_table import classes, current, lacking, named, table
+from tests.peers.keras_table import classes, current, lacking, named, table
 
 HERE = [name for name in classes() if hasattr(rm.layers, name)]
 
 
 def test_its_table_is_up_to_date():
-    assert current()[0] == table(), "python tests/keras_table.py --write brings it up to date"
+    assert current()[0] == table(), "python tests/peers/keras_table.py --write brings it up to date"
 
 
 def test_every_name_of_keras_is_here_or_has_a_reason():

@@ -1,6 +1,6 @@
 """Keras's layers as ragmask/layers/README.md lists them: what is here, and why the rest is not.
 
-    python tests/keras_table.py --write
+    python tests/peers/keras_table.py --write
 
 What is short of arguments is found by asking both libraries for their signatures.
 """
@@ -19,9 +19,9 @@ from ragmask.interop.keras.layers import CELLS, CONVERTERS
 from ragmask.layers.elsewhere import ARGUMENTS, ELSEWHERE
 from ragmask.layers.layer import _FOR_TRAINING, Layer
 
-PAGE = Path(__file__).parents[1] / "ragmask/layers/README.md"
+PAGE = Path(__file__).parents[2] / "ragmask/layers/README.md"
 READ = {*CONVERTERS, *CELLS, keras.layers.InputLayer, keras.layers.StackedRNNCells}
-BEGIN, END = "<!-- written by tests/keras_table.py -->\n", "<!-- end -->\n"
+BEGIN, END = "<!-- written by tests/peers/keras_table.py -->\n", "<!-- end -->\n"
 
 
 def classes():
