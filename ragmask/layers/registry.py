@@ -49,13 +49,15 @@ def serialized(value: Any) -> Any:
 
 
 def from_serialized(value: Any) -> Any:
-    """What `serialized` was given, its layers made anew."""
+    """What `serialized` was given, its layers made anew; of Keras's config of a dtype, its name."""
     if isinstance(value, list | tuple):
         return type(value)(map(from_serialized, value))
     if not isinstance(value, dict):
         return value
     if not {_CLASS, _CONFIG} <= value.keys():
         return {key: from_serialized(one) for key, one in value.items()}
+    if value[_CLASS] == "DTypePolicy":
+        return value[_CONFIG]["name"]
     cls = (MODELS | REGISTERED).get(value[_CLASS])
     if cls is None and is_name(value[_CLASS]):
         return value  # of an initializer

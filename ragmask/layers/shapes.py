@@ -13,6 +13,7 @@ from ragmask.layers.limits import MOST_NUMBERS, limited, spend_call
 from ragmask.layers.spec import Spec, is_shape, shown_shape
 
 _ENOUGH = 1 << 40  # weights, which are zeros and soon gone
+_SHAPE = "compute_output_shape"
 _MANY_STEPS = 840  # which all numbers up to 8 divide
 _trying: ContextVar[bool] = ContextVar("_trying", default=False)
 
@@ -52,8 +53,31 @@ def found_by_trying(layer: Any, inputs: Any, args: Any, options: dict[str, Any])
             spend_call((), [numbers])
             with suppress(Exception):  # perhaps it cuts time, and one step is too few
                 return map_structure(known, tried(_MANY_STEPS))
+        if type(layer).compute_output_shape is not _of_all_layers(layer):
+            return _declared(layer, inputs)
         raise
     return map_structure(known, outputs)
+
+
+def _of_all_layers(layer: Any) -> Any:
+    """The `compute_output_shape` that a class has which does not say its own."""
+    return next(vars(cls)[_SHAPE] for cls in type(layer).__mro__[::-1] if _SHAPE in vars(cls))
+
+
+def _declared(layer: Any, inputs: Any) -> Any:
+    """What a class of a user's own says by its `compute_output_shape`, as in Keras."""
+    given = list(leaves_of(Spec, inputs))
+    shapes = layer.compute_output_shape(map_structure(lambda spec: spec.shape, inputs))
+
+    def declared(shape: Any) -> Any:
+        if not is_shape(shape):
+            return [declared(one) for one in shape]
+        has_time = len(shape) > 1 and shape[1] is None
+        kind: Any = "ragged" if has_time else "dense"
+        is_masked = layer.supports_masking and any(spec.is_masked for spec in given)
+        return Spec((None, *shape[1:]), layer.dtype, kind).masked(is_masked)
+
+    return declared(shapes)
 
 
 def shapes_given(layer: Any, shapes: tuple[Any, ...], named: dict[str, Any]) -> Any:

@@ -557,3 +557,33 @@ def test_configs_have_defaults_and_reprs_have_not():
     assert repr(layers.Dense.from_config(config)) == "Dense('d', units=2)"
     assert layers.GlobalMaxPooling1D().name.startswith("global_max_pooling1d")
     assert layers.PReLU().name.startswith("p_re_lu")
+
+
+class Demands(layers.Layer):
+    """Cannot be tried on made-up rows, and says by its shape what it gives."""
+
+    supports_masking = True
+
+    def call(self, inputs, mask=None):
+        assert len(inputs) > 1
+        return inputs * 2
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def test_a_shape_that_a_class_declares_stands_for_a_try(frames):
+    x = layers.Input((None, 4))
+    model = layers.Model(x, layers.LSTM(2)(Demands()(layers.Masking()(x))))
+    assert model.layers[1].output.spec == model.layers[0].output.spec
+    expected = model.layers[2](layers.Masking()(frames) * 2)
+    np.testing.assert_array_equal(model(frames), expected)
+    flat = layers.Input((3,))
+    assert Demands()(flat).spec == flat.spec
+
+    class Refuses(layers.Layer):
+        def call(self, inputs):
+            assert len(inputs) > 1
+
+    with pytest.raises(AssertionError):
+        Refuses()(x)

@@ -212,3 +212,15 @@ def test_masks_of_several_batches(by_name, data):
         ours(*padded)
     for one, other in zip(ours.seen, theirs.seen, strict=True):
         np.testing.assert_equal(one, None if other is None else array(other))
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if not name.startswith(("both", "add"))])
+def test_configs_of_keras_make_layers(name):
+    theirs = LAYERS[name](keras.layers)
+    ours = type(LAYERS[name](rm.layers)).from_config(theirs.get_config())
+    assert ours.name == theirs.name
+    config = theirs.get_config()
+    known = {
+        key: config[key] for key in ours.get_config() if isinstance(config.get(key), int | str)
+    }
+    assert {key: ours.get_config()[key] for key in known} == known
