@@ -127,6 +127,7 @@ def test_every_dtype_is_read(dtype, versioned):
     np.testing.assert_array_equal(look(memory), array)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)  # each collects garbage, which takes its time among many tests
 @given(
     shape=st.lists(st.integers(0, 3), max_size=4),

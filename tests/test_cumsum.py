@@ -41,6 +41,7 @@ def test_it_is_the_reference(ragged, kind, dtype, item_shape):
     assert sums.dtype == dtype
 
 
+@pytest.mark.slow
 @given(raggeds(dtypes=(*INTEGERS, "bool"), item_shapes=[(), (2,)], max_steps=40, tame=True), KINDS)
 def test_integers_are_summed_exactly_in_64_bits(ragged, kind):
     batch = as_kind(ragged, kind)

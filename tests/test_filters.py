@@ -110,6 +110,7 @@ TUPLES = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(
     mixed_tables(),
     CONDITIONS | TUPLES,

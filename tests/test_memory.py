@@ -67,6 +67,7 @@ def from_nulls(x):
     return rm.Ragged.from_arrow(rm.Ragged(x.values, x.starts, x.lengths, mask).to_arrow())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
 def test_large_outputs_are_lent_and_given_back(output):
     x = large()

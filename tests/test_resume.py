@@ -166,6 +166,7 @@ def test_another_number_of_ranks_reads_what_is_left_once(data, setup, worlds, ev
     assert delivered <= expected if setup.drop_last else delivered == expected
 
 
+@pytest.mark.slow
 @given(DATA, setups(), st.lists(WORLDS, min_size=2, max_size=3), st.booleans(), st.data())
 def test_one_state_is_enough_where_ranks_are_in_lockstep(data, setup, worlds, even, draw):
     state, before, delivered = None, None, Counter()
@@ -242,6 +243,7 @@ def test_windows_left_are_shared_out_evenly(tmp_path):
 # -- equally many batches on every rank ---------------------------------------------------
 
 
+@pytest.mark.slow
 @given(DATA, setups(), WORLDS)
 def test_even_ranks_deliver_equally_many_batches_and_resume_amid_repeats(data, setup, world_size):
     with written(data) as folder:

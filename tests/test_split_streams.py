@@ -62,6 +62,7 @@ def test_each_row_is_in_the_part_that_its_number_and_the_seed_say(data, seed):
             assert len(part.batch(rows=3)) == len(batches)
 
 
+@pytest.mark.slow
 @given(DATA, setups(), WORLDS, st.integers(0, 3))
 def test_parts_are_the_same_whatever_the_stream_does(data, setup, world_size, epoch):
     """Shuffled, sharded, packed, filtered: together all rows once, each in its own part."""
