@@ -81,21 +81,25 @@ def inputs_and_others(
 
 
 def uses_masks(call: Callable[..., Any]) -> bool:
+    return takes(call, "mask") or bool(_masks_named(call))
+
+
+@cache
+def _masks_named(call: Callable[..., Any]) -> tuple[tuple[str, str], ...]:
+    """Each batch whose mask a call names, and what it names it."""
     names = names_in(call)
-    return "mask" in names or any(f"{name}_mask" in names for name in names)
+    return tuple((name, f"{name}_mask") for name in names if f"{name}_mask" in names)
 
 
 def add_masks(call: Callable[..., Any], inputs: Any, options: dict[str, Any]) -> None:
     """Give a call the masks that it names and was not given: `mask` is that of what comes first,
     `value_mask` that of `value`."""
-    names = names_in(call)
-    given = dict(options)
-    if "mask" in names:
-        options.setdefault("mask", mask_of(inputs))
-    for name, batch in {**dict.fromkeys(names[:1], inputs), **given}.items():
-        wanted = f"{name}_mask"
-        if wanted in names and options.get(wanted) is None:
-            options[wanted] = mask_of(batch)
+    if takes(call, "mask") and "mask" not in options:
+        options["mask"] = mask_of(inputs)
+    for name, wanted in _masks_named(call):
+        if options.get(wanted) is None:
+            is_first = name == names_in(call)[0]
+            options[wanted] = mask_of(inputs if is_first else options.get(name))
 
 
 def shapes_for(

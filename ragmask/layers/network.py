@@ -227,10 +227,9 @@ class Network(Layer):
         self, node: Node, outputs: Any, values: dict[int, Any], dropped: dict[int, str]
     ) -> None:
         """Remember what a layer gave, and whether a mask was lost on the way."""
-        loser = next((dropped[id(one)] for one in node.sources() if id(one) in dropped), None)
-        had_mask = any(
-            mask_of(values[id(one)]) is not None for one in node.sources() if id(one) in values
-        )
+        sources = [id(one) for one in node.sources()]
+        loser = next((dropped[one] for one in sources if one in dropped), None)
+        had_mask = any(mask_of(values[one]) is not None for one in sources if one in values)
         if had_mask and not node.layer._masks_itself:
             loser = node.layer.name
         for symbol, batch in _by_symbol(node, list(leaves_of(BATCHES, outputs))):
