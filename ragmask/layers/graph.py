@@ -169,16 +169,21 @@ def symbols_in(structure: Any) -> Iterator[Symbol]:
 
 def sorted_nodes(outputs: Any) -> list[Node]:
     """Every node that outputs need, each behind those it needs. Raises where they go in circles."""
-    order: list[Node] = []
+    return [node for node, is_left in _walk(outputs) if is_left]
+
+
+def _walk(outputs: Any) -> Iterator[tuple[Node, bool]]:
+    """Each node as it is met on the way from the outputs, and once more as it is left."""
     is_done: dict[int, bool] = {}
     todo = [(symbol.node, False) for symbol in symbols_in(outputs)][::-1]
     while todo:
         node, is_left = todo.pop()
         if is_left:
             is_done[id(node)] = True
-            order.append(node)
+            yield node, True
         elif id(node) not in is_done:
             is_done[id(node)] = False
+            yield node, False
             todo.append((node, True))
             todo += [(source.node, False) for source in node.sources()][::-1]
         elif not is_done[id(node)]:
@@ -186,7 +191,25 @@ def sorted_nodes(outputs: Any) -> list[Node]:
                 f"layer {node.layer.name!r} is called on what its own output is computed from: "
                 "a graph has no cycles"
             )
-    return order
+
+
+def layers_by_depth(outputs: Any) -> list[Any]:
+    """The layers that outputs need, in Keras's order: the deepest first, as many calls before an
+    output as there may be, and of one depth in the order in which they are met from the outputs."""
+    met: dict[int, Any] = {}
+    nodes = []
+    for node, is_left in _walk(outputs):
+        met.setdefault(id(node.layer), node.layer)
+        if is_left:
+            nodes.append(node)
+    of_nodes: dict[int, int] = {}
+    of_layers: dict[int, int] = {}
+    for node in reversed(nodes):
+        depth = max(of_nodes.get(id(node), 0), of_layers.get(id(node.layer), 0))
+        of_nodes[id(node)] = of_layers[id(node.layer)] = depth
+        for source in node.sources():
+            of_nodes[id(source.node)] = max(depth + 1, of_nodes.get(id(source.node), 0))
+    return [met[one] for one in sorted(met, key=lambda one: -of_layers[one])]
 
 
 def from_inside(entries: dict[int, Symbol], outputs: Any) -> Any:

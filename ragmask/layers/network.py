@@ -13,6 +13,7 @@ from ragmask.layers.graph import (
     Node,
     Symbol,
     from_inside,
+    layers_by_depth,
     leaves_of,
     map_structure,
     sorted_nodes,
@@ -35,6 +36,7 @@ class Network(Layer):
     _inputs: Any
     _outputs: Any
     _nodes: Sequence[Node] = ()
+    _layers_in_order: Sequence[Layer] = ()
     _chain: list[Layer] | None = None  # its layers, where each is called on what the last one gave
 
     def __init__(self, inputs: Any = None, outputs: Any = None, **options: Any) -> None:
@@ -115,6 +117,9 @@ class Network(Layer):
         inputs, outputs = without_list(inputs), without_list(outputs)
         self._inputs, self._outputs = inputs, outputs
         self._nodes = sorted_nodes(outputs)
+        self._layers_in_order = [
+            one for one in layers_by_depth(outputs) if not isinstance(one, InputLayer)
+        ]
         entries = self.inputs
         for node in self._nodes:
             if isinstance(node.layer, InputLayer) and node.outputs not in entries:
@@ -142,6 +147,7 @@ class Network(Layer):
     def _set_nothing(self) -> None:
         """It has no graph yet."""
         self._inputs, self._outputs, self._nodes, self._steps = [], [], (), []
+        self._layers_in_order = ()
         self._built_for = None
 
     def _check_names(self) -> None:
@@ -154,12 +160,10 @@ class Network(Layer):
 
     @property
     def layers(self) -> list[Layer]:
-        """Its layers, inputs left out, in the order they run in."""
+        """Its layers, inputs left out, in Keras's order: those farthest from the outputs first."""
         if not self._is_graph:
             return super().sublayers
-        layers = (node.layer for node in self._nodes)
-        unique = {id(layer): layer for layer in layers if not isinstance(layer, InputLayer)}
-        return list(unique.values())
+        return list(self._layers_in_order)
 
     @property
     def sublayers(self) -> list[Layer]:

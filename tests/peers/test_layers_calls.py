@@ -224,3 +224,47 @@ def test_configs_of_keras_make_layers(name):
         key: config[key] for key in ours.get_config() if isinstance(config.get(key), int | str)
     }
     assert {key: ours.get_config()[key] for key in known} == known
+
+
+def branched(library, model):
+    """Two ways of unequal length to one output, and a layer that is called twice."""
+    x, y = library.layers.Input((4,), name="x"), library.layers.Input((4,), name="y")
+    dense = {name: library.layers.Dense(4, name=name) for name in "abcdefg"}
+    short = dense["a"](x)
+    long = dense["d"](dense["c"](dense["b"](y)))
+    shared = [dense["e"](short), dense["e"](dense["f"](long))]
+    joined = library.layers.Add()([short, long, *shared])
+    return model([x, y], [dense["g"](joined), library.layers.Multiply()([short, shared[1]])])
+
+
+def test_weights_of_models_are_in_keras_order():
+    theirs, ours = branched(keras, keras.Model), branched(rm, rm.layers.Model)
+    names = [
+        layer.name for layer in theirs.layers if len(layer.name) == 1 and layer.name not in "xy"
+    ]
+    assert [layer.name for layer in ours.layers if len(layer.name) == 1] == names
+    random = np.random.default_rng(0)
+    theirs.set_weights([random.normal(0, 0.5, one.shape) for one in theirs.get_weights()])
+    ours.set_weights(theirs.get_weights())
+    given = batches((4,), (4,))
+    for one, other in zip(ours(given), theirs(given), strict=True):
+        assert_close(one, array(other))
+
+
+@given(st.data())
+@settings(max_examples=8)
+def test_layers_of_drawn_graphs_are_in_keras_order(data):
+    ways = [data.draw(st.tuples(st.integers(0, at), st.integers(0, at))) for at in range(5)]
+
+    def make(library, model):
+        values = [library.layers.Input((2,))]
+        for at, (one, other) in enumerate(ways):
+            added = library.layers.Add()([values[one], values[other]])
+            values.append(library.layers.Dense(2, name=f"d{at}")(added))
+        return model(values[0], values[-2:])
+
+    theirs, ours = make(keras, keras.Model), make(rm, rm.layers.Model)
+    named = [
+        [layer.name for layer in model.layers if layer.name[0] == "d"] for model in (theirs, ours)
+    ]
+    assert named[0] == named[1]
