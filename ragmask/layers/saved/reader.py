@@ -36,8 +36,11 @@ def read_description(description: Any) -> Any:
 def check_format(description: Any) -> None:
     found = description.get("format") if isinstance(description, dict) else description
     if found != FORMAT:
+        hint = ""
+        if found is None and isinstance(description, dict):
+            hint = ": of a Keras model make one with ragmask.interop.keras.from_keras"
         raise InvalidInputError(
-            f"it is of format {short(found)}; this version of ragmask reads {FORMAT!r}"
+            f"it is of format {short(found)}; this version of ragmask reads {FORMAT!r}{hint}"
         )
 
 
