@@ -167,6 +167,7 @@ def test_threads_lend_and_give_back():
     assert abs(lent() - before) < SLACK
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_a_forked_child_has_what_was_there_and_lends_its_own():
     code = """

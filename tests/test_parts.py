@@ -27,6 +27,7 @@ def table_of(parts):
     return pa.concat_tables(alike([parts.schema.empty_table(), *found]))
 
 
+@pytest.mark.slow
 @given(DATA, setups(), WORLDS, st.integers(1, 5))
 def test_the_parts_of_a_stream_have_its_rows_in_its_order(data, setup, world_size, workers):
     with written(data) as folder:

@@ -59,6 +59,7 @@ def test_every_state_yields_what_was_left(data, setup, world_size, draw):
             assert as_json(other.state_dict()) == after
 
 
+@pytest.mark.slow
 @given(DATA, setups(), st.lists(st.integers(0, 4), min_size=1, max_size=12))
 def test_stopping_again_and_again_loses_and_repeats_nothing(data, setup, stops):
     """Each stop takes so many batches and goes on in a new stream, across the epochs' ends."""

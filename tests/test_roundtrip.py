@@ -199,6 +199,7 @@ def check_same(table, expected, schema=None):
         assert plain(table[name]) == plain(expected[name]), (name, expected[name].type)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(tables(ipc=False), st.integers(1, 4), st.integers(1, 5))
 def test_parquet_comes_back_type_for_type(table, group_rows, batch_rows):
