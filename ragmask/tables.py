@@ -44,6 +44,7 @@ class TableModel:
         inputs: Mapping[str, str] | None = None,
     ) -> None:
         self.model = _loaded(model)
+        _check_stateless(self.model)
         self.keep = list(dict.fromkeys([keep] if isinstance(keep, str) else keep))
         names = self.model._entry_names()
         for name in inputs or {}:
@@ -199,6 +200,16 @@ def _loaded(model: Model | str | os.PathLike[str]) -> Model:
     if not model._nodes:
         raise InvalidInputError(f"model {model.name!r} is not built: call it on a batch first")
     return model
+
+
+def _check_stateless(model: Model) -> None:
+    """Raise for a model whose rows would go on from those of another batch."""
+    for layer in model.layers_inside:
+        if getattr(layer, "stateful", False):
+            raise InvalidInputError(
+                f"layer {layer.name!r} is stateful: it goes on from the rows of the batch before, "
+                "and a table's batches are rows of their own: make it with stateful=False"
+            )
 
 
 def _restored(version: str, kind: type[TableModel], *parts: Any) -> TableModel:

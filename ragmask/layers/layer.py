@@ -431,6 +431,19 @@ def _layers_in(value: Any) -> list[Layer]:
     return []
 
 
+def layers_inside(layer: Layer) -> list[Layer]:
+    """The layers inside one, and inside those, each once."""
+    found: list[Layer] = []
+    seen, todo = {id(layer)}, layer.sublayers[::-1]
+    while todo:
+        one = todo.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            found.append(one)
+            todo += one.sublayers[::-1]
+    return found
+
+
 def _name_of(cls: type) -> str:
     """Keras's way: `LSTM` is lstm, `TemporalSplit` temporal_split, and numbers tell them apart."""
     return new_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__))

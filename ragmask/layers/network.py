@@ -19,7 +19,7 @@ from ragmask.layers.graph import (
     symbols_in,
 )
 from ragmask.layers.inputs import InputLayer, check_entry, entry_for, without_list
-from ragmask.layers.layer import Layer
+from ragmask.layers.layer import Layer, layers_inside
 from ragmask.layers.spec import Spec
 
 
@@ -164,6 +164,17 @@ class Network(Layer):
     @property
     def sublayers(self) -> list[Layer]:
         return self.layers
+
+    @property
+    def layers_inside(self) -> list[Layer]:
+        """Its layers, those that they hold, and so on, each once."""
+        return layers_inside(self)
+
+    def reset_states(self) -> None:
+        """Forget the last states of all stateful layers inside."""
+        for layer in self.layers_inside:
+            if getattr(layer, "stateful", False) and hasattr(layer, "reset_states"):
+                layer.reset_states()
 
     @property
     def input_names(self) -> list[str]:

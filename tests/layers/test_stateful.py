@@ -9,6 +9,7 @@ import pytest
 
 import ragmask as rm
 from ragmask import layers
+from ragmask.tables import TableModel
 from tests.layers.cells import (
     KINDS,
     SLOW,
@@ -195,3 +196,25 @@ def test_what_is_not_fused(kind):
         model = layers.Sequential([ids, layers.Embedding(5, 16), kind(16, **option)])
         assert not any(hasattr(step, "embedding") for step in model._steps), option
     assert hasattr(layers.Sequential([ids, layers.Embedding(5, 16), kind(16)])._steps[-1], "node")
+
+
+def test_a_model_forgets_the_states_of_all_layers_inside(frames):
+    inner = layers.Sequential([layers.Input((None, 4)), layers.GRU(3, stateful=True)])
+    both = layers.Bidirectional(layers.LSTM(2, stateful=True))
+    x = layers.Input((None, 4))
+    model = layers.Model(x, [inner(x), both(x)])
+    first = model(frames)
+    assert not np.array_equal(model(frames)[0], first[0])
+    model.reset_states()
+    for again, expected in zip(model(frames), first, strict=True):
+        np.testing.assert_array_equal(again, expected)
+
+
+def test_tables_are_not_for_stateful_models():
+    for layer in (
+        layers.LSTM(2, stateful=True),
+        layers.Bidirectional(layers.GRU(2, stateful=True)),
+    ):
+        model = layers.Sequential([layers.Input((None, 4)), layer])
+        with pytest.raises(rm.InvalidInputError, match="is stateful: it goes on from the rows"):
+            TableModel(model)

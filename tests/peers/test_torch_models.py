@@ -304,3 +304,10 @@ def test_defined_here_trained_in_torch_applied_by_the_command_line(tmp_path):
         expected = module(batch["frames"])["speaker"].numpy()
     np.testing.assert_allclose(found, expected, 1e-4, 1e-5)
     assert (found.argmax(1) == batch["speaker"]).mean() > 0.8
+
+
+def test_training_that_the_graph_fixes_is_not_the_modules():
+    x = Input((None, 50))
+    module = rt.to_torch(Model(x, Dropout(0.5)(x, training=True))).eval()
+    batch = rm.Ragged.from_rows([np.ones((20, 50), np.float32)])
+    assert set(module(batch).values.unique().tolist()) == {0.0, 2.0}

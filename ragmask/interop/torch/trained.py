@@ -163,8 +163,8 @@ def _run_graph(module: TorchModel, model: Network, inputs: Any, weights: Weights
             outputs = _run_graph(module, node.layer, given, weights)
         else:
             options = {key: map_structure(value, one) for key, one in node.options.items()}
-            run = _LAYERS[type(node.layer)]
-            outputs = run(node.layer, given, weights, training=module.training, **options)
+            options = {"training": module.training, **options}  # the graph's own word goes first
+            outputs = _LAYERS[type(node.layer)](node.layer, given, weights, **options)
         values.update(_by_symbol(node, outputs))
     return map_structure(value, model.output)
 

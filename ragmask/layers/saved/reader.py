@@ -10,12 +10,12 @@ import numpy as np
 from ragmask.errors import InvalidInputError
 from ragmask.layers.graph import Symbol, symbols_in
 from ragmask.layers.inputs import InputLayer
-from ragmask.layers.layer import Layer
+from ragmask.layers.layer import Layer, layers_inside
 from ragmask.layers.limits import limited
 from ragmask.layers.network import Network
 from ragmask.layers.notes import noted
 from ragmask.layers.registry import MODELS, REGISTERED
-from ragmask.layers.saved.writer import FORMAT, layers_inside
+from ragmask.layers.saved.writer import FORMAT
 
 
 def model_of(description: Any, numbers: int) -> Network:

@@ -22,7 +22,7 @@ import numpy as np
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.files import MODEL_FORMAT
 from ragmask.layers.graph import Symbol, symbols_in
-from ragmask.layers.layer import Layer
+from ragmask.layers.layer import Layer, layers_inside
 from ragmask.layers.network import Network
 from ragmask.layers.registry import MODELS, REGISTERED
 
@@ -150,16 +150,3 @@ def config_of(layer: Layer) -> dict[str, Any]:
 def _takes(cls: type, argument: str) -> bool:
     parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
     return argument in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-
-
-def layers_inside(layer: Layer) -> list[Layer]:
-    """The layers inside one, and inside those, each once."""
-    found: list[Layer] = []
-    seen, todo = {id(layer)}, layer.sublayers[::-1]
-    while todo:
-        one = todo.pop()
-        if id(one) not in seen:
-            seen.add(id(one))
-            found.append(one)
-            todo += one.sublayers[::-1]
-    return found
