@@ -198,8 +198,9 @@ class EinsumDense(Activating):
     def _product(self, values: Array, letters: _Letters) -> Array:
         equation = f"{letters.inputs},{letters.kernel}->{letters.outputs}"
         x = values.astype(self.kernel.dtype, copy=False)
-        product: Array = np.einsum(equation, x, self.kernel, optimize=True)
-        return product if self.bias is None else product + self.bias
+        with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
+            product: Array = np.einsum(equation, x, self.kernel, optimize=True)
+            return product if self.bias is None else product + self.bias
 
     def _check_shape(self, shape: Any) -> None:
         pass  # `_checked` does, axis by axis

@@ -235,3 +235,30 @@ def test_steps_of_another_size_are_refused(name):
     if layer.weights:
         with pytest.raises(rm.InvalidInputError, match="was built for inputs of shape"):
             layer(rm.Ragged.from_rows([[[1.0, 2.0]]]))
+
+
+STRANGE = {
+    "no features": np.empty((3, 0), "f4"),
+    "not finite": np.array([[np.inf, -np.inf], [1, 2], [np.nan, 0]], "f4"),
+    "huge": np.full((3, 2), 3e38, "f4"),
+    "large halves": np.full((3, 2), 6e4, "f2"),
+    "bools": np.ones((3, 2), bool),
+}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("values", STRANGE)
+@pytest.mark.parametrize("name", [*ALL, "dropout"])
+def test_strange_numbers(name, values, training):
+    """They give numbers, or an error that says why not; warnings are errors in tests."""
+    x = STRANGE[values]
+    for mask in (None, np.zeros(3, bool)):
+        ragged = rm.Ragged.from_offsets(x, [0, 2, 3], mask)
+        for batch in (ragged, ragged.to_padded(), ragged.to_padded().values):
+            layer = {**ALL, "dropout": lambda: layers.Dropout(0.5)}[name]()
+            try:
+                made = layer(batch, training=training)
+            except rm.UnsupportedTypeError as error:
+                assert (name, values, training) == ("dropout", "bools", True), error
+                continue
+            assert type(made) is type(batch)
