@@ -45,6 +45,10 @@ class _Random(Layer):
     def _changed(self, values: Array, drawn: Array) -> Array:
         raise NotImplementedError
 
+    def _with(self, values: Array, drawn: Array) -> Array:
+        with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
+            return self._changed(values, drawn)
+
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or getattr(self, self._share) == 0:
             return inputs
@@ -57,9 +61,9 @@ class _Random(Layer):
         if isinstance(inputs, Ragged):
             rows = inputs.compact()
             drawn = self._for_ragged(rows, draw)
-            return rows.with_values(self._changed(rows._rows.values, drawn))
+            return rows.with_values(self._with(rows._rows.values, drawn))
         values = inputs.values if isinstance(inputs, Padded) else inputs
-        changed = self._changed(values, draw(self._sizes(values.shape)))
+        changed = self._with(values, draw(self._sizes(values.shape)))
         return Padded(changed, inputs.mask) if isinstance(inputs, Padded) else changed
 
     def compute_output(self, inputs: Any, training: bool = False) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 import string
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.layers import activations, initializers
 from ragmask.layers.batch import each, shape_of
+from ragmask.layers.layer import NOTHING
 from ragmask.layers.nonlinear import Activating
 from ragmask.layers.options import plain_options
 from ragmask.layers.registry import register
@@ -86,6 +88,7 @@ class EinsumDense(Activating):
         self.activation = activation
         self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
         self._parts = _Letters(inputs, kernel, outputs)
+        self._first_shape: Any = None
         self._elided = "left" if before else "right" if behind else ""
         activations.get(activation)
 
@@ -128,7 +131,17 @@ class EinsumDense(Activating):
             sizes[letter] = known if size is None else size
         return sizes
 
+    def _build_for(self, inputs: Any, options: Mapping[str, Any] = NOTHING) -> None:
+        is_one = not isinstance(inputs, list | tuple | dict)
+        self._first_shape = _sizes_of(inputs) if is_one else None  # for a kernel of an array's time
+        super()._build_for(inputs, options)
+
     def build(self, input_shape: Any) -> None:
+        input_shape = self._first_shape or input_shape
+        if not isinstance(input_shape, tuple):
+            raise InvalidInputError(
+                f"layer {self.name!r} takes one batch; got shape {shown_shape(input_shape)}"
+            )
         letters = self._letters(len(input_shape))
         sizes = self._sizes(letters, input_shape)
         needed = letters.kernel + (self.bias_axes or "")
@@ -157,7 +170,7 @@ class EinsumDense(Activating):
             self.bias = self.add_weight(shape, self.bias_initializer, name="bias")
 
     def call(self, inputs: Any) -> Any:
-        letters = self._checked(shape_of(inputs), isinstance(inputs, Ragged))
+        letters = self._checked(_sizes_of(inputs), isinstance(inputs, Ragged))
         sums: Any
         if isinstance(inputs, Padded) and not letters.keeps_steps:
             sums = self._product(inputs.values, letters)
@@ -170,7 +183,7 @@ class EinsumDense(Activating):
 
     def compute_output(self, inputs: Spec) -> Spec:
         check_one(inputs)
-        letters = self._checked(inputs.input_shape, inputs.kind == "ragged")
+        letters = self._checked(_sizes_of(inputs), inputs.kind == "ragged")
         sizes = dict(zip(letters.inputs, inputs.shape, strict=True))
         sizes |= dict(zip(letters.kernel, self.kernel.shape, strict=True))
         shape = tuple(sizes[letter] for letter in letters.outputs)
@@ -198,11 +211,19 @@ class EinsumDense(Activating):
     def _product(self, values: Array, letters: _Letters) -> Array:
         equation = f"{letters.inputs},{letters.kernel}->{letters.outputs}"
         x = values.astype(self.kernel.dtype, copy=False)
-        product: Array = np.einsum(equation, x, self.kernel, optimize=True)
-        return product if self.bias is None else product + self.bias
+        with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
+            product: Array = np.einsum(equation, x, self.kernel, optimize=True)
+            return product if self.bias is None else product + self.bias
 
     def _check_shape(self, shape: Any) -> None:
         pass  # `_checked` does, axis by axis
+
+
+def _sizes_of(batch: Any) -> Any:
+    """A batch's shape, with None for rows, and for time but of arrays."""
+    if isinstance(batch, np.ndarray) or (isinstance(batch, Spec) and batch.kind == "dense"):
+        return (None, *batch.shape[1:])
+    return shape_of(batch)
 
 
 def _wrong(equation: Any) -> str:

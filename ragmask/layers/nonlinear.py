@@ -136,10 +136,11 @@ class ELU(_OfNumbers):
 class PReLU(Layer):
     """x, and `alpha * x` below 0, with slopes that are weights: K. He et al. (2015).
 
+    >>> import numpy as np
     >>> import ragmask as rm
-    >>> layer = rm.layers.PReLU(shared_axes=[1])
+    >>> layer = rm.layers.PReLU(lambda shape: np.full(shape, 0.25), shared_axes=[1])
     >>> layer(rm.Ragged.from_rows([[[-1.0, 2.0]], []])).to_rows()[0]
-    array([[-0.,  2.]], dtype=float32)
+    array([[-0.25,  2.  ]], dtype=float32)
 
     shared_axes : axes along which the slopes are the same. Of sequences the first is time, which
         has to be among them: rows have any number of steps.

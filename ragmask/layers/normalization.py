@@ -316,10 +316,12 @@ def _moments(batch: Any, axis: int) -> tuple[Array, Array]:
         values = batch.values
     mask = batch.compact().mask if isinstance(batch, Ragged) else getattr(batch, "mask", None)
     kept = _precise(values if mask is None else values[mask])
-    numbers = np.moveaxis(kept, axis, -1).reshape(-1, kept.shape[axis])
+    numbers = np.moveaxis(kept, axis, -1)
+    numbers = numbers.reshape(math.prod(numbers.shape[:-1]), numbers.shape[-1])
     count = max(1, len(numbers))
-    mean = numbers.sum(axis=0) / count
-    return mean, np.square(numbers - mean).sum(axis=0) / count
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = numbers.sum(axis=0) / count
+        return mean, np.square(numbers - mean).sum(axis=0) / count
 
 
 def _precise(values: Array) -> Array:

@@ -44,6 +44,8 @@ class _GlobalPool(TemporalPool):
         if self.data_format == "channels_first":  # arrays do not come here
             self._refuse(type(inputs).__name__)
         pooled = super().call(inputs, mask)
+        if not isinstance(pooled, np.ndarray):  # on a device
+            return pooled
         return pooled.astype(self._dtype_of(inputs.dtype, pooled.dtype), copy=False)
 
     def compute_output(self, inputs: Spec) -> Spec:

@@ -235,3 +235,29 @@ def test_steps_of_another_size_are_refused(name):
     if layer.weights:
         with pytest.raises(rm.InvalidInputError, match="was built for inputs of shape"):
             layer(rm.Ragged.from_rows([[[1.0, 2.0]]]))
+
+
+STRANGE = {
+    "no features": np.empty((3, 0), "f4"),
+    "not finite": np.array([[np.inf, -np.inf], [1, 2], [np.nan, 0]], "f4"),
+    "huge": np.full((3, 2), 3e38, "f4"),
+    "large halves": np.full((3, 2), 6e4, "f2"),
+    "bools": np.ones((3, 2), bool),
+}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("values", STRANGE)
+@pytest.mark.parametrize("name", [*ALL, "dropout"])
+def test_strange_numbers(name, values, training):
+    """They give numbers, and no warning: warnings are errors in tests."""
+    x = STRANGE[values]
+    for mask in (None, np.zeros(3, bool)):
+        ragged = rm.Ragged.from_offsets(x, [0, 2, 3], mask)
+        for batch in (ragged, ragged.to_padded(), ragged.to_padded().values):
+            layer = {**ALL, "dropout": lambda: layers.Dropout(0.5)}[name]()
+            if (name, values, training) == ("dropout", "bools", True):
+                with pytest.raises(rm.UnsupportedTypeError, match="which bool cannot hold"):
+                    layer(batch, training=training)
+            else:
+                assert type(layer(batch, training=training)) is type(batch)

@@ -91,6 +91,7 @@ LAYERS = {
     "einsum before the features": lambda: layers.EinsumDense("...x,xy->...y", 3),
     "einsum of a sum over time": lambda: layers.EinsumDense("abc,cd->ad", 3),
     "einsum of behind": lambda: layers.EinsumDense("abc...,cd->abd...", (None, 4)),
+    "einsum of an array's time": lambda: layers.EinsumDense("ab...,bc->ac...", 3, bias_axes="c"),
     "distributed": lambda: layers.TimeDistributed(layers.Dense(2)),
     "distributed pool": lambda: layers.TimeDistributed(layers.TemporalPool()),
     "distributed masks": lambda: layers.TimeDistributed(layers.Masking()),

@@ -96,7 +96,8 @@ def test_einsum_dense(equation, ragged, with_bias, activation):
 
 
 @pytest.mark.parametrize(
-    ("equation", "shape"), [("abc,cd->ad", (4,)), ("abc,cd->adb", (4, None)), ("ab,b->a", ())]
+    ("equation", "shape"),
+    [("abc,cd->ad", (4,)), ("abc,cd->adb", (4, None)), ("ab,b->a", ()), ("ab...,bc->ac...", (5,))],
 )
 def test_einsum_dense_of_arrays(equation, shape):
     x = np.random.default_rng(0).standard_normal((2, 4, FEATURES)).astype("float32")
