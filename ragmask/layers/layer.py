@@ -59,13 +59,13 @@ def _once(build: Callable[..., None]) -> Callable[..., None]:
             if self.weights:
                 self._check_shape(shape)
             return
-        before = self._built_for, dict(self._own_weights)
+        before = self._built_for, dict(self._own_weights), self._fixed
         self._built_for, self._is_building = () if shape is None else shape, True
         try:
             named = {key: normal_shape(one) for key, one in named.items()}
             build(self, shape, *map(normal_shape, others), **named)
         except BaseException:
-            self._built_for, self._own_weights = before
+            self._built_for, self._own_weights, self._fixed = before
             raise
         finally:
             self._is_building = False
@@ -349,7 +349,8 @@ class Layer(Configured, Weighted):
 
     def compute_output(self, inputs: Any, *args: Any, **options: Any) -> Any:
         """What is known of its outputs: here, found out on made-up rows."""
-        return found_by_trying(self, inputs, args, options)
+        is_declared = type(self).compute_output_shape is not Layer.compute_output_shape
+        return found_by_trying(self, inputs, args, options, is_declared)
 
     def compute_output_shape(self, *shapes: Any, **named: Any) -> Any:
         """The shape of what it gives for a batch of this shape, with None for what is not known.
@@ -415,12 +416,15 @@ def layers_inside(layer: Layer) -> list[Layer]:
 
 def _name_of(cls: type) -> str:
     """Keras's way: `LSTM` is lstm, `TemporalSplit` temporal_split, and numbers tell them apart."""
-    return new_name(re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", cls.__name__))
+    return new_name(snake_case(cls.__name__))
 
 
-def new_name(word: str) -> str:
+def snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()
+
+
+def new_name(base: str) -> str:
     """A name that no layer has got here before."""
-    base = word.lower()
     number = _names[base]
     _names[base] += 1
     return f"{base}_{number}" if number else base

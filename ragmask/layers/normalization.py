@@ -311,10 +311,7 @@ class BatchNormalization(Layer):
 
 def _moments(batch: Any, axis: int) -> tuple[Array, Array]:
     """The mean and variance along an axis of all numbers in kept steps; of none 0."""
-    values = batch.compact()._rows.values if isinstance(batch, Ragged) else batch
-    if isinstance(batch, Padded):
-        values = batch.values
-    mask = batch.compact().mask if isinstance(batch, Ragged) else getattr(batch, "mask", None)
+    values, mask = batch._dense() if isinstance(batch, Ragged | Padded) else (batch, None)
     kept = _precise(values if mask is None else values[mask])
     numbers = np.moveaxis(kept, axis, -1)
     numbers = numbers.reshape(math.prod(numbers.shape[:-1]), numbers.shape[-1])

@@ -13,7 +13,6 @@ from ragmask.layers.limits import MOST_NUMBERS, limited, spend_call
 from ragmask.layers.spec import Spec, is_shape, shown_shape
 
 _ENOUGH = 1 << 40  # weights, which are zeros and soon gone
-_SHAPE = "compute_output_shape"
 _MANY_STEPS = 840  # which all numbers up to 8 divide
 _trying: ContextVar[bool] = ContextVar("_trying", default=False)
 
@@ -23,8 +22,13 @@ def is_trying() -> bool:
     return _trying.get()
 
 
-def found_by_trying(layer: Any, inputs: Any, args: Any, options: dict[str, Any]) -> Any:
-    """What is known of a layer's outputs: found out on made-up rows."""
+def found_by_trying(
+    layer: Any, inputs: Any, args: Any, options: dict[str, Any], is_declared: bool
+) -> Any:
+    """What is known of a layer's outputs: found out on made-up rows.
+
+    is_declared : its class has a `compute_output_shape` of its own, which counts where that fails.
+    """
     given = inputs, args, options
 
     def tried(steps: int) -> Any:
@@ -53,15 +57,10 @@ def found_by_trying(layer: Any, inputs: Any, args: Any, options: dict[str, Any])
             spend_call((), [numbers])
             with suppress(Exception):  # perhaps it cuts time, and one step is too few
                 return map_structure(known, tried(_MANY_STEPS))
-        if type(layer).compute_output_shape is not _of_all_layers(layer):
+        if is_declared:
             return _declared(layer, inputs)
         raise
     return map_structure(known, outputs)
-
-
-def _of_all_layers(layer: Any) -> Any:
-    """The `compute_output_shape` that a class has which does not say its own."""
-    return next(vars(cls)[_SHAPE] for cls in type(layer).__mro__[::-1] if _SHAPE in vars(cls))
 
 
 def _declared(layer: Any, inputs: Any) -> Any:

@@ -9,7 +9,7 @@ import os
 from tests.peers.packages import missing_packages
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # a third less time, for the compiler
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # each test compiles its own
 
 _WITH_PEERS = [
     "tensors.py",

@@ -1,6 +1,5 @@
 """Keras's operations of each number, and its brackets, as the layers that do the same."""
 
-import re
 from typing import Any
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 
 from ragmask import layers
 from ragmask.layers.graph import Symbol
+from ragmask.layers.layer import snake_case
 
 
 def called_on(node: Any, given: list[Any]) -> Any:
@@ -43,7 +43,7 @@ def is_known(node: Any) -> bool:
 
 
 def _name_in_numpy(operation: Any) -> str:
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(operation).__name__).lower()
+    name = snake_case(type(operation).__name__)
     return "maximum" if name == "relu" else name
 
 
