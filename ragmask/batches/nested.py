@@ -113,7 +113,7 @@ class NestedRagged(Ragged):
         offsets = [0]
         for position, row in enumerate(rows):
             try:
-                inner += _no_text(row)
+                inner.extend(_no_text(row))
             except TypeError as error:
                 raise InvalidInputError(
                     f"row {position} is the single value {row!r}: give each row as a list of rows"

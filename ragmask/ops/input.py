@@ -130,13 +130,14 @@ class Input(NamedTuple):
 
 def arrow_rows(source: Any, what: str) -> Rows:
     """The rows of anything Arrow; lists of lists of one size are lists of vectors."""
+    is_nested = False
     try:
         array = arrow.arrow_array(source)
-        item = arrow.item_type(array.type) if arrow.is_list(array.type) else None
-        is_nested = item is not None and arrow.is_list(item) and arrow.kind_of(item) == "ragged"
+        is_nested = arrow.is_list(array.type) and arrow.is_nested(array.type)
         return arrow.read_rows(array, items="vectors" if is_nested else None)
     except RagmaskError as error:
-        raise type(error)(f"{what} cannot be read by Ragged.from_arrow: {error}") from error
+        how = f" (for rows of rows, pass Ragged.from_arrow({what}))" if is_nested else ""
+        raise type(error)(f"{what} cannot be read as lists: {error}{how}") from error
 
 
 def floats(rows: Rows, what: str) -> Rows:
