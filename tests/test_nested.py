@@ -191,7 +191,7 @@ def test_rows_of_lists_arrays_and_raggeds():
         ([[[1], 2]], rm.InvalidInputError, "row 0, inner row 1 is the single value 2"),
         ([[], [[1], ["a"]]], rm.UnsupportedTypeError, "row 1, inner row 1 has dtype"),
         ([[[1]], [], [[2], [[3]]]], rm.InvalidInputError, "row 2, inner row 1 has steps of shape"),
-        ([[[[1, 2], [3]]]], rm.UnsupportedTypeError, "row 0, inner row 0 holds lists of unequal"),
+        ([[[[1, 2], [3]]]], rm.UnsupportedTypeError, "row 0, inner row 0 .*lists of unequal"),
     ],
 )
 def test_rows_that_are_none_are_named(rows, error, message):

@@ -176,8 +176,8 @@ def _row_array(row: Any, what: str, dtype: npt.DTypeLike | None) -> Array:
     except UnsupportedTypeError as error:
         if isinstance(row, list | tuple) and all(isinstance(one, list | tuple) for one in row):
             raise UnsupportedTypeError(
-                f"{what} holds lists of unequal lengths: NestedRagged.from_rows takes rows of rows "
-                "of numbers, and nothing takes rows of those"
+                f"{what} cannot be read as one array, for it holds lists of unequal lengths: "
+                "NestedRagged.from_rows takes rows of rows, and nothing takes more levels"
             ) from error
         raise
     if dtype is not None:
