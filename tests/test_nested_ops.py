@@ -1,5 +1,6 @@
 """Rows of rows in ops, layers and all that takes a Ragged: inside each inner row, or refused."""
 
+import inspect
 from itertools import pairwise
 
 import numpy as np
@@ -252,16 +253,67 @@ def test_words_three_levels_deep_are_refused():
 
 # -- what was not taught ------------------------------------------------------------------
 
-NESTED = rm.NestedRagged.from_rows([[[1.0, 2.0], [3.0]], [], [[4.0]]])
-VECTORS = rm.embedding(NESTED.with_inner(NESTED.inner * 0 == 1) * np.int64(1), np.ones((3, 2)))
+NESTED = rm.NestedRagged.from_rows([[[1.0, 2.0], [3.0]], [], [[4.0, 5.0, 6.0], [], [7.0]]])
+VECTORS = NESTED.with_inner(NESTED.inner.with_values(np.ones((7, 2))))
+FUNCTIONS = [
+    name
+    for name in rm.__all__
+    if inspect.isfunction(getattr(rm, name)) and name != "stream"  # which takes paths
+]
+
+
+def flattened(results):
+    """A function's results one by one, out of any tuples, and without what was left out."""
+    if isinstance(results, list | tuple):
+        return [one for result in results for one in flattened(result)]
+    return [] if results is None else [results]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "batch", [NESTED, VECTORS, NESTED != 0], ids=["numbers", "vectors", "bools"]
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        lambda x: (x,),
+        lambda x: ([x, x],),
+        lambda x: (x, 2),
+        lambda x: (x, x),
+        lambda x: (x, x, x),
+        lambda x: (np.arange(5.0), x),
+        lambda x: (x, np.ones((8, 2))),
+    ],
+    ids=["one", "list", "a number", "two", "three", "an array first", "an array"],
+)
+def test_functions_work_inside_inner_rows_or_refuse(name, batch, arguments):
+    function = getattr(rm, name)
+    try:
+        inspect.signature(function).bind(*arguments(batch))
+    except TypeError:
+        return  # it takes others
+    try:
+        results = flattened(function(*arguments(batch)))
+    except (rm.UnsupportedTypeError, rm.InvalidInputError):
+        return
+    expected = flattened(function(*arguments(batch.inner)))
+    for result, flat in zip(results, expected, strict=True):
+        if isinstance(flat, rm.Ragged):
+            assert type(result) is rm.NestedRagged
+            assert repr(result.inner) == repr(flat)
+        else:
+            assert type(result) is rm.Ragged
+            assert result.values.tolist() == flat.tolist()
+        times = len(result) // len(batch)
+        assert result.lengths.tolist() == batch.lengths.tolist() * times
+
+
 ARGUMENTS = {
     "from_offsets": (rm.Ragged.from_rows([[1]]), [0, 1]),
     "from_rows": ([[[1]]],),
     "from_arrow": (pa.array([[[1]]]),),
     "from_padded": (np.ones((2, 2)),),
-    "truncate": (1,),
-    "with_inner": (NESTED.inner,),
-    "with_values": (np.ones(4),),
+    "with_values": (np.ones(7),),
 }
 
 
@@ -270,7 +322,9 @@ def test_what_a_ragged_has_works_or_says_what_to_do(name):
     try:
         found = getattr(NESTED, name)
         if callable(found):
-            found = found(*ARGUMENTS.get(name, ()))
+            needed = inspect.signature(found).parameters.values()
+            ones = [1 for one in needed if one.default is one.empty]
+            found(*ARGUMENTS.get(name, ones))
     except rm.UnsupportedTypeError as error:
         told = str(error)
     else:  # what is inherited knows of one level alone
@@ -292,6 +346,7 @@ def layers():
         "MultiHeadAttention": (1, 2),
         "RepeatVector": (2,),
         "SpatialDropout1D": (0.5,),
+        "TemporalSplit": (3,),
         **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), (2,)),
     }
     wrapped = ("Bidirectional", "TimeDistributed")
@@ -308,7 +363,7 @@ def layers():
 
 @pytest.mark.parametrize(("name", "layer"), [pytest.param(*one, id=one[0]) for one in layers()])
 def test_layers_work_inside_inner_rows_or_refuse(name, layer):
-    ids = VECTORS.with_inner(VECTORS.inner.with_values(np.ones(4, int)))
+    ids = VECTORS.with_inner(VECTORS.inner.with_values(np.ones(7, int)))
     batch = ids if name == "Embedding" else VECTORS
     module = type(layer).__module__
     joins = "merging" in module or "attention" in module or name == "TemporalConcat"
