@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 import compare_layers
+import compare_nested
 import compare_ops
 import compare_overhead
 import compare_pipelines
@@ -60,6 +61,7 @@ from ragmask.kernels.cpu.recurrent.tile import family_of
 PACKAGES = (
     "ragmask",
     "numpy",
+    "awkward",
     "numba",
     "pyarrow",
     "keras",
@@ -277,6 +279,7 @@ TOPICS = {
     "startup": [startup],
     "recurrent": compare_recurrent.TABLES,
     "ops": compare_ops.TABLES,
+    "nested": compare_nested.TABLES,
     "layers": compare_layers.TABLES,
     "overhead": compare_overhead.TABLES,
     "train": compare_train.TABLES,
