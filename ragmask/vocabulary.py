@@ -132,8 +132,7 @@ class Vocabulary:
             lists, begins, sizes = arrow.read_list_items(words)
             if arrow.is_list_of_lists(lists.type):
                 raise UnsupportedTypeError(
-                    "words must be strings, lists of strings or lists of such lists; got "
-                    f"{words.type}"
+                    f"words must be strings or lists of strings; got {words.type}"
                 )
             valid = lists.is_valid().to_numpy(zero_copy_only=False) if lists.null_count else None
             outer = host_rows(sizes, begins, sizes, valid)

@@ -247,7 +247,7 @@ def test_wordnets_glosses_as_phrases_of_words():
 
 def test_words_three_levels_deep_are_refused():
     for function in (rm.Vocabulary.build, rm.Vocabulary(["a"]).encode):
-        with pytest.raises(rm.UnsupportedTypeError, match="lists of such lists; got"):
+        with pytest.raises(rm.UnsupportedTypeError, match="lists of strings; got list<"):
             function([[[["a"]]]])
 
 

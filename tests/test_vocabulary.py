@@ -189,7 +189,7 @@ def test_rows_and_missing_words_of_numpys(words, ids):
         ([np.array([b"no"]), np.array([b"a"])], "these are bytes"),
         ([b"no"], "these are bytes"),
         (np.array([1.5]), "must be strings or lists of strings; got double"),
-        (np.zeros((2, 2, 2), "U1"), "must be strings or lists of strings; got list<"),
+        (np.zeros((2, 2, 2, 2), "U1"), "must be strings or lists of strings; got list<"),
         (np.array(["a", 1], object), "must be strings or lists of strings: "),
         ([["a"], "b"], "must be strings or lists of strings: "),
         ("no", "got str: put one word into a list"),

@@ -249,9 +249,7 @@ def read_strings(source: Any) -> tuple[Any, Ints | None, Ints | None]:
         array, starts, lengths = read_list_items(array)
     array = seen_through(one_array(array))
     if not is_string(words_type(array.type)) and not pa.types.is_null(array.type):
-        raise UnsupportedTypeError(
-            f"words must be strings, lists of strings or lists of such lists; got {array.type}"
-        )
+        raise UnsupportedTypeError(f"words must be strings or lists of strings; got {array.type}")
     return array, starts, lengths
 
 
