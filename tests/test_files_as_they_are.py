@@ -287,8 +287,7 @@ def test_lists_of_lists_of_one_size_are_vectors_where_asked(make, items):
     assert batch["frames"].item_shape == (2,)
     assert [row.tolist() for row in batch["frames"]] == [row or [] for row in rows]
     assert rm.Ragged.from_arrow(array, items=2).to_arrow().to_pylist() == rows
-    with pytest.raises(rm.UnsupportedTypeError, match='items="vectors" makes'):
-        rm.Ragged.from_arrow(array)
+    assert type(rm.Ragged.from_arrow(array)) is rm.NestedRagged
     batches = list(rm.stream(table, items=items).batch(1))
     assert [batch["frames"].item_shape for batch in batches] == [(2,)] * 4
 
