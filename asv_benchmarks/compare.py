@@ -2,8 +2,8 @@
 
     python asv_benchmarks/compare.py [TOPIC …]
 
-Topics: padding, stream, startup, recurrent, ops, layers, overhead, train, pipelines. Clusters have
-scripts of their own: compare_ray.py and compare_spark.py.
+Topics: padding, stream, startup, recurrent, ops, steps, layers, overhead, train, pipelines.
+Clusters have scripts of their own: compare_ray.py and compare_spark.py.
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
 documented path, with its own defaults for threads; the ops run on two threads each.
@@ -25,6 +25,7 @@ import compare_ops
 import compare_overhead
 import compare_pipelines
 import compare_recurrent
+import compare_steps
 import compare_train
 import numpy as np
 import pyarrow.parquet as pq
@@ -66,6 +67,7 @@ PACKAGES = (
     "torch",
     "jax",
     "onnxruntime",
+    "awkward",
     "datasets",
 )
 
@@ -277,6 +279,7 @@ TOPICS = {
     "startup": [startup],
     "recurrent": compare_recurrent.TABLES,
     "ops": compare_ops.TABLES,
+    "steps": compare_steps.TABLES,
     "layers": compare_layers.TABLES,
     "overhead": compare_overhead.TABLES,
     "train": compare_train.TABLES,
