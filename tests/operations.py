@@ -14,6 +14,7 @@ _random = np.random.default_rng(0)
 TABLE = _random.standard_normal((VOCABULARY, 3)).astype(np.float32)
 TABLE[-1] = np.nan
 UNITS = 17
+CONV = _random.standard_normal((4, FEATURES))
 
 
 def weights_of(kind):
@@ -73,6 +74,10 @@ OPERATIONS = {
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
     **{f"pool, {how}": _on_vectors(_pool(how)) for how in ("mean", "sum", "max", "first", "last")},
     "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
+    "conv": _on_vectors(lambda x: (rm.temporal_conv(x, CONV, CONV[0]), ())),
+    "conv, centred and dilated": _on_vectors(
+        lambda x: (rm.temporal_conv(x, CONV, causal=False, dilation=2), ()), np.float64
+    ),
     "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
     "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),
     "lstm, backwards": _on_vectors(_recurrent(rm.lstm, LSTM, go_backwards=True)),

@@ -189,6 +189,28 @@ def temporal_cumsum(rows, masks, features):
     return sums
 
 
+def temporal_conv(rows, masks, kernel, bias, causal=True, dilation=1):
+    """The bias, and each tap's weights times the kept step of the row that it meets."""
+    result = []
+    for row, keeps in zip(rows, masks, strict=True):
+        totals = [list(bias) if keep else zeros([step]) for step, keep in pairs(row, keeps)]
+        for step, tap, other in met(keeps, len(kernel), causal, dilation):
+            products = [weight * x for weight, x in pairs(kernel[tap], row[other])]
+            totals[step] = plus(totals[step], products)
+        result.append(totals)
+    return result
+
+
+def met(keeps, taps, causal, dilation):
+    """(step, tap, which step that tap meets): for all kept steps that meet a kept one."""
+    before = (taps - 1) * dilation // (1 if causal else 2)
+    for step, keep in enumerate(keeps):
+        for tap in range(taps):
+            other = step - before + tap * dilation
+            if keep and 0 <= other < len(keeps) and keeps[other]:
+                yield step, tap, other
+
+
 def temporal_pool(rows, masks, how, features):
     """One step out of each row's kept ones, or zeros where there is none."""
     pooled = []
@@ -477,6 +499,21 @@ def first_largest(numbers):
         if number != number:
             return place
     return numbers.index(max(numbers))
+
+
+def conv_gradient(rows, masks, kernel, gradients, causal=True, dilation=1):
+    """Those of the rows, of the kernel and of the bias."""
+    of_kernel, of_bias, of_rows = nulls(kernel), nulls(kernel[0]), []
+    for row, keeps, gradient in zip(rows, masks, gradients, strict=True):
+        of_row = [nulls(step) for step in row]
+        for step, tap, other in met(keeps, len(kernel), causal, dilation):
+            given = gradient[step]
+            of_row[other] = plus(of_row[other], [a * b for a, b in pairs(kernel[tap], given)])
+            of_kernel[tap] = plus(of_kernel[tap], [a * b for a, b in pairs(row[other], given)])
+        for given, keep in pairs(gradient, keeps):
+            of_bias = plus(of_bias, given) if keep else of_bias
+        of_rows.append(of_row)
+    return of_rows, of_kernel, of_bias
 
 
 def embedding_gradient(rows, masks, vocabulary, features, gradients):

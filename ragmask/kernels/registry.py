@@ -86,6 +86,18 @@ CUMSUM = Kernel(
     shares="features",
 )
 
+CONV = Kernel(
+    "conv",
+    "conv",
+    f"x: flat, {_MASKED}, weights: items, bias: flat, before: int, dilation: int, "
+    "out_starts: ints, out: flat",
+    _COMPUTED,
+    row_ns=20.0,
+    step_ns=5.0,
+    size_ns=0.15,  # of a tap's feature
+    shares="features",
+)
+
 SOFTMAX_GRADIENT = Kernel(
     "softmax_gradient",
     "softmax",
@@ -116,6 +128,16 @@ EMBEDDING_GRADIENT = Kernel(
     size_ns=0.5,
     shares="features",
 )
-_FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM)
-_BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT)
+CONV_WEIGHT_GRADIENT = Kernel(
+    "conv_weight_gradient",
+    "conv",
+    f"x: items, {_MASKED}, gradient: items, before: int, dilation: int, "
+    "part_starts: ints, part_lengths: ints, out: items",
+    _COMPUTED,
+    step_ns=20.0,  # a step is a row of the batch here
+    size_ns=0.15,
+    shares="features",
+)
+_FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM, CONV)
+_BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT, CONV_WEIGHT_GRADIENT)
 KERNELS = _FORWARD + _BACKWARD

@@ -25,6 +25,11 @@ def samples(masked):
         yield torch.ops.ragmask.temporal_pool_gradient.default, (plain, offsets, mask, rows, how)
         for dtype in (torch.int32, torch.bool, torch.uint8):
             yield custom.temporal_pool, (plain.to(dtype), offsets, mask, how)
+    kernel = torch.randn(3, 2, dtype=torch.float64).requires_grad_()
+    for bias, causal in (None, True), (table.double().detach()[0].requires_grad_(), False):
+        yield custom.temporal_conv, (values, offsets, mask, kernel, bias, causal, 2)
+        given = plain, offsets, mask, kernel.detach(), plain, causal, 2
+        yield torch.ops.ragmask.temporal_conv_gradient.default, (*given, bias is None)
     for zero in (False, True):
         yield custom.embedding, (ids, offsets, mask, table, zero)
         yield custom.embedding, (ids.int(), offsets, mask, table.detach().bfloat16(), zero)
@@ -89,6 +94,7 @@ def compiled(function, backend="aot_eager", **options):
 FUNCTIONS = {
     "softmax": lambda x: rt.temporal_softmax(x.with_values(x.values * 2)),
     "picked": lambda x: rt.temporal_softmax(x[torch.tensor([3, 0, 2])]),
+    "convolved": lambda x: rt.temporal_conv(x, torch.ones(3, 3).double(), causal=False),
     "sliced": lambda x: x[1:],
     "truncated": lambda x: rt.temporal_softmax(x.truncate(2, "pre")),
     "split and joined": lambda x: rt.temporal_concat(rt.temporal_split(x, 2, width=8)),

@@ -191,6 +191,7 @@ def test_second_derivatives_through_copies_only():
     [
         lambda x: rt.temporal_softmax(x).values,
         rt.temporal_pool,
+        lambda x: rt.temporal_conv(x, x.values[:2]).values,
         lambda x: rt.nn.LSTM(3, 2, dtype=torch.float64)(x)[0].values,
         lambda x: rt.nn.GRU(3, 2, dtype=torch.float64)(x)[1],
         lambda x: rt.mean_squared_error(x, torch.zeros_like(x.values)),
@@ -227,6 +228,7 @@ def test_other_transforms():
 STEPWISE = {
     "softmax": lambda x: rt.temporal_softmax(x).values,
     "masking": lambda x: rt.masking(x).values,
+    "conv": lambda x: rt.temporal_conv(x, torch.ones(3, 3, dtype=x.dtype), causal=False).values,
     "to_padded": lambda x: x.to_padded()[0],
     "picked": lambda x: x[[2, 0, 3, 2]].values,
     "truncated": lambda x: x.truncate(2, "pre").values,

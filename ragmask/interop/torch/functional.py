@@ -97,6 +97,38 @@ def temporal_pool(x: RaggedTensor, how: How = "mean") -> Tensor:
     return pooled.to(dtype) if dtype in _HALVES else pooled
 
 
+def temporal_conv(
+    x: RaggedTensor,
+    kernel: Tensor,
+    bias: Tensor | None = None,
+    *,
+    causal: bool = True,
+    dilation: int = 1,
+) -> RaggedTensor:
+    """Weigh the steps around each step and add them up, for each feature by itself.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0, 3, 4]))
+    >>> rt.temporal_conv(x, torch.tensor([10.0, 1.0])).values
+    tensor([ 1., 12., 23.,  4.])
+
+    kernel (taps, *item) and bias (*item,) or None, as for `ragmask.temporal_conv`, of x's dtype,
+    float32 or float64; float16 and bfloat16 are computed in float32. A depthwise torch.nn.Conv1d's
+    kernel is `weight[:, 0].T`. A masked step counts as 0 and gets 0. The gradients of kernel and
+    bias are sums over rows in an order that the number of rows alone says.
+    """
+    check_ragged_tensor(x)
+    for name, weight in ("kernel", kernel), ("bias", bias):
+        if not isinstance(weight, Tensor) and (weight is not None or name == "kernel"):
+            raise UnsupportedTypeError(f"{name} must be a tensor; got {type(weight).__name__}")
+    check_count("dilation", dilation, 1)
+    values, dtype = computed(x.values)
+    weights = computed(kernel)[0], None if bias is None else computed(bias)[0]
+    out = custom.temporal_conv(values, x.offsets, x.mask, *weights, bool(causal), dilation)
+    return made(out.to(dtype), x.offsets, x.mask)
+
+
 def temporal_split(
     x: RaggedTensor, sections: int = 2, *, width: int | None = None
 ) -> list[RaggedTensor]:
