@@ -1,11 +1,12 @@
 """One table of the ops that work on any layout, for the tests of what all of them promise."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 import ragmask as rm
+from ragmask.ops.pool import How
 
 FEATURES = 5
 VOCABULARY = 8
@@ -72,7 +73,7 @@ OPERATIONS = {
     "masking": _on_vectors(lambda x: (rm.masking(x), ())),
     "softmax": _on_vectors(lambda x: (rm.temporal_softmax(x), ())),
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
-    **{f"pool, {how}": _on_vectors(_pool(how)) for how in ("mean", "sum", "max", "first", "last")},
+    **{f"pool, {how}": _on_vectors(_pool(how)) for how in get_args(How)},
     "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
     "conv": _on_vectors(lambda x: (rm.temporal_conv(x, CONV, CONV[0]), ())),
     "conv, centred and dilated": _on_vectors(

@@ -212,23 +212,54 @@ def met(keeps, taps, causal, dilation):
 
 
 def temporal_pool(rows, masks, how, features):
-    """One step out of each row's kept ones, or zeros where there is none."""
+    """One step out of each row's kept ones; "count" gives one number for all features."""
     pooled = []
     for row, keeps in zip(rows, masks, strict=True):
-        kept = [step for step, keep in pairs(row, keeps) if keep]
-        if not kept:
-            pooled.append([0] * features)
+        places = [place for place, keep in enumerate(keeps) if keep]
+        kept = [row[place] for place in places]
+        if how == "count":
+            pooled.append([len(kept)])
+        elif not kept:
+            pooled.append([{"argmax": -1, "logsumexp": -math.inf}.get(how, 0)] * features)
         elif how in ("first", "last"):
             pooled.append(kept[0] if how == "first" else kept[-1])
         else:
-            pooled.append([pool_of([step[at] for step in kept], how) for at in range(features)])
+            columns = [[step[at] for step in kept] for at in range(features)]
+            pooled.append([pool_of(numbers, how, places) for numbers in columns])
     return pooled
 
 
-def pool_of(numbers, how):
-    if how == "max":
-        return math.nan if any(number != number for number in numbers) else max(numbers)
-    return sum(numbers) / len(numbers) if how == "mean" else sum(numbers)
+def pool_of(numbers, how, places):
+    """Of numbers, at these places in their row."""
+    if how == "argmax":
+        return places[first_largest(numbers)]
+    if how in ("max", "min") and any(number != number for number in numbers):
+        return math.nan
+    if how == "logsumexp":
+        return logsumexp_of(numbers)
+    if how == "std":
+        return std_of(numbers)
+    mean = sum(numbers) / len(numbers)
+    return {"mean": mean, "sum": sum(numbers), "max": max(numbers), "min": min(numbers)}[how]
+
+
+def logsumexp_of(numbers):
+    if any(number != number for number in numbers):
+        return math.nan
+    top = max(numbers)
+    if abs(top) == math.inf:
+        return top
+    return top + math.log(math.fsum(math.exp(number - top) for number in numbers))
+
+
+def std_of(numbers):
+    """√(Σ(x - mean)² / n)."""
+    if any(not math.isfinite(number) for number in numbers):
+        return math.nan
+    if len(set(numbers)) == 1:
+        return 0.0  # whatever their mean is rounded to
+    mean = math.fsum(numbers) / len(numbers)
+    return math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
 
 
 def recur(
@@ -475,22 +506,39 @@ def softmax_gradient(soft, masks, gradients):
 
 
 def pool_gradient(rows, masks, how, gradients):
-    """gradients has a step a row: it goes to each kept step, or to the one that was taken."""
+    """gradients has a step a row: each kept step gets some, or the one that was taken gets all."""
     result = []
     for row, keeps, gradient in zip(rows, masks, gradients, strict=True):
         steps = [zeros([step]) for step in row]
         kept = [step for step, keep in enumerate(keeps) if keep]
         for feature in range(len(gradient)):
-            if how in ("sum", "mean"):
-                for step in kept:
-                    count = len(kept) if how == "mean" else 1
-                    steps[step][feature] = gradient[feature] / count
-            elif kept:
-                numbers = [row[step][feature] for step in kept]
-                place = {"first": 0, "last": -1, "max": first_largest(numbers)}[how]
-                steps[kept[place]][feature] = gradient[feature]
+            numbers = [row[step][feature] for step in kept]
+            shares = pool_gradient_of(numbers, how) if kept else []
+            for step, share in zip(kept, shares, strict=True):
+                steps[step][feature] = share * gradient[feature] if share is not None else 0.0
         result.append(steps)
     return result
+
+
+def pool_gradient_of(numbers, how):
+    """What each number gets of a gradient, or None."""
+    if how in ("sum", "mean"):
+        return [1 / len(numbers) if how == "mean" else 1] * len(numbers)
+    if how == "logsumexp":
+        return softmax_of(numbers)
+    if how == "std":
+        deviation, mean = std_of(numbers), sum(numbers) / len(numbers)
+        if deviation == 0:
+            return [0.0] * len(numbers)
+        return [(number - mean) / (len(numbers) * deviation) for number in numbers]
+    of_min = [-number for number in numbers]
+    taken = {
+        "first": 0,
+        "last": len(numbers) - 1,
+        "max": first_largest(numbers),
+        "min": first_largest(of_min),
+    }[how]
+    return [1 if place == taken else None for place in range(len(numbers))]
 
 
 def first_largest(numbers):

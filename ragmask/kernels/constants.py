@@ -1,8 +1,8 @@
 """Numbers that kernels and those who call them have to agree on. Needs no Numba."""
 
-# how `pool` sums a row up
-SUM, MEAN, MAX, FIRST, LAST = range(5)
-POOL_CODES = {"sum": SUM, "mean": MEAN, "max": MAX, "first": FIRST, "last": LAST}
+# how `pool` sums a row up; kernels compare these
+SUM, MEAN, MAX, MIN, FIRST, LAST = range(6)
+POOL_CODES = {"sum": SUM, "mean": MEAN, "max": MAX, "min": MIN, "first": FIRST, "last": LAST}
 
 LINE_BYTES = 64  # of a cache line
 

@@ -65,6 +65,36 @@ POOL = Kernel(
     size_ns=0.2,
     shares="features",
 )
+ARGMAX = Kernel(
+    "argmax",
+    "pool",
+    f"x: items, {_MASKED}, out: ints",
+    FLOATS,
+    row_ns=20.0,
+    step_ns=2.0,
+    size_ns=0.8,
+    shares="features",
+)
+LOGSUMEXP = Kernel(
+    "logsumexp",
+    "logsumexp",
+    f"x: items, {_MASKED}, out: items",
+    FLOATS,
+    row_ns=100.0,
+    step_ns=2.0,
+    size_ns=1.5,
+    shares="features",
+)
+STD = Kernel(
+    "std",
+    "std",
+    f"x: items, {_MASKED}, out: items",
+    FLOATS,
+    row_ns=30.0,
+    step_ns=4.0,
+    size_ns=0.8,
+    shares="features",
+)
 SOFTMAX = Kernel(
     "softmax",
     "softmax",
@@ -118,6 +148,26 @@ POOL_GRADIENT = Kernel(
     size_ns=0.3,
     shares="features",
 )
+LOGSUMEXP_GRADIENT = Kernel(
+    "logsumexp_gradient",
+    "logsumexp",
+    f"x: items, {_MASKED}, gradient: items, out: items",
+    _COMPUTED,
+    row_ns=100.0,
+    step_ns=2.0,
+    size_ns=2.0,
+    shares="features",
+)
+STD_GRADIENT = Kernel(
+    "std_gradient",
+    "std",
+    f"x: items, {_MASKED}, gradient: items, out: items",
+    _COMPUTED,
+    row_ns=30.0,
+    step_ns=5.0,
+    size_ns=1.2,
+    shares="features",
+)
 EMBEDDING_GRADIENT = Kernel(
     "embedding_gradient",
     "embedding",
@@ -138,6 +188,5 @@ CONV_WEIGHT_GRADIENT = Kernel(
     size_ns=0.15,
     shares="features",
 )
-_FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM, CONV)
-_BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT, CONV_WEIGHT_GRADIENT)
-KERNELS = _FORWARD + _BACKWARD
+
+KERNELS = tuple(record for record in list(globals().values()) if isinstance(record, Kernel))

@@ -8,7 +8,7 @@ import numpy as np
 from ragmask.arrays.coerce import as_words
 from ragmask.arrays.host import HOST
 from ragmask.arrays.protocol import AnyArray, Array, Arrays, Bools, Ints
-from ragmask.kernels.registry import COMPACT, EMBEDDING_GRADIENT
+from ragmask.kernels.registry import COMPACT, COUNT_KEPT, EMBEDDING_GRADIENT
 from ragmask.rows.checks import Side
 from ragmask.rows.layout import Layout
 
@@ -143,6 +143,16 @@ def copy_rows(values: AnyArray, layout: Layout, out_starts: AnyArray, out: AnyAr
         out_starts,
         out_words,
     )
+
+
+def kept_counts(rows: Rows) -> AnyArray:
+    """How many steps of each row are kept, int64 (rows,)."""
+    arrays, out = rows.arrays, rows.arrays.empty((len(rows),), np.int64)
+    if rows.mask is None:
+        arrays.assign(rows.lengths, out)
+    else:
+        rows.layout.run(COUNT_KEPT, 0, rows.mask, rows.starts, rows.lengths, out)
+    return out
 
 
 def add_rows(values: AnyArray, layout: Layout, n: int) -> AnyArray:
