@@ -4,6 +4,8 @@ Editors and type checkers read this, and `__init__.py` does, to import a name on
 """
 
 from ragmask import layers as layers
+from ragmask.batches.nested import NestedPadded as NestedPadded
+from ragmask.batches.nested import NestedRagged as NestedRagged
 from ragmask.batches.padded import Padded as Padded
 from ragmask.batches.ragged import Ragged as Ragged
 from ragmask.batches.sequences import pad_sequences as pad_sequences

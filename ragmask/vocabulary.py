@@ -15,6 +15,7 @@ from ragmask import arrow
 from ragmask.arrays.host import read_only
 from ragmask.arrays.memory import empty
 from ragmask.arrays.protocol import LARGEST, Array, Bools
+from ragmask.batches.nested import NestedRagged
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.files import read_json, shown, whole_file
@@ -79,9 +80,9 @@ class Vocabulary:
     ) -> "Vocabulary":
         """Collect the words of a stream's column, or of an Arrow array, the most frequent first.
 
-        source : a Stream, or what `encode` takes: an Arrow array of strings or lists of strings
-            (dictionary-encoded and chunked ones too), a Series, numpy's strings, Python lists.
-            A stream is read once, from its start, in bounded memory.
+        source : a Stream, or what `encode` takes: an Arrow array of strings, lists of strings or
+            lists of such lists (dictionary-encoded and chunked ones too), a Series, numpy's
+            strings, Python lists. A stream is read once, from its start, in bounded memory.
         column : of a stream; needed where it has several columns of words.
         max_size : keep the most frequent words only, so that `len()` is at most this.
 
@@ -92,6 +93,9 @@ class Vocabulary:
             check_count("max_size", max_size, max(2, unknown_id + 1))
         counted = None
         for array in _arrays(source, column):
+            array = arrow.arrow_array(array)
+            if arrow.is_list_of_lists(array.type):
+                array, _, _ = arrow.read_list_items(array)
             strings, _, _ = arrow.read_strings(array)
             if pa.types.is_dictionary(strings.type):
                 strings = strings.dictionary_decode()
@@ -112,6 +116,8 @@ class Vocabulary:
     def encode(self, words: Any) -> Any:
         """The ids of an Arrow array of strings, as int64; of lists of strings, as a Ragged.
 
+        Of lists of lists, documents of sentences of words, as a NestedRagged.
+
         >>> import ragmask as rm
         >>> rm.Vocabulary(["yes", "no"]).encode(["no", "maybe"])
         array([3, 1])
@@ -121,7 +127,18 @@ class Vocabulary:
         with id 0; a null list is an empty row. Raises UnsupportedTypeError for anything but
         strings.
         """
-        strings, starts, lengths = arrow.read_strings(_as_arrow(words))
+        words = arrow.arrow_array(_as_arrow(words))
+        if arrow.is_list_of_lists(words.type):
+            lists, begins, sizes = arrow.read_list_items(words)
+            if arrow.is_list_of_lists(lists.type):
+                raise UnsupportedTypeError(
+                    "words must be strings, lists of strings or lists of such lists; got "
+                    f"{words.type}"
+                )
+            valid = lists.is_valid().to_numpy(zero_copy_only=False) if lists.null_count else None
+            outer = host_rows(sizes, begins, sizes, valid)
+            return NestedRagged._made(outer, self.encode(lists)._rows)
+        strings, starts, lengths = arrow.read_strings(words)
         ids, mask = self._look_up(strings)
         if starts is not None and lengths is not None:
             return Ragged._of(host_rows(read_only(ids), starts, lengths, mask))
@@ -155,8 +172,11 @@ class Vocabulary:
         >>> rm.Vocabulary(["yes", "no"]).decode(rm.Ragged.from_rows([[3, 2], [1]])).to_pylist()
         [['no', 'yes'], [None]]
 
-        Padding, unknown and masked ids are null.
+        Padding, unknown and masked ids are null. Of a NestedRagged, lists of lists.
         """
+        if isinstance(ids, NestedRagged):
+            lists = self.decode(ids.inner)
+            return pa.LargeListArray.from_arrays(pa.array(ids.offsets), lists)
         rows = ids.compact() if isinstance(ids, Ragged) else None
         numbers = np.asarray(ids) if rows is None else rows.values
         if numbers.ndim != 1:

@@ -643,3 +643,36 @@ def part_of(row, shares, seed, depth=0):
         draw ^= draw >> 31
     *ends, _ = accumulate(shares.values())
     return list(shares)[sum(draw / 2**64 >= end for end in ends)]
+
+
+# -- rows of rows -------------------------------------------------------------------------
+# A batch is a list of rows, a row is a list of inner rows, and an inner row a list of steps.
+
+
+def nested_masks(rows, inner_masks, masks):
+    """Which steps count: those that their inner row keeps, of the inner rows that count."""
+    return [
+        [[keep and kept for keep in inner] for inner, kept in zip(*pair, strict=True)]
+        for pair in zip(inner_masks, masks, strict=True)
+    ]
+
+
+def nested_to_padded(rows, masks, widths, paddings, truncatings, value):
+    """Rows of one number of inner rows of one length, and which of their steps are kept.
+
+    widths, paddings and truncatings are pairs: of rows, and of inner rows.
+    """
+    outer_width, inner_width = widths
+    if outer_width is not None:
+        rows = truncate(rows, outer_width, truncatings[0])
+        masks = truncate(masks, outer_width, truncatings[0])
+    else:
+        outer_width = max([len(row) for row in rows], default=0)
+    if inner_width is None:
+        inner_width = max([len(inner) for row in rows for inner in row], default=0)
+    padded = []
+    for batch, filler in ((rows, value), (masks, False)):
+        cut = [truncate(row, inner_width, truncatings[1]) for row in batch]
+        inner = [pad(row, inner_width, paddings[1], filler) for row in cut]
+        padded.append(pad(inner, outer_width, paddings[0], [filler] * inner_width))
+    return tuple(padded)

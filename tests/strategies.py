@@ -89,6 +89,40 @@ def padded_rows_of(padded):
     return [steps_of(row) for row in padded.values], mask.tolist()
 
 
+# -- rows of rows -------------------------------------------------------------------------
+
+
+@st.composite
+def nesteds(draw, dtypes=DTYPES, item_shapes=ITEM_SHAPES, masked=(False, True), tame=False):
+    """A NestedRagged: gaps, overlaps, repeats and masks at both levels, and views of views."""
+    n, starts, lengths = draw(layouts(max_rows=5, max_steps=6))
+    inner = draw(raggeds(dtypes, item_shapes, masked, tame=tame))
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    if len(inner):
+        inner = inner[random.integers(0, len(inner), n)]
+    else:
+        inner = rm.Ragged(inner.values, np.zeros(n, int), np.zeros(n, int), inner.mask)
+    mask = random.random(n) < 0.7 if draw(st.sampled_from(masked)) else None
+    nested = rm.NestedRagged(inner, starts, lengths, mask)
+    view = draw(st.sampled_from(["as it is", "permuted", "sliced", "truncated"]))
+    if view == "permuted":
+        return nested[random.permutation(len(nested))]
+    if view == "sliced":
+        return nested[1 : max(len(nested) - 1, 1)]
+    if view == "truncated":
+        return nested.truncate(max(nested.max_length - 1, 0), "pre")
+    return nested
+
+
+def nested_rows_of(nested):
+    """(rows of inner rows of bytes, of bools, rows of bools) of a NestedRagged's bare arrays."""
+    outer, inner = nested._parts
+    steps, keeps = rows_of(rm.Ragged(inner.values, inner.starts, inner.lengths, inner.mask))
+    mask = np.ones(len(inner), bool) if outer.mask is None else outer.mask
+    place = outer.starts.tolist(), outer.lengths.tolist()
+    return tuple(reference.cut_rows(part, *place) for part in (steps, keeps, mask.tolist()))
+
+
 # -- for the ops --------------------------------------------------------------------------
 
 

@@ -171,7 +171,7 @@ def test_whatever_offers_arrow_is_taken(name):
         (pa.array([[{"a": 1}]]), "several fields"),
         (pa.table({"a": [1], "b": [2]}), "a table of the columns a, b: pass one of them"),
         (pa.array([[b"a"]]), "lists of numbers"),
-        (pa.array([[[[1.0]]]]), "ragged twice"),
+        (pa.array([[[[1.0]]]]), "ragged 3 times"),
     ],
 )
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ from ragmask.arrow.read import (
     joined_form,
     owns_memory,
     read_fields,
+    read_list_items,
+    read_nested,
     read_rows,
     read_scalars,
     read_strings,
@@ -39,6 +41,8 @@ from ragmask.arrow.types import (
     field_at,
     fields_of,
     is_list,
+    is_list_of_lists,
+    is_nested,
     is_string,
     item_shape,
     item_type,
@@ -48,7 +52,7 @@ from ragmask.arrow.types import (
     unified,
     workable,
 )
-from ragmask.arrow.write import write_fields, write_lists, write_rows, write_scalars
+from ragmask.arrow.write import write_fields, write_lists, write_nested, write_rows, write_scalars
 
 __all__ = [
     "field_at",
@@ -71,6 +75,8 @@ __all__ = [
     "form_in_time",
     "is_arrow",
     "is_list",
+    "is_list_of_lists",
+    "is_nested",
     "is_string",
     "items_of_rows",
     "join",
@@ -81,6 +87,8 @@ __all__ = [
     "one_array",
     "owns_memory",
     "read_fields",
+    "read_list_items",
+    "read_nested",
     "read_rows",
     "read_scalars",
     "read_strings",
@@ -94,6 +102,7 @@ __all__ = [
     "write_fields",
     "write_items",
     "write_lists",
+    "write_nested",
     "write_rows",
     "write_scalars",
 ]

@@ -22,6 +22,7 @@ from ragmask.arrow.lists import (
     ListRows,
     list_rows,
     seen_through,
+    steps_of,
     validity,
 )
 from ragmask.arrow.types import (
@@ -30,11 +31,14 @@ from ragmask.arrow.types import (
     has_fixed_size,
     is_items,
     is_list,
+    is_nested,
     is_plain,
     is_string,
     is_struct,
     item_type,
     kind_of,
+    storage_of,
+    with_items,
     words_type,
 )
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -56,6 +60,13 @@ class Form(NamedTuple):
     def pick(self, rows: Any) -> "Form":
         """That of some of the rows."""
         return self if self.valid is None else Form(self.type, read_only(self.valid[rows]))
+
+    def one_level_less(self) -> "Form":
+        """Of lists of lists, that of the lists with one item for each inner list."""
+        type_ = None if self.type is None else storage_of(self.type)
+        if type_ is None or not is_nested(type_):
+            return Form(None, self.valid)
+        return Form(with_items(type_, storage_of(item_type(type_)).value_field), self.valid)
 
 
 def joined_form(forms: list[Form | None], sizes: list[int]) -> Form | None:
@@ -161,6 +172,31 @@ def read_rows(source: Any, nulls: Nulls = "empty", items: Any = None) -> Rows:
     return host_rows(read_only(values), rows.starts, rows.lengths, mask, form)
 
 
+def read_nested(source: Any, nulls: Nulls = "empty") -> tuple[Rows, Rows]:
+    """The rows of an array of lists of lists, and the inner rows along them; it is trusted.
+
+    The values of the rows are the lengths of the inner rows. A null inner list is masked in them.
+    """
+    check_nulls(nulls)
+    array = to_workable(source)
+    if nulls == "error":
+        refuse_nulls(array)
+    parts, rows = _lists(array)
+    inner = read_rows(pa.chunked_array(parts, item_type(array.type)))
+    valid = inner.form.valid
+    if nulls == "error" and valid is not None:
+        present = valid[steps_of(rows.starts, rows.lengths)]
+        if not present.all():
+            number = int(present.argmin())
+            row = int(np.searchsorted(np.cumsum(rows.lengths), number, side="right"))
+            raise InvalidInputError(
+                f"row {row} has a null among its lists: fill it, or pass "
+                'nulls="empty" to read it as an empty row that is masked'
+            )
+    form = Form(source.type, rows.valid)
+    return host_rows(inner.lengths, rows.starts, rows.lengths, valid, form), inner
+
+
 def read_fields(array: Any) -> Fields:
     """The fields of lists of structs, which share starts and lengths, or of structs of lists.
 
@@ -210,14 +246,22 @@ def read_strings(source: Any) -> tuple[Any, Ints | None, Ints | None]:
     array = to_workable(arrow_array(source))
     starts = lengths = None
     if is_list(array.type) or has_fixed_size(array.type):
-        parts, rows = _lists(array)
-        words = one_array(pa.chunked_array(parts, item_type(array.type)))
-        array = items_of_rows(rows._replace(items=words))
-        starts, lengths = read_only(offsets_of(rows.lengths)[:-1]), rows.lengths
+        array, starts, lengths = read_list_items(array)
     array = seen_through(one_array(array))
     if not is_string(words_type(array.type)) and not pa.types.is_null(array.type):
-        raise UnsupportedTypeError(f"words must be strings or lists of strings; got {array.type}")
+        raise UnsupportedTypeError(
+            f"words must be strings, lists of strings or lists of such lists; got {array.type}"
+        )
     return array, starts, lengths
+
+
+def read_list_items(source: Any) -> tuple[Any, Ints, Ints]:
+    """The rows' own items of a list array as one Arrow array, of any type, and the rows in it."""
+    array = to_workable(source)
+    parts, rows = _lists(array)
+    whole = one_array(pa.chunked_array(parts, item_type(array.type)))
+    own = items_of_rows(rows._replace(items=whole))
+    return own, read_only(offsets_of(rows.lengths)[:-1]), rows.lengths
 
 
 def read_scalars(array: Any) -> Any:
@@ -356,11 +400,19 @@ def remedy(type_: Any, kind: Kind) -> str:
     if kind == "scalar":
         return "it has one value a row and no list; its numpy array is what you want"
     item = item_type(type_) if is_list(type_) or has_fixed_size(type_) else type_
-    if is_list(item):
+    inner, depth = item, 1
+    while is_list(inner) or has_fixed_size(inner):
+        inner, depth = item_type(inner), depth + 1
+    if is_string(words_type(inner)):
+        return "strings become ids first, through a vocabulary: vocabulary.encode(array)"
+    if is_nested(type_):
         return (
-            'it is ragged twice; where the inner lists are of one size, items="vectors" makes '
-            "them steps of so many features"
+            "it is ragged twice, which Ragged.from_arrow reads as a NestedRagged; where the inner "
+            'lists are of one size, items="vectors" makes them steps of so many features'
         )
-    if is_string(words_type(item)):
-        return "strings become ids first, through a vocabulary"
+    if depth > 2 and is_list(item):
+        return (
+            f"it is ragged {depth} times, and rows of rows are all it takes: flatten a level, with "
+            "pyarrow.compute.list_flatten(array), or with list_flatten of its items"
+        )
     return "it takes lists of numbers, bools, times or fixed-size lists of them; cast it first"

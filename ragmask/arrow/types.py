@@ -29,6 +29,23 @@ def kind_of(type_: Any) -> Kind:
     return "vector" if item_shape(type_) else "scalar"
 
 
+def is_nested(type_: Any) -> bool:
+    """Whether rows of this type are rows of rows: lists of any size, of lists that may differ."""
+    if isinstance(type_, pa.FixedShapeTensorType) or not (is_list(type_) or has_fixed_size(type_)):
+        return False
+    return is_list(item_type(type_)) and kind_of(item_type(type_)) == "ragged"
+
+
+def is_list_of_lists(type_: Any) -> bool:
+    """Whether rows are lists of any kind, of lists of any kind, whatever is in those."""
+    type_ = workable(type_)
+    return _is_lists(type_) and _is_lists(item_type(type_))
+
+
+def _is_lists(type_: Any) -> bool:
+    return is_list(type_) or has_fixed_size(type_)
+
+
 def storage_of(type_: Any) -> Any:
     """The type without what an extension type says about it."""
     while isinstance(type_, pa.BaseExtensionType):

@@ -29,6 +29,14 @@ def write_rows(rows: Rows) -> Any:
     return write_lists(type_, items, rows.starts, rows.lengths, valid)
 
 
+def write_nested(outer: Rows, inner: Rows) -> Any:
+    """A list array of list arrays: compact rows, and the inner rows that lie along them."""
+    form: Form = outer.form or Form()
+    type_ = (inner.form or Form()).type
+    lists = write_rows(inner.formed(Form(type_, outer.mask)))
+    return write_lists(form.type, lists, outer.starts, outer.lengths, form.valid)
+
+
 def _items_like(items: Any, type_: Any) -> Any:
     """Items of the type that they came in; vectors as lists, where those were lists of one size."""
     if has_fixed_size(items.type) and is_list(type_):

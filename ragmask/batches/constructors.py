@@ -1,7 +1,7 @@
 """What a Ragged is made from."""
 
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ class Constructors:
     __slots__ = ("_rows",)
 
     _rows: Rows
+    # (outer rows, inner rows) as a NestedRagged. nested.py sets it, which builds on Ragged.
+    _nested: ClassVar[Callable[[Rows, Rows], Any]]
 
     @classmethod
     def _of(cls, rows: Rows) -> Self:
@@ -71,23 +73,9 @@ class Constructors:
 
         dtype is by default what numpy makes of all rows that are not empty. Raises
         InvalidInputError, naming the row, where steps differ in shape or do not fit `dtype`.
+        Rows of rows of unequal lengths are for `NestedRagged.from_rows`.
         """
-        parts = [_row_array(row, position, dtype) for position, row in enumerate(rows)]
-        lengths = np.array([len(part) for part in parts], np.int64)
-        full = [part for part in parts if len(part)] or parts[:1]
-        for position, part in enumerate(parts):
-            if len(part) and part.shape[1:] != full[0].shape[1:]:
-                raise InvalidInputError(
-                    f"row {position} has steps of shape {part.shape[1:]}, "
-                    f"and the rows before it {full[0].shape[1:]}"
-                )
-        try:
-            values = joined(full) if full else np.empty(0, dtype)
-        except TypeError as error:
-            kinds = ", ".join(sorted({str(part.dtype) for part in full}))
-            raise UnsupportedTypeError(f"the rows have no dtype in common: {kinds}") from error
-        layout = Layout.of_lengths(HOST, read_only(lengths))
-        return cls._of(Rows(values_array(values), layout))
+        return cls._of(rows_of(rows, dtype))
 
     @classmethod
     def from_arrow(cls, array: Any, nulls: arrow.Nulls = "empty", items: Any = None) -> Self:
@@ -106,6 +94,7 @@ class Constructors:
         bools, dates, dictionaries and null items cost one copy. A null item keeps its place
         with mask False and value 0. An array on a CUDA device (`__arrow_c_device_array__`, as
         cuDF's) stays there: its numbers keep their memory, and what lies under a null.
+        Lists of lists become a NestedRagged, rows of rows.
 
         nulls : "empty" reads a null list as an empty row, "error" raises and names it.
         items : of lists of lists of one size, that size, or "vectors" to find it: the inner lists
@@ -118,7 +107,11 @@ class Constructors:
         """
         rows = read_rows_on_device(array, nulls)
         if rows is None:
-            rows = arrow.read_rows(arrow.arrow_array(array), nulls, items)
+            array = arrow.arrow_array(array)
+            if items is None and arrow.is_nested(arrow.workable(array.type)):
+                nested: Self = cls._nested(*arrow.read_nested(array, nulls))
+                return nested
+            rows = arrow.read_rows(array, nulls, items)
         return cls._of(rows)
 
     @classmethod
@@ -149,8 +142,33 @@ class Constructors:
         return cls._of(padding.from_padded(values, mask, lengths, value))
 
 
-def _row_array(row: Any, position: int, dtype: npt.DTypeLike | None) -> Array:
-    what = f"row {position}"
+def _row_name(position: int) -> str:
+    return f"row {position}"
+
+
+def rows_of(
+    rows: Iterable[Any], dtype: npt.DTypeLike | None, name: Callable[[int], str] = _row_name
+) -> Rows:
+    """Rows that are given one by one; `name` says which one an error is about."""
+    parts = [_row_array(row, name(position), dtype) for position, row in enumerate(rows)]
+    lengths = np.array([len(part) for part in parts], np.int64)
+    full = [part for part in parts if len(part)] or parts[:1]
+    for position, part in enumerate(parts):
+        if len(part) and part.shape[1:] != full[0].shape[1:]:
+            raise InvalidInputError(
+                f"{name(position)} has steps of shape {part.shape[1:]}, "
+                f"and the rows before it {full[0].shape[1:]}"
+            )
+    try:
+        values = joined(full) if full else np.empty(0, dtype)
+    except TypeError as error:
+        kinds = ", ".join(sorted({str(part.dtype) for part in full}))
+        raise UnsupportedTypeError(f"the rows have no dtype in common: {kinds}") from error
+    layout = Layout.of_lengths(HOST, read_only(lengths))
+    return Rows(values_array(values), layout)
+
+
+def _row_array(row: Any, what: str, dtype: npt.DTypeLike | None) -> Array:
     array = to_numpy(row, what)
     if dtype is not None:
         given = array

@@ -8,22 +8,36 @@ import numpy as np
 from ragmask.arrays.protocol import Array, Bools
 
 _SHOWN_ROWS = 6
+_SHOWN_INNER_ROWS = 4
 
 
 def with_rows(head: str, rows: int, show: Callable[[int], tuple[Array, Bools | None]]) -> str:
     """The head line, then the first rows, a line each."""
-    lines = [head]
-    for row in range(min(rows, _SHOWN_ROWS)):
-        values, mask = show(row)
-        lines.append("  " + _row_text(values, mask))
+    return with_lines(head, rows, lambda row: _row_text(*show(row)))
+
+
+def with_lines(head: str, rows: int, text: Callable[[int], str]) -> str:
+    """The head line, then the texts of the first rows, a line each."""
+    lines = [head, *("  " + text(row) for row in range(min(rows, _SHOWN_ROWS)))]
     if rows > _SHOWN_ROWS:
         lines.append(f"  … {rows - _SHOWN_ROWS:,} more")
     return "\n".join(lines)
 
 
-def _row_text(values: Array, mask: Bools | None) -> str:
+def nested_row_text(
+    inner_rows: int, show: Callable[[int], tuple[Array, Bools | None] | None]
+) -> str:
+    """One row of rows on one line, inner rows that are masked as dots."""
+    texts = []
+    for step in range(min(inner_rows, _SHOWN_INNER_ROWS)):
+        parts = show(step)
+        texts.append("·" if parts is None else _row_text(*parts, most=6))
+    return f"[{' '.join(texts)}{' …' if inner_rows > _SHOWN_INNER_ROWS else ''}]"
+
+
+def _row_text(values: Array, mask: Bools | None, most: int = 10) -> str:
     """One row on one line, masked steps as dots."""
-    most = 10 if values.ndim == 1 else 3
+    most = most if values.ndim == 1 else 3
     texts = [
         "·" if mask is not None and not mask[step] else _step_text(values[step])
         for step in range(min(len(values), most))

@@ -9,6 +9,7 @@ from ragmask import arrow
 from ragmask.arrays.coerce import check_no_overlap, out_array, same_device, to_array
 from ragmask.arrays.protocol import AnyArray, Arrays
 from ragmask.batches.masks import kept_steps, masked_rows
+from ragmask.batches.nested import NestedRagged
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, RagmaskError, UnsupportedTypeError
@@ -18,22 +19,30 @@ from ragmask.rows.rows import Rows
 class Input(NamedTuple):
     """The rows an op reads, and what it was given them as.
 
-    An op writes its output steps row after row, at `out_starts`.
+    An op writes its output steps row after row, at `out_starts`. Of a NestedRagged, the rows are
+    its inner ones.
     """
 
     rows: Rows
-    kind: Literal["ragged", "padded", "dense", "arrow"]
+    kind: Literal["ragged", "nested", "padded", "dense", "arrow"]
     width: int
-    source: Any = None  # of Arrow, what was given
+    source: Any = None  # of Arrow and a NestedRagged, what was given
 
     @classmethod
     def of(cls, x: Any, mask: Any = None, what: str = "x") -> "Input":
-        """Rows of a Ragged, a Padded, a dense (rows, width, *item) array, or Arrow's lists.
+        """Rows of a Ragged, a NestedRagged, a Padded, a dense (rows, width, *item) array, or
+        Arrow's lists.
 
         A mask passed by hand takes the place of the input's own.
         """
         if arrow.is_arrow(mask) and not isinstance(mask, Ragged):
             mask = Ragged._of(arrow_rows(mask, "mask"))
+        if isinstance(x, NestedRagged):
+            if isinstance(mask, NestedRagged):
+                x._check_same_rows(mask, "x and its mask")
+                mask = mask.inner
+            rows = x.inner._rows
+            return cls(rows if mask is None else masked_rows(rows, mask), "nested", 0, x)
         if isinstance(x, Ragged):
             return cls(x._rows if mask is None else masked_rows(x._rows, mask), "ragged", 0)
         if arrow.is_arrow(x):
@@ -61,6 +70,11 @@ class Input(NamedTuple):
         return self.rows.arrays
 
     @property
+    def is_ragged(self) -> bool:
+        """Whether rows may differ in length."""
+        return self.kind not in ("padded", "dense")
+
+    @property
     def out_starts(self) -> AnyArray:
         """Where each row's output begins when rows lie end to end."""
         return self.rows.layout.end_to_end.starts
@@ -74,8 +88,7 @@ class Input(NamedTuple):
             return rows.arrays.empty((rows.n_steps, *item_shape), dtype)
         if isinstance(out, Ragged):
             raise UnsupportedTypeError("out must be an array: a Ragged is immutable")
-        is_flat = self.kind in ("ragged", "arrow")
-        lead = (rows.n_steps,) if is_flat else (len(rows), self.width)
+        lead = (rows.n_steps,) if self.is_ragged else (len(rows), self.width)
         target = out_array("values", out, (*lead, *item_shape), np.dtype(dtype))
         same_device(x=rows.values, out=target)
         check_no_overlap(target, rows.values, rows.mask, *also_read)
@@ -84,7 +97,7 @@ class Input(NamedTuple):
     def give(self, values: AnyArray, mask: AnyArray | None) -> Any:
         """Output steps, end to end, as the kind of the input. A mask makes dense Padded."""
         arrays = self.arrays
-        if self.kind in ("ragged", "arrow"):
+        if self.is_ragged:
             layout = self.rows.layout.end_to_end
             return self.give_view(Rows(arrays.read_only(values), layout, mask, self.rows.form))
         lead = (len(self.rows), self.width)
@@ -97,10 +110,17 @@ class Input(NamedTuple):
         """Rows as a Ragged, or as the Arrow array that the input was; null lists stay null."""
         if self.kind == "ragged":
             return Ragged._of(rows)
+        if self.kind == "nested":
+            return self.source._with_rows(rows, None if rows.form is None else rows.form.valid)
         return arrow.as_kind_of(arrow.write_rows(rows), self.source)
 
     def give_rows(self, array: AnyArray) -> Any:
-        """One entry a row (rows, *item): of Arrow an array of its own, null where a list was."""
+        """One entry a row (rows, *item): of Arrow an array of its own, null where a list was.
+
+        Of a NestedRagged, one entry an inner row: a Ragged of its rows.
+        """
+        if self.kind == "nested":
+            return self.source._with_entries(self.arrays.read_only(array))
         if self.kind != "arrow":
             return array
         form = self.rows.form
@@ -110,13 +130,14 @@ class Input(NamedTuple):
 
 def arrow_rows(source: Any, what: str) -> Rows:
     """The rows of anything Arrow; lists of lists of one size are lists of vectors."""
+    is_nested = False
     try:
         array = arrow.arrow_array(source)
-        item = arrow.item_type(array.type) if arrow.is_list(array.type) else None
-        is_nested = item is not None and arrow.is_list(item) and arrow.kind_of(item) == "ragged"
+        is_nested = arrow.is_list(array.type) and arrow.is_nested(array.type)
         return arrow.read_rows(array, items="vectors" if is_nested else None)
     except RagmaskError as error:
-        raise type(error)(f"{what} cannot be read by Ragged.from_arrow: {error}") from error
+        how = f" (for rows of rows, pass Ragged.from_arrow({what}))" if is_nested else ""
+        raise type(error)(f"{what} cannot be read as lists: {error}{how}") from error
 
 
 def floats(rows: Rows, what: str) -> Rows:

@@ -20,7 +20,13 @@ from ragmask.rows.rows import Rows, copy_rows
 # never end and fill the memory slowly.
 MOST_SECTIONS = 1 << 20
 _MOST_ROWS = 1 << 32  # of all sections together, at 16 bytes
-_NAMES = {"ragged": "Ragged", "padded": "Padded", "dense": "ndarray", "arrow": "Arrow"}
+_NAMES = {
+    "ragged": "Ragged",
+    "nested": "NestedRagged",
+    "padded": "Padded",
+    "dense": "ndarray",
+    "arrow": "Arrow",
+}
 
 
 def temporal_split(x: Ragged | Padded | Any, sections: int = 2, *, width: int | None = None) -> Any:
@@ -106,8 +112,10 @@ def temporal_concat(xs: Sequence[Any]) -> Any:
     same_device(**{f"part {number}": part.rows.values for number, part in enumerate(parts)})
     first, rows = parts[0], [part.rows for part in parts]
     for number, part in enumerate(parts):
+        if first.kind == "nested":
+            first.source._check_same_rows(part.source, f"part 0 and part {number}")
         _check_fits(number, part, first)
-    if first.kind in ("ragged", "arrow"):
+    if first.is_ragged:
         joined, form = _joined_view(rows), arrow.form_in_time([one.form for one in rows])
         if joined is None:
             values, layout, mask = _joined_copy(rows)
@@ -125,7 +133,7 @@ def _check_fits(number: int, part: Input, first: Input) -> None:
     rows, others = part.rows, first.rows
     if (len(rows), rows.item_shape) == (len(others), others.item_shape):
         return
-    if part.kind in ("padded", "dense"):
+    if not part.is_ragged:
         shape = len(rows), part.width, *rows.item_shape
         other = len(others), first.width, *others.item_shape
         raise InvalidInputError(

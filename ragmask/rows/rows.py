@@ -81,6 +81,10 @@ class Rows:
         """The same rows with a mask along the values, or without one."""
         return Rows(self.values, self.layout, mask, self.form)
 
+    def formed(self, form: Any) -> "Rows":
+        """The same rows, to be written to Arrow in another form."""
+        return Rows(self.values, self.layout, self.mask, form)
+
     def pick(self, rows: slice | AnyArray) -> "Rows":
         """Some rows, whose numbers are known to be right."""
         form = None if self.form is None else self.form.pick(rows)
