@@ -79,6 +79,10 @@ OPERATIONS = {
     "conv, centred and dilated": _on_vectors(
         lambda x: (rm.temporal_conv(x, CONV, causal=False, dilation=2), ()), np.float64
     ),
+    "attention": _on_vectors(lambda x: (rm.temporal_attention(x, x, x), ())),
+    "attention, causal": _on_vectors(
+        lambda x: (rm.temporal_attention(x, x, x, causal=True, window=5), ()), np.float64
+    ),
     "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
     "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),
     "lstm, backwards": _on_vectors(_recurrent(rm.lstm, LSTM, go_backwards=True)),

@@ -4,6 +4,7 @@ from ragmask.kernels.kernel import FLOATS, WORDS, Kernel
 
 _PLACE = "starts: ints, lengths: ints"
 _MASKED = f"{_PLACE}, mask: mask"
+_Q, _K = (f"{x}_starts: ints, {x}_lengths: ints, {x}_mask: mask" for x in "qk")
 _COMPUTED = ("float32", "float64")  # gradients are computed in these alone
 
 # Costs are nanoseconds of one core at 3 GHz; bytes are written to memory that is there already.
@@ -187,6 +188,28 @@ CONV_WEIGHT_GRADIENT = Kernel(
     step_ns=20.0,  # a step is a row of the batch here
     size_ns=0.15,
     shares="features",
+)
+# A task of attention is a row and a head of its keys, and its length the pairs of its queries and
+# keys; the size is that of a score and a value together.
+_ATTENDED = f"q: flat, {_Q}, k: flat, v: flat, {_K}, sizes: sizes, window: window, scale: real"
+ATTENTION = Kernel(
+    "attention",
+    "attention",
+    f"{_ATTENDED}, out_starts: ints, out: flat, log_sum: flat or None",
+    FLOATS,
+    row_ns=1_000.0,
+    step_ns=1.0,
+    size_ns=0.05,
+)
+ATTENTION_GRADIENT = Kernel(
+    "attention_gradient",
+    "attention",
+    f"{_ATTENDED}, out: flat, log_sum: flat, gradient: flat, "
+    "q_gradient: flat, k_gradient: flat, v_gradient: flat",
+    _COMPUTED,
+    row_ns=2_000.0,
+    step_ns=1.0,
+    size_ns=0.12,
 )
 
 KERNELS = tuple(record for record in list(globals().values()) if isinstance(record, Kernel))
