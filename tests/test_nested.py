@@ -191,12 +191,21 @@ def test_rows_of_lists_arrays_and_raggeds():
         ([[[1], 2]], rm.InvalidInputError, "row 0, inner row 1 is the single value 2"),
         ([[], [[1], ["a"]]], rm.UnsupportedTypeError, "row 1, inner row 1 has dtype"),
         ([[[1]], [], [[2], [[3]]]], rm.InvalidInputError, "row 2, inner row 1 has steps of shape"),
-        ([[[[1, 2], [3]]]], rm.UnsupportedTypeError, "row 0, inner row 0 cannot be read"),
+        ([[[[1, 2], [3]]]], rm.UnsupportedTypeError, "row 0, inner row 0 .*lists of unequal"),
     ],
 )
 def test_rows_that_are_none_are_named(rows, error, message):
     with pytest.raises(error, match=message):
         rm.NestedRagged.from_rows(rows)
+
+
+@pytest.mark.parametrize("rows", [[[[1, 2], [3]], []], [[[1, 2], [3, 4]], [[5]]]])
+def test_a_ragged_of_rows_of_rows_says_who_takes_them(rows):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"NestedRagged\.from_rows takes rows of rows"
+    ):
+        rm.Ragged.from_rows(rows)
+    assert rm.NestedRagged.from_rows(rows).lengths.tolist() == [2, len(rows[1])]
 
 
 INNER = rm.Ragged.from_rows([[1, 2], [3], [4]])
@@ -232,6 +241,8 @@ def test_places_outside_the_inner_rows_are_refused(make, message):
         (lambda: some().with_inner(np.ones(3)), r"r\.outer\.with_values"),
         (lambda: rm.NestedRagged.from_padded(np.ones((2, 2))), "made by from_rows"),
         (lambda: rm.NestedRagged.from_arrow(pa.array([[1]])), "ragged once"),
+        (lambda: np.asarray(some()), r"no dense array: take \.inner"),
+        (lambda: some().values, "give it .inner"),
         (lambda: some()[0, 1], "picked by an integer, a slice or an array"),
     ],
 )
@@ -494,6 +505,7 @@ def test_a_streamed_column_of_lists_of_lists(tmp_path):
     assert (seen, sums) == (rows, [sum(map(sum, row)) for row in rows])
 
     nested = stream.map(lambda batch: {"y": rm.Ragged.from_arrow(batch["x"]) + 1})
+    assert "y  NestedRagged(64 rows" in repr(next(iter(nested)))
     nested.to_parquet(tmp_path / "y.parquet")
     expected = [[[step + 1 for step in inner] for inner in row] for row in rows]
     assert pq.read_table(tmp_path / "y.parquet")["y"].to_pylist() == expected

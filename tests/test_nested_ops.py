@@ -1,7 +1,11 @@
 """Rows of rows in ops, layers and all that takes a Ragged: inside each inner row, or refused."""
 
+import inspect
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,9 +13,11 @@ from hypothesis import strategies as st
 import ragmask as rm
 from ragmask.batches.joining import concatenate
 from tests import reference
+from tests.interpreters import ROOT
 from tests.operations import OPERATIONS
 from tests.strategies import lists_of, nested_rows_of, nesteds
 
+GLOSSES = ROOT / "examples" / "data" / "wordnet_glosses.parquet"
 HOWS = ("mean", "sum", "max", "first", "last")
 LAYOUTS = nesteds(dtypes=("uint8",), item_shapes=[()], tame=True)
 few_examples = settings(max_examples=25)
@@ -223,6 +229,22 @@ def test_documents_of_sentences_of_words(make, words):
     assert rm.Vocabulary.build(hidden).words == ["a"]
 
 
+def test_wordnets_glosses_as_phrases_of_words():
+    tokens = pq.read_table(GLOSSES)["tokens"].slice(0, 5_000)
+    glosses = tokens.to_pylist()
+    phrases = []
+    for gloss in glosses:  # phrases end with a semicolon
+        ends = [place + 1 for place, word in enumerate(gloss) if word == ";"]
+        places = pairwise([0, *ends, len(gloss)])
+        phrases.append([gloss[first:last] for first, last in places])
+    vocabulary = rm.Vocabulary.build(tokens)
+    nested, flat = vocabulary.encode(phrases), vocabulary.encode(tokens)
+    assert nested.inner.compact().values.tolist() == flat.compact().values.tolist()
+    assert vocabulary.decode(nested).to_pylist() == phrases
+    sums = rm.temporal_pool(rm.temporal_pool(nested, "sum"), "sum")
+    assert sums.tolist() == rm.temporal_pool(flat, "sum").tolist()
+
+
 def test_words_three_levels_deep_are_refused():
     for function in (rm.Vocabulary.build, rm.Vocabulary(["a"]).encode):
         with pytest.raises(rm.UnsupportedTypeError, match="lists of such lists; got"):
@@ -231,16 +253,67 @@ def test_words_three_levels_deep_are_refused():
 
 # -- what was not taught ------------------------------------------------------------------
 
-NESTED = rm.NestedRagged.from_rows([[[1.0, 2.0], [3.0]], [], [[4.0]]])
-VECTORS = rm.embedding(NESTED.with_inner(NESTED.inner * 0 == 1) * np.int64(1), np.ones((3, 2)))
+NESTED = rm.NestedRagged.from_rows([[[1.0, 2.0], [3.0]], [], [[4.0, 5.0, 6.0], [], [7.0]]])
+VECTORS = NESTED.with_inner(NESTED.inner.with_values(np.ones((7, 2))))
+FUNCTIONS = [
+    name
+    for name in rm.__all__
+    if inspect.isfunction(getattr(rm, name)) and name != "stream"  # which takes paths
+]
+
+
+def flattened(results):
+    """A function's results one by one, out of any tuples, and without what was left out."""
+    if isinstance(results, list | tuple):
+        return [one for result in results for one in flattened(result)]
+    return [] if results is None else [results]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "batch", [NESTED, VECTORS, NESTED != 0], ids=["numbers", "vectors", "bools"]
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        lambda x: (x,),
+        lambda x: ([x, x],),
+        lambda x: (x, 2),
+        lambda x: (x, x),
+        lambda x: (x, x, x),
+        lambda x: (np.arange(5.0), x),
+        lambda x: (x, np.ones((8, 2))),
+    ],
+    ids=["one", "list", "a number", "two", "three", "an array first", "an array"],
+)
+def test_functions_work_inside_inner_rows_or_refuse(name, batch, arguments):
+    function = getattr(rm, name)
+    try:
+        inspect.signature(function).bind(*arguments(batch))
+    except TypeError:
+        return  # it takes others
+    try:
+        results = flattened(function(*arguments(batch)))
+    except (rm.UnsupportedTypeError, rm.InvalidInputError):
+        return
+    expected = flattened(function(*arguments(batch.inner)))
+    for result, flat in zip(results, expected, strict=True):
+        if isinstance(flat, rm.Ragged):
+            assert type(result) is rm.NestedRagged
+            assert repr(result.inner) == repr(flat)
+        else:
+            assert type(result) is rm.Ragged
+            assert result.values.tolist() == flat.tolist()
+        times = len(result) // len(batch)
+        assert result.lengths.tolist() == batch.lengths.tolist() * times
+
+
 ARGUMENTS = {
     "from_offsets": (rm.Ragged.from_rows([[1]]), [0, 1]),
     "from_rows": ([[[1]]],),
     "from_arrow": (pa.array([[[1]]]),),
     "from_padded": (np.ones((2, 2)),),
-    "truncate": (1,),
-    "with_inner": (NESTED.inner,),
-    "with_values": (np.ones(4),),
+    "with_values": (np.ones(7),),
 }
 
 
@@ -249,11 +322,14 @@ def test_what_a_ragged_has_works_or_says_what_to_do(name):
     try:
         found = getattr(NESTED, name)
         if callable(found):
-            found = found(*ARGUMENTS.get(name, ()))
+            needed = inspect.signature(found).parameters.values()
+            ones = [1 for one in needed if one.default is one.empty]
+            found(*ARGUMENTS.get(name, ones))
     except rm.UnsupportedTypeError as error:
-        assert "NestedRagged" in str(error)
+        told = str(error)
     else:  # what is inherited knows of one level alone
-        assert name in vars(rm.NestedRagged)
+        told = "NestedRagged" if name in vars(rm.NestedRagged) else ""
+    assert "NestedRagged" in told
 
 
 def layers():
@@ -270,6 +346,7 @@ def layers():
         "MultiHeadAttention": (1, 2),
         "RepeatVector": (2,),
         "SpatialDropout1D": (0.5,),
+        "TemporalSplit": (3,),
         **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), (2,)),
     }
     wrapped = ("Bidirectional", "TimeDistributed")
@@ -286,7 +363,7 @@ def layers():
 
 @pytest.mark.parametrize(("name", "layer"), [pytest.param(*one, id=one[0]) for one in layers()])
 def test_layers_work_inside_inner_rows_or_refuse(name, layer):
-    ids = VECTORS.with_inner(VECTORS.inner.with_values(np.ones(4, int)))
+    ids = VECTORS.with_inner(VECTORS.inner.with_values(np.ones(7, int)))
     batch = ids if name == "Embedding" else VECTORS
     module = type(layer).__module__
     joins = "merging" in module or "attention" in module or name == "TemporalConcat"

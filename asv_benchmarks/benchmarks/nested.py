@@ -10,7 +10,7 @@ SENTENCES, WORDS = 8, 12  # on average
 
 
 class Documents:
-    params = [500, 20_000]
+    params = (500, 20_000)
     param_names = ("documents",)
 
     def setup(self, documents):

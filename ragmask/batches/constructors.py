@@ -155,9 +155,11 @@ def rows_of(
     full = [part for part in parts if len(part)] or parts[:1]
     for position, part in enumerate(parts):
         if len(part) and part.shape[1:] != full[0].shape[1:]:
+            are_lists = part.ndim == full[0].ndim == 2
             raise InvalidInputError(
                 f"{name(position)} has steps of shape {part.shape[1:]}, "
                 f"and the rows before it {full[0].shape[1:]}"
+                f"{': NestedRagged.from_rows takes rows of rows' if are_lists else ''}"
             )
     try:
         values = joined(full) if full else np.empty(0, dtype)
@@ -169,7 +171,15 @@ def rows_of(
 
 
 def _row_array(row: Any, what: str, dtype: npt.DTypeLike | None) -> Array:
-    array = to_numpy(row, what)
+    try:
+        array = to_numpy(row, what)
+    except UnsupportedTypeError as error:
+        if isinstance(row, list | tuple) and all(isinstance(one, list | tuple) for one in row):
+            raise UnsupportedTypeError(
+                f"{what} cannot be read as one array, for it holds lists of unequal lengths: "
+                "NestedRagged.from_rows takes rows of rows, and nothing takes more levels"
+            ) from error
+        raise
     if dtype is not None:
         given = array
         try:

@@ -62,7 +62,8 @@ class NestedRagged(Ragged):
         were null lists in Arrow are masked too.
 
     A masked inner row keeps its place. Ops compute what is in it, as if it were not masked; what
-    they make of it is a masked step, which the next pooling leaves out.
+    they make of it is a masked step, which the next pooling leaves out. Rows in the errors of ops
+    are those of `inner`.
 
     Raises InvalidInputError, naming the row, for rows that do not lie inside `inner`.
     """
@@ -424,6 +425,12 @@ class NestedRagged(Ragged):
         return self
 
     # -- Python's and numpy's protocols ---------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        raise UnsupportedTypeError(
+            "a NestedRagged is no dense array: take .inner for its inner rows, or .to_padded() for "
+            "(rows, width, inner width) values and their mask"
+        )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         bare, nested = [], []

@@ -136,8 +136,8 @@ def arrow_rows(source: Any, what: str) -> Rows:
         is_nested = arrow.is_list(array.type) and arrow.is_nested(array.type)
         return arrow.read_rows(array, items="vectors" if is_nested else None)
     except RagmaskError as error:
-        how = f" (for rows of rows, pass Ragged.from_arrow({what}))" if is_nested else ""
-        raise type(error)(f"{what} cannot be read as lists: {error}{how}") from error
+        how = f"; for rows of rows, pass Ragged.from_arrow({what}) itself" if is_nested else ""
+        raise type(error)(f"{what} cannot be read by Ragged.from_arrow: {error}{how}") from error
 
 
 def floats(rows: Rows, what: str) -> Rows:

@@ -12,6 +12,7 @@ from ragmask.arrays.memory import joined
 from ragmask.arrays.protocol import Ints
 from ragmask.arrow import Fields
 from ragmask.batches.joining import concatenate
+from ragmask.batches.nested import NestedRagged
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.batches.show import item_name
@@ -215,13 +216,13 @@ def own(column: Column) -> Column:
 
 
 def describe(column: Column) -> str:
+    if isinstance(column, NestedRagged | Padded):
+        return repr(column).splitlines()[0]
     if isinstance(column, Ragged):
         item = item_name(column.item_shape, column.dtype)
         span = f", lengths {column.lengths.min()}–{column.max_length}" if len(column) else ""
         masked = ", masked" if column.mask is not None else ""
         return f"Ragged, {column.n_steps:,} steps of {item}{span}{masked}"
-    if isinstance(column, Padded):
-        return repr(column).splitlines()[0]
     if isinstance(column, pa.Array):
         return f"Arrow array of {column.type}"
     kind = "masked array" if isinstance(column, np.ma.MaskedArray) else "array"
