@@ -26,7 +26,7 @@ class Kernel:
         and for each unit of what the caller says is the size of a step (bytes, or features).
     size_of : "row" where that size is a whole row's, as in padding.
     shares : what the blocks of a GPU divide among them beside the rows: a step's "features", the
-        "bytes" of the result, or nothing.
+        "bytes" of the result, or its "tiles" of 64 steps by 64 numbers, or nothing.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Kernel:
     step_ns: float = 0.0
     size_ns: float = 0.0
     size_of: Literal["step", "row"] = "step"
-    shares: Literal["features", "bytes"] | None = None
+    shares: Literal["features", "bytes", "tiles"] | None = None
 
     @cached_property
     def cpu(self) -> Callable[..., None]:

@@ -104,6 +104,9 @@ def signature_of(record, number, masked):
         "int": t.int64,
         "bool": t.boolean,
         "shape": t.Tuple((t.int64, t.int64, t.boolean)),
+        "sizes": t.UniTuple(t.int64, 4),
+        "window": t.UniTuple(t.int64, 2),
+        "real": t.float64 if number == "float64" else t.float32,
     }
     return t.void(*(kinds[kind] for _, kind in record.parameters))
 
