@@ -55,7 +55,7 @@ from numba.core.registry import cpu_target
 from tables import Row, against, installed, show_memory, show_rate
 
 import ragmask as rm
-from ragmask.kernels.cpu.recurrent.tile import family_of
+from ragmask.kernels.cpu.tile import family_of
 
 PACKAGES = (
     "ragmask",

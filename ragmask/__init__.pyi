@@ -15,6 +15,7 @@ from ragmask.errors import RagmaskError as RagmaskError
 from ragmask.errors import RowIndexError as RowIndexError
 from ragmask.errors import StreamError as StreamError
 from ragmask.errors import UnsupportedTypeError as UnsupportedTypeError
+from ragmask.ops.attention import temporal_attention as temporal_attention
 from ragmask.ops.cumsum import temporal_cumsum as temporal_cumsum
 from ragmask.ops.embeddings import embedding as embedding
 from ragmask.ops.gru import GRUResult as GRUResult

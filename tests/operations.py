@@ -73,6 +73,10 @@ OPERATIONS = {
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
     **{f"pool, {how}": _on_vectors(_pool(how)) for how in ("mean", "sum", "max", "first", "last")},
     "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
+    "attention": _on_vectors(lambda x: (rm.temporal_attention(x, x, x), ())),
+    "attention, causal": _on_vectors(
+        lambda x: (rm.temporal_attention(x, x, x, causal=True, window=5), ()), np.float64
+    ),
     "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
     "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),
     "lstm, backwards": _on_vectors(_recurrent(rm.lstm, LSTM, go_backwards=True)),

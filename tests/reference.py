@@ -176,6 +176,40 @@ def softmax_of(numbers):
     return [power / math.fsum(powers) for power in powers]
 
 
+def temporal_attention(
+    q, k, v, q_masks, k_masks, value_size, left=math.inf, right=math.inf, scale=1.0
+):
+    """For each kept query the mean of the values whose keys it sees, weighed by softmax(q · k).
+
+    Steps are lists of heads, and these of numbers. It sees kept keys from `left` steps before its
+    own to `right` behind it, where rows end together. A query that is masked, or sees none, gets 0.
+    """
+    result = []
+    for row, (q_row, k_row, v_row) in enumerate(zip(q, k, v, strict=True)):
+        outputs = []
+        for query, step in enumerate(q_row):
+            seen = []
+            if q_masks[row][query]:
+                own = query + len(k_row) - len(q_row)
+                seen = [at for at, keep in enumerate(k_masks[row]) if keep]
+                seen = [at for at in seen if own - left <= at <= own + right]
+            heads = []
+            for head, numbers in enumerate(step):
+                of_key = head * len(k_row[0]) // len(step) if seen else 0
+                scores = [scale * product(numbers, k_row[at][of_key]) for at in seen]
+                weights = softmax_of(scores)
+                columns = zip(*(v_row[at][of_key] for at in seen), strict=True)
+                mean = [product(weights, column) for column in columns]
+                heads.append(mean if seen else [0.0] * value_size)
+            outputs.append(heads)
+        result.append(outputs)
+    return result
+
+
+def product(one, other):
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
 def temporal_cumsum(rows, masks, features):
     """The sum of each row's kept steps up to each step."""
     sums = []

@@ -4,6 +4,7 @@ from ragmask.kernels.kernel import FLOATS, WORDS, Kernel
 
 _PLACE = "starts: ints, lengths: ints"
 _MASKED = f"{_PLACE}, mask: mask"
+_Q, _K = (f"{x}_starts: ints, {x}_lengths: ints, {x}_mask: mask" for x in "qk")
 _COMPUTED = ("float32", "float64")  # gradients are computed in these alone
 
 # Costs are nanoseconds of one core at 3 GHz; bytes are written to memory that is there already.
@@ -116,6 +117,28 @@ EMBEDDING_GRADIENT = Kernel(
     size_ns=0.5,
     shares="features",
 )
-_FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM)
-_BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT)
+# A task of attention is a row and a head of its keys, and its length the pairs of its queries and
+# keys; the size is that of a score and a value together.
+_ATTENDED = f"q: flat, {_Q}, k: flat, v: flat, {_K}, sizes: sizes, window: window, scale: real"
+ATTENTION = Kernel(
+    "attention",
+    "attention",
+    f"{_ATTENDED}, out_starts: ints, out: flat, log_sum: flat or None",
+    FLOATS,
+    row_ns=1_000.0,
+    step_ns=1.0,
+    size_ns=0.05,
+)
+ATTENTION_GRADIENT = Kernel(
+    "attention_gradient",
+    "attention",
+    f"{_ATTENDED}, out: flat, log_sum: flat, gradient: flat, "
+    "q_gradient: flat, k_gradient: flat, v_gradient: flat",
+    _COMPUTED,
+    row_ns=2_000.0,
+    step_ns=1.0,
+    size_ns=0.12,
+)
+_FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM, ATTENTION)
+_BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT, ATTENTION_GRADIENT)
 KERNELS = _FORWARD + _BACKWARD
