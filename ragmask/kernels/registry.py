@@ -128,6 +128,7 @@ ATTENTION = Kernel(
     row_ns=1_000.0,
     step_ns=1.0,
     size_ns=0.05,
+    shares="tiles",
 )
 ATTENTION_GRADIENT = Kernel(
     "attention_gradient",
@@ -138,6 +139,7 @@ ATTENTION_GRADIENT = Kernel(
     row_ns=2_000.0,
     step_ns=1.0,
     size_ns=0.12,
+    shares="tiles",
 )
 _FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM, ATTENTION)
 _BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT, ATTENTION_GRADIENT)

@@ -152,13 +152,9 @@ def attention_row(
             factor = number(1) / total if total != number(0) else number(0)
             for feature in range(features // 8):
                 sums[8 * i + feature] *= factor
-            step = begin + 4 * down + i
-            if log_sum is not None:
-                if across == 0 and base == 0 and step < q_length:
-                    told = number(np.inf)  # by which every weight is 0
-                    if kept >> i & 1 and total != number(0):
-                        told = number(tops[i] + math.log(total))
-                    log_sum[u8((out_start + step) * heads + head)] = told
+            if across == 0 and base == 0 and 4 * down + i < own[1]:
+                step = (out_start + begin + 4 * down + i) * heads + head
+                put_log_sum(log_sum, step, tops[i], total if kept >> i & 1 else number(0))
         put(sums, outs, own, kept, base)
 
 
@@ -270,7 +266,8 @@ def attention_gradient_row(
                         weight = number(0)
                         if kept and is_seen(seen, other - i) and 4 * down + i < own[1]:
                             query = u8(4 * down + i if of_queries else other)
-                            weight = exp(scores[4 * i + j] * number(scale) - memory[_SHIFTS + query])
+                            score = scores[4 * i + j] * number(scale)
+                            weight = exp(score - memory[_SHIFTS + query])
                         scores[4 * i + j] = weight
                 put_weights(scores, memory)
                 if of != VALUES:
@@ -359,7 +356,7 @@ def is_seen(seen: Any, ahead: int) -> bool:
 
 
 @cuda_device
-def is_kept(mask: Any, start: int, step: int, count: int) -> bool:
+def is_kept(mask: Any, start: int, step: int, count: int) -> Any:
     return step < count and (mask is None or mask[u8(start + step)])
 
 
@@ -506,6 +503,14 @@ def put(sums: Any, steps: Any, own: Any, kept: int, base: int) -> None:
             if step < count and at < size:
                 value = sums[8 * i + feature] if kept >> i & 1 else sums.dtype.type(0)
                 array[u8((begin + step) * stride + at)] = value
+
+
+@cuda_device
+def put_log_sum(log_sum: Any, at: int, top: Any, total: Any) -> None:
+    """The logarithm of total · exp(top); infinity where there is no sum: each weight is then 0."""
+    if log_sum is not None:
+        number = log_sum.dtype.type
+        log_sum[u8(at)] = number(top + math.log(total)) if total != number(0) else number(np.inf)
 
 
 @cuda_device
