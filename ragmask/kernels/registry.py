@@ -200,6 +200,7 @@ ATTENTION = Kernel(
     row_ns=1_000.0,
     step_ns=1.0,
     size_ns=0.05,
+    shares="tiles",
 )
 ATTENTION_GRADIENT = Kernel(
     "attention_gradient",
@@ -210,6 +211,7 @@ ATTENTION_GRADIENT = Kernel(
     row_ns=2_000.0,
     step_ns=1.0,
     size_ns=0.12,
+    shares="tiles",
 )
 
 KERNELS = tuple(record for record in list(globals().values()) if isinstance(record, Kernel))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ragmask.arrays.coerce import same_device
+from ragmask.arrays.host import HOST
 from ragmask.arrays.protocol import AnyArray
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
@@ -237,7 +238,7 @@ def run(kernel: Kernel, q: Rows, k: Rows, v: Rows, seen: Seen, *arguments: Any) 
         k.mask,
         sizes,
         (seen.left, seen.right),
-        seen.scale,
+        arrays.twin(seen.scale, HOST.computed(q.dtype).type(seen.scale)),  # no double on a GPU
         *arguments,
     )
 
