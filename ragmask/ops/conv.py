@@ -130,8 +130,7 @@ def convolve(
     features = math.prod(rows.item_shape)
     if not features:
         return
-    if bias is None:
-        bias = rows.arrays.full(0, rows.item_shape, rows.dtype)
+    biases = rows.arrays.full(0, (features,), rows.dtype) if bias is None else bias.reshape(-1)
     rows.layout.run(
         CONV,
         features * len(kernel),
@@ -140,7 +139,7 @@ def convolve(
         rows.lengths,
         rows.mask,
         flat_items(kernel),
-        rows.arrays.frozen(bias).reshape(-1),
+        rows.arrays.frozen(biases),
         before,
         dilation,
         out_starts,
@@ -155,8 +154,8 @@ def conv_gradient(
     causal: bool,
     dilation: int,
     wants_x: bool = True,
-) -> tuple[AnyArray | None, AnyArray, AnyArray]:
-    """The gradients of x, if it is wanted, of the kernel and of the bias.
+) -> tuple[AnyArray | None, AnyArray]:
+    """The gradient of x, if it is wanted, and (taps + 1, *item): the kernel's, then the bias's.
 
     x : what was convolved, compact, of floats that are computed in; kernel (taps, *item) and
     gradient (n_steps, *item) of its dtype. A masked step gets and gives 0.
@@ -171,8 +170,8 @@ def conv_gradient(
     if wants_x:
         of_x = arrays.empty(x.values.shape, x.dtype)
         convolve(x.over(gradient), kernel, None, -before, -dilation, x.starts, of_x)
-    sums = _weight_sums(x, gradient, taps, before, dilation).reshape((taps + 1, *x.item_shape))
-    return of_x, sums[:taps], sums[taps:].reshape(x.item_shape)
+    sums = _weight_sums(x, gradient, taps, before, dilation)
+    return of_x, sums.reshape(taps + 1, *x.item_shape)
 
 
 def _weight_sums(x: Rows, gradient: AnyArray, taps: int, before: int, dilation: int) -> AnyArray:

@@ -81,8 +81,8 @@ def add_products(x: Any, at: int, count: int, line: Any, lane: int, total: Any) 
 
 @njit
 def conv_weight_gradient(
-    first_part: int,
-    last_part: int,
+    first_row: int,
+    last_row: int,
     x: Any,
     starts: Any,
     lengths: Any,
@@ -94,15 +94,15 @@ def conv_weight_gradient(
     part_lengths: Any,
     out: Any,
 ) -> None:
-    """The gradient of the weights and the bias that some rows give: part_lengths from part_starts.
+    """The gradient of the weights and the bias, in parts: what some rows give. A "row" is a part.
 
     x and gradient, of what the convolution gave, (n, features); starts, lengths int64 (rows,), of
-    both; mask bool (n,) or None. out (parts · (taps + 1), features): for each part a line a tap,
-    and one for the bias. All float32 or all float64. Steps are added up one after another, and
-    masked ones not at all.
+    both; mask bool (n,) or None; part_starts, part_lengths int64 (parts,): the rows of each part.
+    out (parts · (taps + 1), features): a part has a line for each tap, and one for the bias. All
+    float32 or all float64. Kept steps are added up one after another.
     """
     lines, features = len(out) // part_starts.size, x.shape[1]
-    for part in range(first_part, last_part):
+    for part in range(first_row, last_row):
         first = part * lines
         out[first : first + lines] = 0
         for row in range(part_starts[part], part_starts[part] + part_lengths[part]):

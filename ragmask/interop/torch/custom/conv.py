@@ -43,10 +43,10 @@ def _conv_gradient(
     check_weights(values, kernel, None)
     rows, weights = rows_of(values, offsets, mask), array_of(kernel, "kernel")
     given = array_like(gradient, values.shape, values, "the gradient")
-    of_x, *of_weights = conv_gradient(rows, weights, given, causal, dilation, wants_values)
+    of_x, of_weights = conv_gradient(rows, weights, given, causal, dilation, wants_values)
     of_values = values.new_empty(0) if of_x is None else tensor_of(of_x)
-    of_kernel, of_bias = map(tensor_of, of_weights)
-    return of_values, of_kernel, of_bias.clone()  # they lie in one array, and may not in torch
+    of_kernel, of_bias = tensor_of(of_weights).split([len(kernel), 1])
+    return of_values, of_kernel.clone(), of_bias[0].clone()  # no two may lie in one tensor
 
 
 @fake(temporal_conv)
