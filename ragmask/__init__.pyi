@@ -21,6 +21,7 @@ from ragmask.ops.attention import temporal_attention as temporal_attention
 from ragmask.ops.conv import temporal_conv as temporal_conv
 from ragmask.ops.cumsum import temporal_cumsum as temporal_cumsum
 from ragmask.ops.embeddings import embedding as embedding
+from ragmask.ops.flip import temporal_flip as temporal_flip
 from ragmask.ops.gru import GRUResult as GRUResult
 from ragmask.ops.gru import gru as gru
 from ragmask.ops.lstm import LSTMResult as LSTMResult
@@ -30,6 +31,9 @@ from ragmask.ops.pool import temporal_pool as temporal_pool
 from ragmask.ops.rnn import RNNResult as RNNResult
 from ragmask.ops.rnn import rnn as rnn
 from ragmask.ops.softmax import temporal_softmax as temporal_softmax
+from ragmask.ops.sort import temporal_argsort as temporal_argsort
+from ragmask.ops.sort import temporal_sort as temporal_sort
+from ragmask.ops.sort import temporal_topk as temporal_topk
 from ragmask.ops.split import temporal_concat as temporal_concat
 from ragmask.ops.split import temporal_split as temporal_split
 from ragmask.streaming.batch import Batch as Batch

@@ -83,6 +83,9 @@ OPERATIONS = {
     "attention, causal": _on_vectors(
         lambda x: (rm.temporal_attention(x, x, x, causal=True, window=5), ()), np.float64
     ),
+    "flip": _on_vectors(lambda x: (rm.temporal_flip(x), ())),
+    "sort": _on_vectors(lambda x: (rm.temporal_sort(x), ())),
+    "sort, descending": _on_vectors(lambda x: (rm.temporal_sort(x, descending=True), ())),
     "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
     "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),
     "lstm, backwards": _on_vectors(_recurrent(rm.lstm, LSTM, go_backwards=True)),

@@ -245,6 +245,82 @@ def met(keeps, taps, causal, dilation):
                 yield step, tap, other
 
 
+def temporal_flip(rows, masks, zero):
+    """The kept steps of each row the other way round; masked ones stay, and are zeros."""
+    return moved(rows, masks, zero, lambda kept: kept[::-1])
+
+
+def roll(rows, masks, zero, shifts):
+    """Each row's kept steps moved on by so many, the last ones to the front."""
+    rolled = []
+    for row, keeps, shift in zip(rows, masks, shifts, strict=True):
+
+        def on(kept, shift=shift):
+            first = -shift % len(kept) if kept else 0
+            return kept[first:] + kept[:first]
+
+        rolled += moved([row], [keeps], zero, on)
+    return rolled
+
+
+def moved(rows, masks, zero, move):
+    """The kept steps of each row in the order that `move` makes of them, where kept steps are."""
+    result = []
+    for row, keeps in zip(rows, masks, strict=True):
+        places = [place for place, keep in enumerate(keeps) if keep]
+        steps = [zero for _ in row]
+        for place, step in zip(places, move([row[place] for place in places]), strict=True):
+            steps[place] = step
+        result.append(steps)
+    return result
+
+
+def temporal_argsort(rows, masks, descending=False):
+    """Which steps come first, second and so on, feature by feature; zeros for masked ones."""
+    result = []
+    for row, keeps in zip(rows, masks, strict=True):
+        order = [zeros([step]) for step in row]
+        for feature in range(len(row[0]) if row else 0):
+            places = [place for place, keep in enumerate(keeps) if keep]
+            numbers = [row[place][feature] for place in places]
+            for to, at in enumerate(sorted_places(numbers, descending)):
+                order[to][feature] = places[at]
+        result.append(order)
+    return result
+
+
+def sorted_places(numbers, descending):
+    """A NaN is larger than any number, and equals stay in order."""
+
+    def key(place):
+        number = numbers[place]
+        return (1, 0) if number != number else (0, number)
+
+    return sorted(range(len(numbers)), key=key, reverse=descending)
+
+
+def temporal_sort(rows, masks, descending=False):
+    """The kept steps in order, feature by feature, and zeros behind them; and the mask of that."""
+    result, kept = [], []
+    orders = temporal_argsort(rows, masks, descending)
+    for row, keeps, order in zip(rows, masks, orders, strict=True):
+        count = sum(keeps)
+        taken = [[row[at][f] for f, at in enumerate(step)] for step in order[:count]]
+        result.append(taken + [zeros([step]) for step in row[count:]])
+        kept.append([place < count for place in range(len(row))])
+    return result, kept
+
+
+def temporal_topk(rows, masks, k):
+    """(values, steps) of the k largest kept steps, the largest first, feature by feature."""
+    values, _ = temporal_sort(rows, masks, True)
+    steps = temporal_argsort(rows, masks, True)
+    counts = [min(k, sum(keeps)) for keeps in masks]
+    return tuple(
+        [row[:count] for row, count in zip(batch, counts, strict=True)] for batch in (values, steps)
+    )
+
+
 def temporal_pool(rows, masks, how, features):
     """One step out of each row's kept ones; "count" gives one number for all features."""
     pooled = []
@@ -536,6 +612,18 @@ def softmax_gradient(soft, masks, gradients):
             for step in kept:
                 row[step][feature] = soft_row[step][feature] * (gradient[step][feature] - total)
         result.append(row)
+    return result
+
+
+def cumsum_gradient(masks, gradients, features):
+    """Of each kept step the sum of what arrives at it and the kept ones behind it."""
+    result = []
+    for keeps, gradient in zip(masks, gradients, strict=True):
+        total, steps = [0] * features, []
+        for step, keep in reversed([*pairs(gradient, keeps)]):
+            total = plus(total, step) if keep else total
+            steps.append(total if keep else [0] * features)
+        result.append(steps[::-1])
     return result
 
 

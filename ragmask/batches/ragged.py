@@ -17,7 +17,7 @@ from ragmask.arrays.coerce import (
 )
 from ragmask.arrays.cuda_array import Library, move_to_device
 from ragmask.arrays.host import HOST, read_only
-from ragmask.arrays.protocol import AnyArray, Array, Bools, Facts, Ints
+from ragmask.arrays.protocol import LARGEST, AnyArray, Array, Bools, Facts, Ints
 from ragmask.batches.constructors import Constructors
 from ragmask.batches.elementwise import Elementwise
 from ragmask.batches.padded import Padded
@@ -26,7 +26,7 @@ from ragmask.errors import InvalidInputError, RowIndexError, UnsupportedTypeErro
 from ragmask.rows import padding as pads
 from ragmask.rows.checks import Side, check_count, check_same_lengths, check_side
 from ragmask.rows.layout import Layout
-from ragmask.rows.rows import Rows
+from ragmask.rows.rows import Rows, turn_rows
 
 
 class Ragged(Constructors, Elementwise):
@@ -244,6 +244,33 @@ class Ragged(Constructors, Elementwise):
         """
         rows = self._rows.compact()
         return self if rows is self._rows else Ragged._of(rows)
+
+    def roll(self, n: Any) -> "Ragged":
+        """Each row's kept steps moved on by `n`, the last ones to its front, as numpy's roll does.
+
+        >>> import ragmask as rm
+        >>> rm.Ragged.from_rows([[1, 2, 3], [], [4, 5]]).roll(1).to_rows()
+        [array([3, 1, 2]), array([], dtype=int64), array([5, 4])]
+
+        n : an integer, or one for each row; negative ones move steps back, and a row may be gone
+            through several times. Masked steps stay where they are, and are 0.
+
+        Returns a copy, compact. Raises InvalidInputError for another count of integers than rows.
+        """
+        rows, arrays = self._rows, self._rows.arrays
+        if np.ndim(n) == 0:
+            shifts = arrays.full(check_count("n", n, -LARGEST, LARGEST), (len(self),), np.int64)
+        else:
+            shifts = index_array(n, "n")
+            same_device(values=rows.values, n=shifts)
+            if len(shifts) != len(self):
+                raise InvalidInputError(
+                    f"n must be one integer, or one for each of {len(self)} rows; got {len(shifts)}"
+                )
+        out = arrays.empty((rows.n_steps, *rows.item_shape), rows.dtype)
+        turn_rows(rows, shifts, False, out)
+        layout = rows.layout.end_to_end
+        return Ragged._of(Rows(arrays.read_only(out), layout, rows.compact_mask(), rows.form))
 
     # -- to other shapes ------------------------------------------------------------------
 

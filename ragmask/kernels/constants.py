@@ -23,3 +23,4 @@ UNIT_NS = 5.0  # for a unit's new states in a step
 STATES_NS = 100.0  # to begin and end a row of it
 
 NOWHERE = 2**63 - 1  # what a search for the first of something begins with
+NAT = -(2**63)  # numpy's date or duration that is none, as an integer

@@ -20,8 +20,8 @@ class Kernel:
     name : of the functions, in `kernels/cpu/<module>.py` and `kernels/cuda/<module>.py`.
     arguments : what both take, as "name: kind" in order. The kinds: `ints` int64 (n,), `mask`
         bools (n,) or None, `bools` (n,), `flat` numbers (n,), `items` numbers (n, features),
-        `number`, `int` and `bool`; attention's `sizes` and `window`, 4 and 2 ints, and `real`, of
-        the type that is computed in.
+        `places` int64 (n, features), `number`, `int` and `bool`; attention's `sizes` and `window`,
+        4 and 2 ints, and `real`, of the type that is computed in.
     numbers : the dtypes that `flat`, `items` and `number` may have.
     row_ns, step_ns, size_ns : a guess of one thread's nanoseconds: for each row, for each step,
         and for each unit of what the caller says is the size of a step (bytes, or features).

@@ -129,6 +129,30 @@ CONV = Kernel(
     shares="features",
 )
 
+TURN = Kernel(
+    "turn",
+    "turn",
+    f"values: flat, {_MASKED}, words: int, shifts: ints, backwards: bool, out_starts: ints, "
+    "out: flat",
+    WORDS,
+    row_ns=30.0,
+    step_ns=1.0,
+    size_ns=0.06,
+    shares="bytes",
+)
+
+SORT = Kernel(
+    "sort",
+    "sort",
+    f"x: items, {_MASKED}, descending: bool, has_nat: bool, out_starts: ints, out_lengths: ints, "
+    "out: items, out_steps: places",
+    ("float32", "float64", "int32", "int64", "uint64"),
+    row_ns=50.0,
+    step_ns=2.0,
+    size_ns=10.0,
+    shares="features",
+)
+
 SOFTMAX_GRADIENT = Kernel(
     "softmax_gradient",
     "softmax",
@@ -212,6 +236,8 @@ ATTENTION_GRADIENT = Kernel(
     step_ns=1.0,
     size_ns=0.12,
     shares="tiles",
+)
+    shares="features",
 )
 
 KERNELS = tuple(record for record in list(globals().values()) if isinstance(record, Kernel))
