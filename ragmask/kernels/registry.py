@@ -237,7 +237,5 @@ ATTENTION_GRADIENT = Kernel(
     size_ns=0.12,
     shares="tiles",
 )
-    shares="features",
-)
 
 KERNELS = tuple(record for record in list(globals().values()) if isinstance(record, Kernel))
