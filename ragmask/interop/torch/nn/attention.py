@@ -148,8 +148,8 @@ class TransformerEncoderLayer(torch.nn.Module):
     >>> layer(x).item_shape
     torch.Size([16])
 
-    d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias : torch's,
-        and so are the names, shapes and first values of its parameters. dropout is of what
+    d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias :
+        torch's, and so are the names, shapes and first values of its parameters. dropout is of what
         attention and products give, and between the products; not of attention's weights.
 
     `layer(src, is_causal=False) -> RaggedTensor`, of src's rows and mask. A. Vaswani et al. (2017).
