@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import compare_nested
 import numpy as np
 from benchmarks.common import (
     copying,
@@ -182,32 +183,4 @@ def steps():
             yield against(what, partial(op, batch), f"awkward's {name}", peer, target=target)
 
 
-def two_levels():
-    """The mean of the sums of 20,000 documents of about 8 sentences of about 12 words."""
-    on_two_threads()
-    ak = installed("awkward")
-    random = rng()
-    words = random.poisson(12, int(20_000 * 8.5))
-    sentences = random.poisson(8, 20_000)
-    inner = ragged_of(words)
-    import pyarrow as pa
-
-    ends = np.minimum(np.cumsum(sentences), len(words))
-    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
-    lists = pa.ListArray.from_arrays(offsets, inner.to_arrow())
-    documents = rm.Ragged.from_arrow(lists)
-    array = ak and ak.from_arrow(lists)
-
-    def ours():
-        return rm.temporal_pool(rm.temporal_pool(documents, "sum"), "mean")
-
-    def theirs():
-        return ak.mean(ak.sum(array, axis=2), axis=1)
-
-    if ak:
-        check(ours(), ak.to_numpy(ak.fill_none(ak.nan_to_num(theirs()), 0)), "two levels")
-    peer = "awkward, sum(axis=2) and mean(axis=1)"
-    yield against("20,000 documents", ours, peer, ak and theirs, target=5)
-
-
-TABLES = [attention, convolution, steps, two_levels]
+TABLES = [attention, convolution, steps, *compare_nested.TABLES]

@@ -57,7 +57,7 @@ def nested(documents, seed=0):
     """Documents of sentences of words, one float32 a word."""
     random = np.random.default_rng(seed)
     sentences = random.poisson(SENTENCES, documents)
-    words = random.poisson(WORDS, sentences.sum())
+    words = 1 + random.poisson(WORDS - 1, sentences.sum())
     values = random.standard_normal(words.sum()).astype(np.float32)
     inner = rm.Ragged.from_offsets(values, np.r_[0, words.cumsum()])
     return rm.NestedRagged.from_offsets(inner, np.r_[0, sentences.cumsum()])

@@ -204,8 +204,8 @@ class NestedRagged(Ragged):
                 own = arrow.steps_of(outer.starts, outer.lengths)
             else:
                 own = slice(begin, begin + outer.n_steps)
-            inner = inner.pick(own)
-            outer = outer.compact().over(inner.lengths)
+            inner, mask = inner.pick(own), None if outer.mask is None else outer.mask[own]
+            outer = Rows(inner.lengths, outer.layout.end_to_end, mask, outer.form)
             self._parts = outer, inner  # the same rows, found once
         return outer, inner
 
