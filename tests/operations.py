@@ -73,6 +73,7 @@ OPERATIONS = {
     "softmax": _on_vectors(lambda x: (rm.temporal_softmax(x), ())),
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
     **{f"pool, {how}": _on_vectors(_pool(how)) for how in get_args(How)},
+    "repeat": _on_vectors(lambda x: (rm.temporal_repeat(rm.temporal_pool(x), x), ())),
     "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
     "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
     "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),

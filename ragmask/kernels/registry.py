@@ -52,6 +52,16 @@ MASKING = Kernel(
     size_ns=1.0,
     shares="features",
 )
+REPEAT = Kernel(
+    "repeat",
+    "repeat",
+    f"values: flat, {_MASKED}, words: int, out: flat",
+    WORDS,
+    row_ns=10.0,
+    step_ns=1.0,
+    size_ns=0.05,
+    shares="bytes",
+)
 COUNT_KEPT = Kernel(
     "count_kept", "masking", "mask: bools, starts: ints, lengths: ints, out: ints", step_ns=0.5
 )
@@ -168,5 +178,5 @@ EMBEDDING_GRADIENT = Kernel(
 )
 _FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM)
 _BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT)
-_POOLS = (ARGMAX, LOGSUMEXP, STD, LOGSUMEXP_GRADIENT, STD_GRADIENT)
+_POOLS = (ARGMAX, LOGSUMEXP, STD, REPEAT, LOGSUMEXP_GRADIENT, STD_GRADIENT)
 KERNELS = _FORWARD + _BACKWARD + _POOLS

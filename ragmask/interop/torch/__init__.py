@@ -29,6 +29,7 @@ except ImportError as error:
 from ragmask.interop.torch import nn
 from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, TensorList, to_tensors
 from ragmask.interop.torch.functional import (
+    concatenate,
     embedding,
     gru,
     lstm,
@@ -36,6 +37,7 @@ from ragmask.interop.torch.functional import (
     rnn,
     temporal_concat,
     temporal_pool,
+    temporal_repeat,
     temporal_softmax,
     temporal_split,
 )
@@ -49,6 +51,7 @@ from ragmask.interop.torch.trained import TorchModel, to_torch
 __all__ = [
     "RaggedTensor",
     "binary_cross_entropy",
+    "concatenate",
     "cross_entropy",
     "embedding",
     "gru",
@@ -59,6 +62,7 @@ __all__ = [
     "rnn",
     "temporal_concat",
     "temporal_pool",
+    "temporal_repeat",
     "temporal_softmax",
     "temporal_split",
     "StreamDataset",
