@@ -1,8 +1,8 @@
 """Documents of phrases of words: batches whose items are rows.
 
 A gloss of WordNet is a definition and, behind semicolons, others and examples. The words become
-vectors, a phrase is the sum of its words, and a gloss the mean of its phrases: pooled from the inside
-out, without padding at either level. Run it: python examples/17_documents.py
+vectors, a phrase is the sum of its words, and a gloss the mean of its phrases: pooled from the
+inside out, without padding at either level. Run it: python examples/17_documents.py
 """
 
 from pathlib import Path

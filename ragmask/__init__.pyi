@@ -15,9 +15,11 @@ from ragmask.errors import MissingAttributeError as MissingAttributeError
 from ragmask.errors import MissingExtraError as MissingExtraError
 from ragmask.errors import RagmaskError as RagmaskError
 from ragmask.errors import RowIndexError as RowIndexError
+from ragmask.errors import StepIndexError as StepIndexError
 from ragmask.errors import StreamError as StreamError
 from ragmask.errors import UnsupportedTypeError as UnsupportedTypeError
 from ragmask.ops.attention import temporal_attention as temporal_attention
+from ragmask.ops.concatenate import concatenate as concatenate
 from ragmask.ops.conv import temporal_conv as temporal_conv
 from ragmask.ops.cumsum import temporal_cumsum as temporal_cumsum
 from ragmask.ops.embeddings import embedding as embedding
@@ -28,6 +30,7 @@ from ragmask.ops.lstm import LSTMResult as LSTMResult
 from ragmask.ops.lstm import lstm as lstm
 from ragmask.ops.masks import masking as masking
 from ragmask.ops.pool import temporal_pool as temporal_pool
+from ragmask.ops.repeat import temporal_repeat as temporal_repeat
 from ragmask.ops.rnn import RNNResult as RNNResult
 from ragmask.ops.rnn import rnn as rnn
 from ragmask.ops.softmax import temporal_softmax as temporal_softmax

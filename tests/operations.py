@@ -74,6 +74,7 @@ OPERATIONS = {
     "softmax": _on_vectors(lambda x: (rm.temporal_softmax(x), ())),
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
     **{f"pool, {how}": _on_vectors(_pool(how)) for how in get_args(How)},
+    "repeat": _on_vectors(lambda x: (rm.temporal_repeat(rm.temporal_pool(x), x), ())),
     "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
     "conv": _on_vectors(lambda x: (rm.temporal_conv(x, CONV, CONV[0]), ())),
     "conv, centred and dilated": _on_vectors(

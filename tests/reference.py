@@ -353,6 +353,14 @@ def pool_of(numbers, how, places):
     return {"mean": mean, "sum": sum(numbers), "max": max(numbers), "min": min(numbers)}[how]
 
 
+def temporal_repeat(values, rows, masks, zero):
+    """A row's value at each of its kept steps, and zero at those that are masked."""
+    return [
+        [value if keep else zero for _, keep in pairs(row, keeps)]
+        for value, row, keeps in zip(values, rows, masks, strict=True)
+    ]
+
+
 def logsumexp_of(numbers):
     if any(number != number for number in numbers):
         return math.nan

@@ -53,6 +53,16 @@ MASKING = Kernel(
     size_ns=1.0,
     shares="features",
 )
+REPEAT = Kernel(
+    "repeat",
+    "repeat",
+    f"values: flat, {_MASKED}, words: int, out: flat",
+    WORDS,
+    row_ns=10.0,
+    step_ns=1.0,
+    size_ns=0.05,
+    shares="bytes",
+)
 COUNT_KEPT = Kernel(
     "count_kept", "masking", "mask: bools, starts: ints, lengths: ints, out: ints", step_ns=0.5
 )

@@ -164,7 +164,7 @@ def sort_rows(
 
 
 def as_keys(rows: Rows, op: str) -> tuple[Rows, bool]:
-    """(rows of numbers in the same order, of the few dtypes that are sorted; whether NaT is one)."""
+    """(rows of numbers in the same order, of the few dtypes sorted; whether NaT is one)."""
     dtype = rows.dtype
     if dtype.kind in "mM":
         return rows.over(rows.values.view(np.int64)), True

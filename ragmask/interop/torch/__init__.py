@@ -29,6 +29,7 @@ except ImportError as error:
 from ragmask.interop.torch import nn
 from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, TensorList, to_tensors
 from ragmask.interop.torch.functional import (
+    concatenate,
     embedding,
     gru,
     lstm,
@@ -37,6 +38,7 @@ from ragmask.interop.torch.functional import (
     temporal_concat,
     temporal_conv,
     temporal_pool,
+    temporal_repeat,
     temporal_softmax,
     temporal_split,
 )
@@ -50,6 +52,7 @@ from ragmask.interop.torch.trained import TorchModel, to_torch
 __all__ = [
     "RaggedTensor",
     "binary_cross_entropy",
+    "concatenate",
     "cross_entropy",
     "embedding",
     "gru",
@@ -61,6 +64,7 @@ __all__ = [
     "temporal_concat",
     "temporal_conv",
     "temporal_pool",
+    "temporal_repeat",
     "temporal_softmax",
     "temporal_split",
     "StreamDataset",

@@ -7,9 +7,9 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 
 from ragmask.interop.torch.custom.conv import temporal_conv
 from ragmask.interop.torch.custom.recurrent import RECURRENT
+from ragmask.interop.torch.custom.repeat import temporal_repeat
 from ragmask.interop.torch.custom.rows import take_rows, to_padded
 from ragmask.interop.torch.custom.steps import (
-    checked_how,
     embedding,
     masking,
     temporal_pool,
@@ -18,12 +18,12 @@ from ragmask.interop.torch.custom.steps import (
 
 __all__ = [
     "RECURRENT",
-    "checked_how",
     "embedding",
     "masking",
     "take_rows",
     "temporal_conv",
     "temporal_pool",
+    "temporal_repeat",
     "temporal_softmax",
     "to_padded",
 ]
