@@ -18,8 +18,8 @@ from ragmask.rows.checks import check_count
 from ragmask.rows.layout import Layout
 from ragmask.rows.rows import Rows
 
+MOST_SPAN = 2**62  # steps, of which int64 still counts two
 _MOST_PARTS = 128  # that the gradient of the weights is added up in, each of as many rows
-_MOST_SPAN = 2**62  # steps, of which kernels can still add two
 
 
 def temporal_conv(
@@ -38,9 +38,9 @@ def temporal_conv(
     >>> x = rm.Ragged.from_rows([[1.0, 2.0, 3.0], [], [4.0, 5.0]])
     >>> rm.temporal_conv(x, [10.0, 1.0])
     Ragged(3 rows, 5 steps, float64, lengths 0–3)
-      [1. 12. 23.]
+      [1.0 12.0 23.0]
       []
-      [4. 45.]
+      [4.0 45.0]
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def check_shape(name: str, shape: Any, item_shape: tuple[int, ...], lead: int) -
 def steps_before(taps: int, causal: bool, dilation: int) -> int:
     """How many steps before its own a step sees first."""
     span = (taps - 1) * check_count("dilation", dilation, 1)
-    if span >= _MOST_SPAN:
+    if span >= MOST_SPAN:
         raise InvalidInputError(
             f"{taps} taps, each {dilation} steps from the next, are more than can be counted"
         )
@@ -138,7 +138,7 @@ def convolve(
         rows.starts,
         rows.lengths,
         rows.mask,
-        flat_items(kernel),
+        rows.arrays.frozen(flat_items(kernel)),
         rows.arrays.frozen(biases),
         before,
         dilation,
@@ -181,7 +181,8 @@ def _weight_sums(x: Rows, gradient: AnyArray, taps: int, before: int, dilation: 
     features = flat.shape[1]
     parts = min(rows, _MOST_PARTS)
     edges = np.arange(parts + 1) * rows // max(parts, 1)
-    part_starts, part_lengths = map(arrays.from_host, (edges[:-1], np.diff(edges)))
+    places = edges[:-1], np.diff(edges), np.array([parts])
+    part_starts, part_lengths, count = (arrays.frozen(arrays.from_host(one)) for one in places)
     of_parts = arrays.empty((parts, (taps + 1) * features), x.dtype)
     sums = arrays.empty((1, (taps + 1) * features), x.dtype)
     if features:
@@ -199,7 +200,7 @@ def _weight_sums(x: Rows, gradient: AnyArray, taps: int, before: int, dilation: 
             part_lengths,
             of_parts.reshape(parts * (taps + 1), features),
         )
-        all_parts = Layout.of_lengths(arrays, arrays.from_host(np.array([parts])))
+        all_parts = Layout.of_lengths(arrays, count)
         all_parts.run(
             POOL,
             (taps + 1) * features,

@@ -45,8 +45,8 @@ def _conv_gradient(
     given = array_like(gradient, values.shape, values, "the gradient")
     of_x, of_weights = conv_gradient(rows, weights, given, causal, dilation, wants_values)
     of_values = values.new_empty(0) if of_x is None else tensor_of(of_x)
-    of_kernel, of_bias = tensor_of(of_weights).split([len(kernel), 1])
-    return of_values, of_kernel.clone(), of_bias[0].clone()  # no two may lie in one tensor
+    weights_and_bias = tensor_of(of_weights)  # no two results may lie in one tensor
+    return of_values, weights_and_bias[:-1].clone(), weights_and_bias[-1].clone()
 
 
 @fake(temporal_conv)
