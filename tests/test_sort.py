@@ -16,7 +16,6 @@ from tests.strategies import (
     lists_of,
     over,
     raggeds,
-    with_normals,
 )
 
 KINDS = st.sampled_from(["ragged", "padded", "dense"])

@@ -120,6 +120,15 @@ SOFTMAX_GRADIENT = Kernel(
     size_ns=0.25,
     shares="features",
 )
+CUMSUM_GRADIENT = Kernel(
+    "cumsum_gradient",
+    "cumsum",
+    f"gradient: items, {_MASKED}, out: items",
+    _COMPUTED,
+    step_ns=1.0,
+    size_ns=1.0,
+    shares="features",
+)
 POOL_GRADIENT = Kernel(
     "pool_gradient",
     "pool",
@@ -141,5 +150,5 @@ EMBEDDING_GRADIENT = Kernel(
     shares="features",
 )
 _FORWARD = (PAD, COMPACT, PACK, EMBEDDING, MASKING, COUNT_KEPT, POOL, SOFTMAX, CUMSUM, TURN, SORT)
-_BACKWARD = (SOFTMAX_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT)
+_BACKWARD = (SOFTMAX_GRADIENT, CUMSUM_GRADIENT, POOL_GRADIENT, EMBEDDING_GRADIENT)
 KERNELS = _FORWARD + _BACKWARD

@@ -5,6 +5,11 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 `fake` beside it. Gradients are ops too: torch.ops.ragmask has all of them.
 """
 
+from ragmask.interop.torch.custom.order import (
+    temporal_argsort,
+    temporal_cumsum,
+    temporal_flip,
+)
 from ragmask.interop.torch.custom.recurrent import RECURRENT
 from ragmask.interop.torch.custom.rows import take_rows, to_padded
 from ragmask.interop.torch.custom.steps import (
@@ -21,6 +26,9 @@ __all__ = [
     "embedding",
     "masking",
     "take_rows",
+    "temporal_argsort",
+    "temporal_cumsum",
+    "temporal_flip",
     "temporal_pool",
     "temporal_softmax",
     "to_padded",
