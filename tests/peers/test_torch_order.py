@@ -55,7 +55,7 @@ def test_sort(item, mask, descending):
     x = ragged_of(item=item, mask=mask)
     x = x.with_values(x.values.detach().round().requires_grad_())
     ours, steps = (op(x, descending=descending) for op in (rt.temporal_sort, rt.temporal_argsort))
-    found = [row.sort(0, stable=True, descending=descending) for row in rows_of(x)]
+    found = [row.sort(dim=0, stable=True, descending=descending) for row in rows_of(x)]
     places = rows_of(x, torch.arange(x.n_steps) - x.offsets[:-1].repeat_interleave(x.lengths))
     sizes = [len(row) for row in places]
     at_front = torch.cat(
