@@ -173,6 +173,15 @@ SOFTMAX_GRADIENT = Kernel(
     size_ns=0.25,
     shares="features",
 )
+CUMSUM_GRADIENT = Kernel(
+    "cumsum_gradient",
+    "cumsum",
+    f"gradient: items, {_MASKED}, out: items",
+    _COMPUTED,
+    step_ns=1.0,
+    size_ns=1.0,
+    shares="features",
+)
 POOL_GRADIENT = Kernel(
     "pool_gradient",
     "pool",

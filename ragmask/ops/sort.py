@@ -139,7 +139,7 @@ def sort_rows(
     arrays, dtype = rows.arrays, rows.dtype
     keys, has_nat = as_keys(rows, op)
     if steps is None and not arrays.is_host:  # equals are told apart by their places
-        steps = arrays.empty(values.shape, np.int64)
+        steps = arrays.empty((room.n_steps, *rows.item_shape), np.int64)
     target = values
     if values is not None and dtype != keys.dtype:
         target = values.view(np.int64) if has_nat else arrays.empty(values.shape, keys.dtype)
@@ -164,7 +164,7 @@ def sort_rows(
 
 
 def as_keys(rows: Rows, op: str) -> tuple[Rows, bool]:
-    """(rows of numbers in the same order, of the few dtypes sorted; whether NaT is one)."""
+    """(rows of numbers in the same order, of few dtypes; whether the smallest of them is NaT)."""
     dtype = rows.dtype
     if dtype.kind in "mM":
         return rows.over(rows.values.view(np.int64)), True

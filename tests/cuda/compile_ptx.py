@@ -101,6 +101,7 @@ def signature_of(record, number, masked):
         "bools": t.boolean[::1],
         "flat": number and number[::1],
         "items": number and number[:, ::1],
+        "places": t.int64[:, ::1],
         "number": number,
         "int": t.int64,
         "bool": t.boolean,

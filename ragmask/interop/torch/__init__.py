@@ -44,6 +44,13 @@ from ragmask.interop.torch.functional import (
 )
 from ragmask.interop.torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from ragmask.interop.torch.models import from_torch
+from ragmask.interop.torch.order import (
+    temporal_argsort,
+    temporal_cumsum,
+    temporal_flip,
+    temporal_sort,
+    temporal_topk,
+)
 from ragmask.interop.torch.packed import from_packed, to_packed
 from ragmask.interop.torch.ragged import RaggedTensor
 from ragmask.interop.torch.tensors import from_jagged, to_jagged, to_padded
@@ -61,12 +68,17 @@ __all__ = [
     "mean_squared_error",
     "nn",
     "rnn",
+    "temporal_argsort",
     "temporal_concat",
     "temporal_conv",
+    "temporal_cumsum",
+    "temporal_flip",
     "temporal_pool",
     "temporal_repeat",
     "temporal_softmax",
+    "temporal_sort",
     "temporal_split",
+    "temporal_topk",
     "StreamDataset",
     "TensorBatch",
     "TensorList",

@@ -140,7 +140,9 @@ def merge(source: Any, begin: int, middle: int, end: int, first: int, out: Any) 
         out_keys[np.uint64(to)] = keys[at]
         if steps.size > 0:
             out_steps[np.uint64(to)] = steps[at]
-        left, right, to = left - is_left, right - 1 + is_left, to - 1
+        left -= is_left
+        right -= 1 - is_left
+        to -= 1
     rest = left if right < middle else right
     while to >= first:
         out_keys[np.uint64(to)] = keys[np.uint64(rest)]

@@ -6,6 +6,11 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 """
 
 from ragmask.interop.torch.custom.conv import temporal_conv
+from ragmask.interop.torch.custom.order import (
+    temporal_argsort,
+    temporal_cumsum,
+    temporal_flip,
+)
 from ragmask.interop.torch.custom.recurrent import RECURRENT
 from ragmask.interop.torch.custom.repeat import temporal_repeat
 from ragmask.interop.torch.custom.rows import take_rows, to_padded
@@ -22,6 +27,9 @@ __all__ = [
     "masking",
     "take_rows",
     "temporal_conv",
+    "temporal_argsort",
+    "temporal_cumsum",
+    "temporal_flip",
     "temporal_pool",
     "temporal_repeat",
     "temporal_softmax",
