@@ -16,7 +16,7 @@ from numba import cuda
 
 from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.teams import ALL, THREADS, WARPS, i8, kept_span, larger, plus, u8
-from ragmask.kernels.cuda.vector import ALIGNED
+from ragmask.kernels.cuda.vector import ALIGNED, unrolled
 from ragmask.kernels.intrinsics import load_4, store_4
 from ragmask.kernels.math import exp
 from ragmask.kernels.overloads import bytes_of_item, computed_in
@@ -124,25 +124,11 @@ def attention_row(
             put_kept(k_mask, k_start, others, memory)
             products(queries, own, keys, others, memory, scores)
             for j in range(4):
-                other = 4 * across + j
-                kept = memory[u8(_KEPT + other)] != number(0)
                 for i in range(4):
                     score = scores[4 * i + j] * number(scale)
-                    keep = kept and is_seen(seen, other - i)
-                    scores[4 * i + j] = score if keep else number(-np.inf)
-            for i in range(4):
-                top = tops[i]
-                for j in range(4):
-                    top = larger(top, scores[4 * i + j])
-                top = largest_across(top)
-                shift = top if top != number(-np.inf) else number(0)  # the weights are to be 0
-                factor = exp(tops[i] - shift)
-                tops[i], totals[i] = top, totals[i] * factor
-                for feature in range(features // 8):
-                    sums[8 * i + feature] *= factor
-                for j in range(4):
-                    power = exp(scores[4 * i + j] - shift)
-                    scores[4 * i + j], totals[i] = power, totals[i] + power
+                    is_one = is_pair(memory, seen, i, 4 * across + j)
+                    scores[4 * i + j] = score if is_one else number(-np.inf)
+            soften(scores, sums, tops, totals)
             put_weights(scores, memory)
             add_up(own, values, others, base, seen, memory, sums)
 
@@ -156,6 +142,35 @@ def attention_row(
                 step = (out_start + begin + 4 * down + i) * heads + head
                 put_log_sum(log_sum, step, tops[i], total if kept >> i & 1 else number(0))
         put(sums, outs, own, kept, base)
+
+
+@cuda_device
+def add_power(j: int, i: int, scores: Any, shift: Any, totals: Any) -> None:
+    power = exp(scores[4 * i + j] - shift)
+    scores[4 * i + j], totals[i] = power, totals[i] + power
+
+
+add_powers = unrolled(4, add_power)
+
+
+@cuda_device
+def soften_step(i: int, scores: Any, sums: Any, tops: Any, totals: Any) -> None:
+    """An own step's scores become powers, shifted by the largest so far, as what is there is."""
+    number = sums.dtype.type
+    top = tops[i]
+    for j in range(4):
+        top = larger(top, scores[4 * i + j])
+    top = largest_across(top)
+    # of nothing but -inf, the weights are to be 0
+    shift = top if top != number(-np.inf) else number(0)
+    factor = exp(tops[i] - shift)
+    tops[i], totals[i] = top, totals[i] * factor
+    for feature in range(BYTES // 8 // bytes_of_item(sums)):
+        sums[8 * i + feature] *= factor
+    add_powers(i, scores, shift, totals)
+
+
+soften = unrolled(4, soften_step)
 
 
 @cuda_kernel
@@ -259,30 +274,19 @@ def attention_gradient_row(
                 if not of_queries or at == start:
                     put_common(outs, gradients, own if of_queries else others, log_sums, memory)
                 products(mine, own, theirs, others, memory, scores)
-                for j in range(4):
-                    other = 4 * across + j
-                    kept = memory[u8(_KEPT + other)] != number(0)
-                    for i in range(4):
-                        weight = number(0)
-                        if kept and is_seen(seen, other - i) and 4 * down + i < own[1]:
-                            query = u8(4 * down + i if of_queries else other)
-                            score = scores[4 * i + j] * number(scale)
-                            weight = exp(score - memory[_SHIFTS + query])
-                        scores[4 * i + j] = weight
+                weigh(scores, number(scale), of_queries, own[1], seen, memory)
                 put_weights(scores, memory)
                 if of != VALUES:
                     products(my_other, own, their_other, others, memory, scores)
                     for j in range(4):
                         other = 4 * across + j
-                        kept = memory[u8(_KEPT + other)] != number(0)
-                        powers = load_4(memory, _WEIGHTS + other * _OWN_COLUMN + 4 * down)
+                        were = load_4(memory, _WEIGHTS + other * _OWN_COLUMN + 4 * down)
                         for i in range(4):
-                            weight = number(0)
-                            if kept and is_seen(seen, other - i) and 4 * down + i < own[1]:
+                            change = number(0)
+                            if is_pair(memory, seen, i, other) and 4 * down + i < own[1]:
                                 query = u8(4 * down + i if of_queries else other)
                                 change = scores[4 * i + j] - memory[_COMMON + query]
-                                weight = powers[i] * change * number(scale)
-                            scores[4 * i + j] = weight
+                            scores[4 * i + j] = were[i] * change * number(scale)
                     put_weights(scores, memory)
                 add_up(own, added, others, base, seen, memory, sums)
 
@@ -292,6 +296,23 @@ def attention_gradient_row(
         else:
             kept = kept_of_4(k_mask, k_start, own)
             put(sums, steps_of(target, k_start, key_heads, head, size), own, kept, base)
+
+
+@cuda_device
+def weigh_pair(
+    turn: int, scores: Any, scale: Any, of_queries: bool, count: int, seen: Any, memory: Any
+) -> None:
+    """A score becomes the weight that it had."""
+    across, down = place_of_thread()
+    i, j = turn & 3, turn >> 2
+    other, weight = 4 * across + j, scores.dtype.type(0)
+    if is_pair(memory, seen, i, other) and 4 * down + i < count:
+        query = 4 * down + i if of_queries else other
+        weight = exp(scores[4 * i + j] * scale - memory[u8(_SHIFTS + query)])
+    scores[4 * i + j] = weight
+
+
+weigh = unrolled(16, weigh_pair)
 
 
 # -- what both are made of: steps (array, stride, size), tiles of them (begin, count) --------
@@ -353,6 +374,12 @@ def is_seen(seen: Any, ahead: int) -> bool:
     """Whether the own step that `seen` is about sees the one so many ahead of it."""
     near, far = seen
     return near <= ahead and ahead <= far
+
+
+@cuda_device
+def is_pair(memory: Any, seen: Any, i: int, other: int) -> Any:
+    """Whether a thread's own step i sees another, which is kept."""
+    return memory[u8(_KEPT + other)] != memory.dtype.type(0) and is_seen(seen, other - i)
 
 
 @cuda_device
