@@ -34,6 +34,12 @@ class MultiheadAttention(torch.nn.Module):
     and a query that sees none has the output that zeros have.
     """
 
+    in_proj_weight: Tensor
+    q_proj_weight: Tensor
+    k_proj_weight: Tensor
+    v_proj_weight: Tensor
+    in_proj_bias: Tensor | None
+
     def __init__(
         self,
         embed_dim: int,
@@ -68,7 +74,7 @@ class MultiheadAttention(torch.nn.Module):
             )
         self.kdim = embed_dim if kdim is None else check_count("kdim", kdim, 1)
         self.vdim = embed_dim if vdim is None else check_count("vdim", vdim, 1)
-        made = {"device": device, "dtype": dtype}
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
         shapes = {"in_proj_weight": (3 * embed_dim, embed_dim)}
         if (self.kdim, self.vdim) != (embed_dim, embed_dim):
             sizes = {"q": embed_dim, "k": self.kdim, "v": self.vdim}
@@ -124,13 +130,15 @@ class MultiheadAttention(torch.nn.Module):
             weights = list(self.in_proj_weight.chunk(3))
         else:
             weights = [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
-        has_bias = self.in_proj_bias is not None
-        biases = self.in_proj_bias.chunk(3) if has_bias else (None,) * 3
-        return list(zip(weights, biases, strict=True))
+        if self.in_proj_bias is None:
+            return [(weight, None) for weight in weights]
+        return list(zip(weights, self.in_proj_bias.chunk(3), strict=True))
 
     def _heads(self, batch: RaggedTensor, weight: Tensor, bias: Tensor | None) -> RaggedTensor:
         steps = torch.nn.functional.linear(cleared(batch), weight, bias)
-        return batch.with_values(steps.unflatten(1, (self.num_heads, -1)))
+        return batch.with_values(
+            steps.view(len(steps), self.num_heads, self.embed_dim // self.num_heads)
+        )
 
     def extra_repr(self) -> str:
         return f"{self.embed_dim}, num_heads={self.num_heads}"
@@ -175,13 +183,16 @@ class TransformerEncoderLayer(torch.nn.Module):
                 "TransformerEncoderLayer takes a RaggedTensor, in which steps lie row after row: "
                 "leave batch_first out"
             )
-        functions = {"relu": torch.nn.functional.relu, "gelu": torch.nn.functional.gelu}
+        functions: dict[Any, Callable[[Tensor], Tensor]] = {
+            "relu": torch.nn.functional.relu,
+            "gelu": torch.nn.functional.gelu,
+        }
         if not callable(activation) and activation not in functions:
             raise InvalidInputError(
                 f"activation must be 'relu', 'gelu' or a function; got {activation!r}"
             )
         self.activation = activation if callable(activation) else functions[activation]
-        made = {"device": device, "dtype": dtype}
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
         self.self_attn = MultiheadAttention(d_model, nhead, bias=bias, **made)
         self.linear1 = torch.nn.Linear(d_model, dim_feedforward, bias=bias, **made)
         self.dropout = torch.nn.Dropout(dropout)
