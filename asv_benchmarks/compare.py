@@ -2,8 +2,8 @@
 
     python asv_benchmarks/compare.py [TOPIC …]
 
-Topics: padding, stream, startup, recurrent, ops, layers, overhead, train, pipelines. Clusters have
-scripts of their own: compare_ray.py and compare_spark.py.
+Topics: padding, stream, startup, recurrent, ops, steps, layers, overhead, train, pipelines.
+Clusters have scripts of their own: compare_ray.py and compare_spark.py.
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
 documented path, with its own defaults for threads; the ops run on two threads each.
@@ -21,11 +21,11 @@ from itertools import islice
 from pathlib import Path
 
 import compare_layers
-import compare_nested
 import compare_ops
 import compare_overhead
 import compare_pipelines
 import compare_recurrent
+import compare_steps
 import compare_train
 import numpy as np
 import pyarrow.parquet as pq
@@ -56,18 +56,18 @@ from numba.core.registry import cpu_target
 from tables import Row, against, installed, show_memory, show_rate
 
 import ragmask as rm
-from ragmask.kernels.cpu.recurrent.tile import family_of
+from ragmask.kernels.cpu.tile import family_of
 
 PACKAGES = (
     "ragmask",
     "numpy",
-    "awkward",
     "numba",
     "pyarrow",
     "keras",
     "torch",
     "jax",
     "onnxruntime",
+    "awkward",
     "datasets",
 )
 
@@ -279,7 +279,7 @@ TOPICS = {
     "startup": [startup],
     "recurrent": compare_recurrent.TABLES,
     "ops": compare_ops.TABLES,
-    "nested": compare_nested.TABLES,
+    "steps": compare_steps.TABLES,
     "layers": compare_layers.TABLES,
     "overhead": compare_overhead.TABLES,
     "train": compare_train.TABLES,

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from benchmarks.common import log_normal_lengths
 from tables import show_seconds
 
+from ragmask.kernels.cuda.attention import OTHERS, OWN
 from ragmask.kernels.cuda.move import LONG_BYTES
 from ragmask.kernels.cuda.teams import STEPS, WARPS
 from ragmask.kernels.registry import KERNELS as REGISTERED
@@ -61,6 +62,7 @@ LAUNCH = 3e-6  # seconds from one kernel's end to the next one's, its first load
 RESIDENT = 8  # blocks of a multiprocessor, by the registers of the largest kernels
 ISSUED = 4  # instructions that a multiprocessor issues in a cycle, each of another warp
 PRODUCT_REACHED = 0.6  # of the flops, by a product of matrices that is not cuBLAS's
+ATTENTION_REACHED = 0.3  # of the flops, by products of tiles that wait for shared memory
 L2_RATE = 5.5e12  # bytes a second out of the level 2 cache, by all multiprocessors
 L2_RATE_OF_ONE = 64  # bytes a cycle, by one of them
 MORE = 4  # loads under way, in the last column
@@ -85,6 +87,7 @@ class Batch:
             "S": int(self.lengths.sum()),
             "R": len(self.lengths),
             "P": len(self.lengths) * width,
+            "Q": int((self.lengths**2).sum()),
             "D": self.distinct,
             "F": FEATURES,
             "U": units,
@@ -209,6 +212,25 @@ class Product(Kernel):
 
 
 @dataclass(frozen=True)
+class Attention(Kernel):
+    """Products of steps with steps of their row, of heads of 64 features, in whole tiles.
+
+    There are `products` of them, those counted that are made again. Of a tile of 64 × 32 the sums
+    take 4 loads of 16 bytes from shared memory where 48 multiply-adds are, which the loads hold up.
+    """
+
+    products: int = 2
+
+    def predictions(self, batch: Batch, machine: Machine) -> dict[str, float]:
+        queries, keys = (-(-batch.lengths // tile) * tile for tile in (OWN, OTHERS))
+        flops = 2 * self.products * FEATURES * int((queries * keys).sum())
+        return {
+            "bytes": self.limits(batch, machine)["bytes"] / REACHED,
+            "flops of whole tiles": flops / machine.flops_per_second / ATTENTION_REACHED,
+        }
+
+
+@dataclass(frozen=True)
 class Recurrence(Kernel):
     """Blocks with a row in each of their slots, which take their steps together.
 
@@ -325,7 +347,11 @@ LSTM = (
     *lstm(128, threads=512, instructions=1_070),
     *lstm(256, threads=256, slots=32, instructions=52_000, streamed=16 * 256 * 256),
 )
-KERNELS = ROW_KERNELS + LSTM
+ATTENTION = (
+    Attention("attention", "12*F*S + 40*R", "4*F*S", "4*F*Q", products=2),
+    Attention("attention_gradient", "20*F*S + 32*R", "12*F*S", "10*F*Q", products=8),
+)
+KERNELS = ROW_KERNELS + ATTENTION + LSTM
 
 
 # -- the tables ---------------------------------------------------------------------------

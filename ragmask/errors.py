@@ -25,6 +25,10 @@ class RowIndexError(RagmaskError, IndexError):
     """A row number outside the batch."""
 
 
+class StepIndexError(RagmaskError, IndexError):
+    """A step number outside its row."""
+
+
 class StreamError(RagmaskError, OSError):
     """A file, row group or column that cannot be read or written; the message names it."""
 

@@ -1,11 +1,12 @@
 """One table of the ops that work on any layout, for the tests of what all of them promise."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 import ragmask as rm
+from ragmask.ops.pool import How
 
 FEATURES = 5
 VOCABULARY = 8
@@ -14,6 +15,7 @@ _random = np.random.default_rng(0)
 TABLE = _random.standard_normal((VOCABULARY, 3)).astype(np.float32)
 TABLE[-1] = np.nan
 UNITS = 17
+CONV = _random.standard_normal((4, FEATURES))
 
 
 def weights_of(kind):
@@ -71,8 +73,20 @@ OPERATIONS = {
     "masking": _on_vectors(lambda x: (rm.masking(x), ())),
     "softmax": _on_vectors(lambda x: (rm.temporal_softmax(x), ())),
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
-    **{f"pool, {how}": _on_vectors(_pool(how)) for how in ("mean", "sum", "max", "first", "last")},
+    **{f"pool, {how}": _on_vectors(_pool(how)) for how in get_args(How)},
+    "repeat": _on_vectors(lambda x: (rm.temporal_repeat(rm.temporal_pool(x), x), ())),
     "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
+    "conv": _on_vectors(lambda x: (rm.temporal_conv(x, CONV, CONV[0]), ())),
+    "conv, centred and dilated": _on_vectors(
+        lambda x: (rm.temporal_conv(x, CONV, causal=False, dilation=2), ()), np.float64
+    ),
+    "attention": _on_vectors(lambda x: (rm.temporal_attention(x, x, x), ())),
+    "attention, causal": _on_vectors(
+        lambda x: (rm.temporal_attention(x, x, x, causal=True, window=5), ()), np.float64
+    ),
+    "flip": _on_vectors(lambda x: (rm.temporal_flip(x), ())),
+    "sort": _on_vectors(lambda x: (rm.temporal_sort(x), ())),
+    "sort, descending": _on_vectors(lambda x: (rm.temporal_sort(x, descending=True), ())),
     "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
     "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),
     "lstm, backwards": _on_vectors(_recurrent(rm.lstm, LSTM, go_backwards=True)),

@@ -176,6 +176,40 @@ def softmax_of(numbers):
     return [power / math.fsum(powers) for power in powers]
 
 
+def temporal_attention(
+    q, k, v, q_masks, k_masks, value_size, left=math.inf, right=math.inf, scale=1.0
+):
+    """For each kept query the mean of the values whose keys it sees, weighed by softmax(q · k).
+
+    Steps are lists of heads, and these of numbers. It sees kept keys from `left` steps before its
+    own to `right` behind it, where rows end together. A query that is masked, or sees none, gets 0.
+    """
+    result = []
+    for row, (q_row, k_row, v_row) in enumerate(zip(q, k, v, strict=True)):
+        outputs = []
+        for query, step in enumerate(q_row):
+            seen = []
+            if q_masks[row][query]:
+                own = query + len(k_row) - len(q_row)
+                seen = [at for at, keep in enumerate(k_masks[row]) if keep]
+                seen = [at for at in seen if own - left <= at <= own + right]
+            heads = []
+            for head, numbers in enumerate(step):
+                of_key = head * len(k_row[0]) // len(step) if seen else 0
+                scores = [scale * product(numbers, k_row[at][of_key]) for at in seen]
+                weights = softmax_of(scores)
+                columns = zip(*(v_row[at][of_key] for at in seen), strict=True)
+                mean = [product(weights, column) for column in columns]
+                heads.append(mean if seen else [0.0] * value_size)
+            outputs.append(heads)
+        result.append(outputs)
+    return result
+
+
+def product(one, other):
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
 def temporal_cumsum(rows, masks, features):
     """The sum of each row's kept steps up to each step."""
     sums = []
@@ -189,24 +223,161 @@ def temporal_cumsum(rows, masks, features):
     return sums
 
 
+def temporal_conv(rows, masks, kernel, bias, causal=True, dilation=1):
+    """The bias, and each tap's weights times the kept step of the row that it meets."""
+    result = []
+    for row, keeps in zip(rows, masks, strict=True):
+        totals = [list(bias) if keep else zeros([step]) for step, keep in pairs(row, keeps)]
+        for step, tap, other in met(keeps, len(kernel), causal, dilation):
+            products = [weight * x for weight, x in pairs(kernel[tap], row[other])]
+            totals[step] = plus(totals[step], products)
+        result.append(totals)
+    return result
+
+
+def met(keeps, taps, causal, dilation):
+    """(step, tap, which step that tap meets): for all kept steps that meet a kept one."""
+    before = (taps - 1) * dilation // (1 if causal else 2)
+    for step, keep in enumerate(keeps):
+        for tap in range(taps):
+            other = step - before + tap * dilation
+            if keep and 0 <= other < len(keeps) and keeps[other]:
+                yield step, tap, other
+
+
+def temporal_flip(rows, masks, zero):
+    """The kept steps of each row the other way round; masked ones stay, and are zeros."""
+    return moved(rows, masks, zero, lambda kept: kept[::-1])
+
+
+def roll(rows, masks, zero, shifts):
+    """Each row's kept steps moved on by so many, the last ones to the front."""
+    rolled = []
+    for row, keeps, shift in zip(rows, masks, shifts, strict=True):
+
+        def on(kept, shift=shift):
+            first = -shift % len(kept) if kept else 0
+            return kept[first:] + kept[:first]
+
+        rolled += moved([row], [keeps], zero, on)
+    return rolled
+
+
+def moved(rows, masks, zero, move):
+    """The kept steps of each row in the order that `move` makes of them, where kept steps are."""
+    result = []
+    for row, keeps in zip(rows, masks, strict=True):
+        places = [place for place, keep in enumerate(keeps) if keep]
+        steps = [zero for _ in row]
+        for place, step in zip(places, move([row[place] for place in places]), strict=True):
+            steps[place] = step
+        result.append(steps)
+    return result
+
+
+def temporal_argsort(rows, masks, descending=False):
+    """Which steps come first, second and so on, feature by feature; zeros for masked ones."""
+    result = []
+    for row, keeps in zip(rows, masks, strict=True):
+        order = [zeros([step]) for step in row]
+        for feature in range(len(row[0]) if row else 0):
+            places = [place for place, keep in enumerate(keeps) if keep]
+            numbers = [row[place][feature] for place in places]
+            for to, at in enumerate(sorted_places(numbers, descending)):
+                order[to][feature] = places[at]
+        result.append(order)
+    return result
+
+
+def sorted_places(numbers, descending):
+    """A NaN is larger than any number, and equals stay in order."""
+
+    def key(place):
+        number = numbers[place]
+        return (1, 0) if number != number else (0, number)
+
+    return sorted(range(len(numbers)), key=key, reverse=descending)
+
+
+def temporal_sort(rows, masks, descending=False):
+    """The kept steps in order, feature by feature, and zeros behind them; and the mask of that."""
+    result, kept = [], []
+    orders = temporal_argsort(rows, masks, descending)
+    for row, keeps, order in zip(rows, masks, orders, strict=True):
+        count = sum(keeps)
+        taken = [[row[at][f] for f, at in enumerate(step)] for step in order[:count]]
+        result.append(taken + [zeros([step]) for step in row[count:]])
+        kept.append([place < count for place in range(len(row))])
+    return result, kept
+
+
+def temporal_topk(rows, masks, k):
+    """(values, steps) of the k largest kept steps, the largest first, feature by feature."""
+    values, _ = temporal_sort(rows, masks, True)
+    steps = temporal_argsort(rows, masks, True)
+    counts = [min(k, sum(keeps)) for keeps in masks]
+    return tuple(
+        [row[:count] for row, count in zip(batch, counts, strict=True)] for batch in (values, steps)
+    )
+
+
 def temporal_pool(rows, masks, how, features):
-    """One step out of each row's kept ones, or zeros where there is none."""
+    """One step out of each row's kept ones; "count" gives one number for all features."""
     pooled = []
     for row, keeps in zip(rows, masks, strict=True):
-        kept = [step for step, keep in pairs(row, keeps) if keep]
-        if not kept:
-            pooled.append([0] * features)
+        places = [place for place, keep in enumerate(keeps) if keep]
+        kept = [row[place] for place in places]
+        if how == "count":
+            pooled.append([len(kept)])
+        elif not kept:
+            pooled.append([{"argmax": -1, "logsumexp": -math.inf}.get(how, 0)] * features)
         elif how in ("first", "last"):
             pooled.append(kept[0] if how == "first" else kept[-1])
         else:
-            pooled.append([pool_of([step[at] for step in kept], how) for at in range(features)])
+            columns = [[step[at] for step in kept] for at in range(features)]
+            pooled.append([pool_of(numbers, how, places) for numbers in columns])
     return pooled
 
 
-def pool_of(numbers, how):
-    if how == "max":
-        return math.nan if any(number != number for number in numbers) else max(numbers)
-    return sum(numbers) / len(numbers) if how == "mean" else sum(numbers)
+def pool_of(numbers, how, places):
+    """Of numbers, at these places in their row."""
+    if how == "argmax":
+        return places[first_largest(numbers)]
+    if how in ("max", "min") and any(number != number for number in numbers):
+        return math.nan
+    if how == "logsumexp":
+        return logsumexp_of(numbers)
+    if how == "std":
+        return std_of(numbers)
+    mean = sum(numbers) / len(numbers)
+    return {"mean": mean, "sum": sum(numbers), "max": max(numbers), "min": min(numbers)}[how]
+
+
+def temporal_repeat(values, rows, masks, zero):
+    """A row's value at each of its kept steps, and zero at those that are masked."""
+    return [
+        [value if keep else zero for _, keep in pairs(row, keeps)]
+        for value, row, keeps in zip(values, rows, masks, strict=True)
+    ]
+
+
+def logsumexp_of(numbers):
+    if any(number != number for number in numbers):
+        return math.nan
+    top = max(numbers)
+    if abs(top) == math.inf:
+        return top
+    return top + math.log(math.fsum(math.exp(number - top) for number in numbers))
+
+
+def std_of(numbers):
+    """√(Σ(x - mean)² / n)."""
+    if any(not math.isfinite(number) for number in numbers):
+        return math.nan
+    if len(set(numbers)) == 1:
+        return 0.0  # whatever their mean is rounded to
+    mean = math.fsum(numbers) / len(numbers)
+    return math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
 
 
 def recur(
@@ -452,23 +623,52 @@ def softmax_gradient(soft, masks, gradients):
     return result
 
 
+def cumsum_gradient(masks, gradients, features):
+    """Of each kept step the sum of what arrives at it and the kept ones behind it."""
+    result = []
+    for keeps, gradient in zip(masks, gradients, strict=True):
+        total, steps = [0] * features, []
+        for step, keep in reversed([*pairs(gradient, keeps)]):
+            total = plus(total, step) if keep else total
+            steps.append(total if keep else [0] * features)
+        result.append(steps[::-1])
+    return result
+
+
 def pool_gradient(rows, masks, how, gradients):
-    """gradients has a step a row: it goes to each kept step, or to the one that was taken."""
+    """gradients has a step a row: each kept step gets some, or the one that was taken gets all."""
     result = []
     for row, keeps, gradient in zip(rows, masks, gradients, strict=True):
         steps = [zeros([step]) for step in row]
         kept = [step for step, keep in enumerate(keeps) if keep]
         for feature in range(len(gradient)):
-            if how in ("sum", "mean"):
-                for step in kept:
-                    count = len(kept) if how == "mean" else 1
-                    steps[step][feature] = gradient[feature] / count
-            elif kept:
-                numbers = [row[step][feature] for step in kept]
-                place = {"first": 0, "last": -1, "max": first_largest(numbers)}[how]
-                steps[kept[place]][feature] = gradient[feature]
+            numbers = [row[step][feature] for step in kept]
+            shares = pool_gradient_of(numbers, how) if kept else []
+            for step, share in zip(kept, shares, strict=True):
+                steps[step][feature] = share * gradient[feature] if share is not None else 0.0
         result.append(steps)
     return result
+
+
+def pool_gradient_of(numbers, how):
+    """What each number gets of a gradient, or None."""
+    if how in ("sum", "mean"):
+        return [1 / len(numbers) if how == "mean" else 1] * len(numbers)
+    if how == "logsumexp":
+        return softmax_of(numbers)
+    if how == "std":
+        deviation, mean = std_of(numbers), sum(numbers) / len(numbers)
+        if deviation == 0:
+            return [0.0] * len(numbers)
+        return [(number - mean) / (len(numbers) * deviation) for number in numbers]
+    of_min = [-number for number in numbers]
+    taken = {
+        "first": 0,
+        "last": len(numbers) - 1,
+        "max": first_largest(numbers),
+        "min": first_largest(of_min),
+    }[how]
+    return [1 if place == taken else None for place in range(len(numbers))]
 
 
 def first_largest(numbers):
@@ -477,6 +677,21 @@ def first_largest(numbers):
         if number != number:
             return place
     return numbers.index(max(numbers))
+
+
+def conv_gradient(rows, masks, kernel, gradients, causal=True, dilation=1):
+    """Those of the rows, of the kernel and of the bias."""
+    of_kernel, of_bias, of_rows = nulls(kernel), nulls(kernel[0]), []
+    for row, keeps, gradient in zip(rows, masks, gradients, strict=True):
+        of_row = [nulls(step) for step in row]
+        for step, tap, other in met(keeps, len(kernel), causal, dilation):
+            given = gradient[step]
+            of_row[other] = plus(of_row[other], [a * b for a, b in pairs(kernel[tap], given)])
+            of_kernel[tap] = plus(of_kernel[tap], [a * b for a, b in pairs(row[other], given)])
+        for given, keep in pairs(gradient, keeps):
+            of_bias = plus(of_bias, given) if keep else of_bias
+        of_rows.append(of_row)
+    return of_rows, of_kernel, of_bias
 
 
 def embedding_gradient(rows, masks, vocabulary, features, gradients):

@@ -13,7 +13,7 @@ from ragmask.rows.rows import add_rows
 from tests import reference
 from tests.strategies import as_rows, assert_rows, lists_of, over, raggeds, with_normals
 
-HOWS = ("sum", "mean", "max", "first", "last")
+HOWS = ("sum", "mean", "max", "min", "first", "last", "std", "logsumexp")
 ITEMS = st.sampled_from([(), (1,), (3,), (16,), (2, 2), (0,)])
 TOLERANCES = {"float16": 1e-2, "float32": 1e-5, "float64": 1e-12}
 DTYPES = st.sampled_from([*TOLERANCES])

@@ -13,6 +13,7 @@ import ragmask as rm
 from ragmask.kernels import cpu
 from ragmask.layers import fusion
 from ragmask.arrays.host import offsets_of
+from ragmask.ops.conv import conv_gradient
 from ragmask.ops.embeddings import embedding_gradient
 from ragmask.ops.pool import pool_gradient
 from ragmask.ops.softmax import softmax_gradient
@@ -39,6 +40,8 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
             rm.masking(batch)
             for how in ("mean", "max", "last"):
                 rm.temporal_pool(batch, how)
+            for causal, dilation in ((True, 1), (False, 30)):
+                rm.temporal_conv(batch, x[:4], causal=causal, dilation=dilation)
             {more}
         rm.temporal_concat([rows, rows])
         rows.compact()
@@ -50,6 +53,8 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
         compact = rows.compact()._rows
         for how in ("mean", "max", "last"):
             pool_gradient(compact, how, x[: len(rows)])
+        for causal, dilation in ((True, 1), (False, 30)):
+            conv_gradient(compact, x[:4], steps, causal, dilation)
         embedding_gradient(id_rows.compact()._rows, 4, steps)
         add_rows(steps, rows._rows.layout, len(x))
 print("done")
@@ -96,12 +101,13 @@ def ones(kind):
     [
         rm.temporal_softmax,
         rm.masking,
+        lambda x: rm.temporal_conv(x, np.ones((3, 8))),
         lambda x: rm.temporal_pool(x, "mean"),
         lambda x: rm.lstm(x, ones(rm.LSTMWeights)),
         lambda x: rm.gru(x, ones(rm.GRUWeights)),
         lambda x: rm.rnn(x, ones(rm.RNNWeights)),
     ],
-    ids=["softmax", "masking", "pool", "lstm", "gru", "rnn"],
+    ids=["softmax", "masking", "conv", "pool", "lstm", "gru", "rnn"],
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_skewed_batch_needs_no_memory_for_padding(op, masked):

@@ -44,6 +44,7 @@ OUTPUTS = {
     "masking": lambda x: rm.masking(x).values,
     "softmax": lambda x: rm.temporal_softmax(x).values,
     "softmax of a dense array": lambda x: rm.temporal_softmax(x.to_padded().values),
+    "conv": lambda x: rm.temporal_conv(x, np.ones((3, FEATURES))).values,
     "cumsum": lambda x: rm.temporal_cumsum(x).values,
     "concat": lambda x: rm.temporal_concat([x, x]).values,
     "lstm": lambda x: rm.lstm(x, weights()).outputs.values,

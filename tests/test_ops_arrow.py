@@ -65,6 +65,7 @@ def test_the_list_type_stays(make_type):
     array = pa.array([[1.0, 2.0, 3.0], None], make_type(pa.float64()))
     assert rm.temporal_softmax(array).type == array.type
     assert rm.temporal_cumsum(array).to_pylist() == [[1, 3, 6], None]
+    assert rm.temporal_conv(array, [1, 1]).to_pylist() == [[1, 3, 5], None]
     assert rm.temporal_pool(array, "max").to_pylist() == [3, None]
 
 
@@ -180,6 +181,7 @@ def test_whatever_offers_arrow_is_taken(name):
         rm.temporal_softmax,
         rm.temporal_pool,
         rm.temporal_cumsum,
+        lambda x: rm.temporal_conv(x, [1.0]),
         rm.temporal_split,
         rm.masking,
         lambda x: rm.embedding(x, TABLE),

@@ -10,10 +10,11 @@ from llvmlite import ir
 from ragmask.kernels.cells import GRU, LSTM, RNN, Cell
 from ragmask.kernels.compile import njit
 from ragmask.kernels.constants import PANEL_BYTES, TILE_ROWS
+from ragmask.kernels.cpu import tile as shared
 from ragmask.kernels.cpu.recurrent import tile
 from ragmask.kernels.packing import pack
 
-FAMILIES = {name: getattr(tile, name) for name in ("SSE", "AVX2", "AVX512", "ZEN4", "NEON")}
+FAMILIES = {name: getattr(shared, name) for name in ("SSE", "AVX2", "AVX512", "ZEN4", "NEON")}
 # a processor of each, in LLVM's words
 PROCESSORS = {
     "AVX2": ("x86_64-unknown-linux-gnu", "haswell", "+avx2,+fma"),
@@ -132,7 +133,7 @@ def test_sums_fit_into_the_registers_and_hide_each_others_latency(name, gates):
     ],
 )
 def test_a_processor_is_of_the_family_that_its_registers_make(triple, cpu, features, name):
-    assert tile.family_of(triple, cpu, features) == FAMILIES[name]
+    assert shared.family_of(triple, cpu, features) == FAMILIES[name]
 
 
 @pytest.mark.parametrize("name", PROCESSORS)

@@ -274,6 +274,12 @@ def read_scalars(array: Any) -> Any:
     return read_only(values) if mask is None else np.ma.MaskedArray(values, ~mask)
 
 
+def as_one_list(source: Any) -> Any:
+    """A column of one item a row as one list of all of them."""
+    array = one_array(arrow_array(source))
+    return pa.LargeListArray.from_arrays(pa.array([0, len(array)], pa.int64()), array)
+
+
 def owns_memory(values: Any) -> bool:
     """Whether a numpy array looks into an Arrow buffer, which numpy may believe to be writable."""
     owner = values

@@ -7,6 +7,7 @@ import numpy as np
 from ragmask import arrow
 from ragmask.arrays.host import HOST, read_only
 from ragmask.arrays.memory import joined
+from ragmask.arrays.protocol import Array, Bools
 from ragmask.batches.nested import NestedRagged
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import UnsupportedTypeError
@@ -23,13 +24,10 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
     for part in parts:
         part._host_only("concatenating")
     compact = [part._rows.compact() for part in parts]
-    mask = None
-    if any(rows.mask is not None for rows in compact):
-        mask = joined([np.ones(r.n_steps, np.bool_) if r.mask is None else r.mask for r in compact])
+    values, mask = joined_steps(compact)
     lengths = read_only(joined([rows.lengths for rows in compact]))
     form = arrow.joined_form([rows.form for rows in compact], [len(rows) for rows in compact])
-    values = read_only(joined([rows.values for rows in compact]))
-    return Ragged._of(Rows(values, Layout.of_lengths(HOST, lengths), mask, form))
+    return Ragged._of(Rows(read_only(values), Layout.of_lengths(HOST, lengths), mask, form))
 
 
 def _nested(parts: Sequence[Ragged]) -> NestedRagged:
@@ -40,3 +38,11 @@ def _nested(parts: Sequence[Ragged]) -> NestedRagged:
     outer = concatenate([Ragged._of(part._own()[0]) for part in nested])
     inner = concatenate([part.inner for part in nested])
     return NestedRagged._made(outer._rows, inner._rows)
+
+
+def joined_steps(parts: Sequence[Rows]) -> tuple[Array, Bools | None]:
+    """The steps of compact rows, end to end, and their mask if one of them has any."""
+    mask = None
+    if any(rows.mask is not None for rows in parts):
+        mask = joined([np.ones(r.n_steps, np.bool_) if r.mask is None else r.mask for r in parts])
+    return joined([rows.values for rows in parts]), mask

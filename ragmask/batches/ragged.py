@@ -17,7 +17,8 @@ from ragmask.arrays.coerce import (
 )
 from ragmask.arrays.cuda_array import Library, move_to_device
 from ragmask.arrays.host import HOST, read_only
-from ragmask.arrays.protocol import AnyArray, Array, Bools, Facts, Ints
+from ragmask.arrays.protocol import LARGEST, AnyArray, Array, Bools, Facts, Ints
+from ragmask.batches.access import steps_at
 from ragmask.batches.constructors import Constructors
 from ragmask.batches.elementwise import Elementwise
 from ragmask.batches.padded import Padded
@@ -26,7 +27,7 @@ from ragmask.errors import InvalidInputError, RowIndexError, UnsupportedTypeErro
 from ragmask.rows import padding as pads
 from ragmask.rows.checks import Side, check_count, check_same_lengths, check_side
 from ragmask.rows.layout import Layout
-from ragmask.rows.rows import Rows
+from ragmask.rows.rows import Rows, kept_counts, turn_rows
 
 
 class Ragged(Constructors, Elementwise):
@@ -149,12 +150,24 @@ class Ragged(Constructors, Elementwise):
     @overload
     def __getitem__(self, rows: int) -> Array: ...
     @overload
+    def __getitem__(self, rows: tuple[Any, Any]) -> Any: ...
+    @overload
     def __getitem__(self, rows: slice | Sequence[int] | Array) -> "Ragged": ...
     def __getitem__(self, rows: Any) -> Any:
         """One row as an array (`r[3]`), or several as a view (`r[2:5]`, `r[[4, 0]]`, by bools).
 
-        A row with masked steps is a numpy masked array.
+        >>> import ragmask as rm
+        >>> r = rm.Ragged.from_rows([[1, 2, 3], [], [4, 5]])
+        >>> r[0, -1], r[[0, 2], 1]
+        (np.int64(3), array([2, 5]))
+
+        Of two, `r[row, step]` is one step; arrays of both, which broadcast, give an array of steps.
+        Negative steps count from their row's end. With masked steps these are numpy masked arrays.
+        Raises RowIndexError and StepIndexError, naming the row, for what is not there.
         """
+        if isinstance(rows, tuple) and len(rows) == 2:
+            self._host_only("single steps by number")
+            return steps_at(self._rows, *rows)
         if isinstance(rows, int | np.integer) and not isinstance(rows, bool):
             return self._row(int(rows))
         picked = rows if isinstance(rows, slice) else self._row_numbers(rows)
@@ -244,6 +257,51 @@ class Ragged(Constructors, Elementwise):
         """
         rows = self._rows.compact()
         return self if rows is self._rows else Ragged._of(rows)
+
+    def roll(self, n: Any) -> "Ragged":
+        """Each row's kept steps moved on by `n`, the last ones to its front, as numpy's roll does.
+
+        >>> import ragmask as rm
+        >>> rm.Ragged.from_rows([[1, 2, 3], [], [4, 5]]).roll(1).to_rows()
+        [array([3, 1, 2]), array([], dtype=int64), array([5, 4])]
+
+        n : an integer, or one for each row; negative ones move steps back, and a row may be gone
+            through several times. Masked steps stay where they are, and are 0.
+
+        Returns a copy, compact. Raises InvalidInputError for another count of integers than rows.
+        """
+        rows, arrays = self._rows, self._rows.arrays
+        if np.ndim(n) == 0:
+            shifts = arrays.full(check_count("n", n, -LARGEST, LARGEST), (len(self),), np.int64)
+        else:
+            shifts = index_array(n, "n")
+            same_device(values=rows.values, n=shifts)
+            if len(shifts) != len(self):
+                raise InvalidInputError(
+                    f"n must be one integer, or one for each of {len(self)} rows; got {len(shifts)}"
+                )
+        out = arrays.empty((rows.n_steps, *rows.item_shape), rows.dtype)
+        turn_rows(rows, shifts, False, out)
+        layout = rows.layout.end_to_end
+        return Ragged._of(Rows(arrays.read_only(out), layout, rows.compact_mask(), rows.form))
+
+    def drop_masked(self) -> "Ragged":
+        """The rows without their masked steps, which makes them shorter; itself without a mask.
+
+        >>> import ragmask as rm
+        >>> rm.masking(rm.Ragged.from_rows([[1.0, 0.0], [0.0]])).drop_masked().to_rows()
+        [array([1.]), array([], dtype=float64)]
+
+        One copy of the kept steps. Raises DeviceError on a CUDA device.
+        """
+        if self._rows.mask is None:
+            return self
+        self._host_only("drop_masked()")
+        rows = self._rows.compact()
+        rows = rows.masked(rows.mask.copy())  # what is counted is taken, whoever writes to it now
+        lengths, values = kept_counts(rows), rows.values[rows.mask]
+        layout = Layout.of_lengths(HOST, read_only(lengths))
+        return Ragged._of(Rows(read_only(values), layout, None, rows.form))
 
     # -- to other shapes ------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def pool(x: Any, *, how: How, mask: Any = None) -> Any:
     """`rm.temporal_pool`. Of lists of lists it gives lists, of no number where no step is kept."""
     lists = chunked(x)
     pooled = temporal_pool(lists, how, mask=mask)
-    if not is_list_of_lists(lists.type):
+    if how == "count" or not is_list_of_lists(lists.type):
         return _like(pooled, x)
     rows = Input.of(lists, mask).rows
     some = rows.lengths > 0

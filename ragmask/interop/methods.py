@@ -48,10 +48,11 @@ class ListMethods:
         return self._map("cumsum", temporal_cumsum, mask=mask)
 
     def pool(self, how: How = "mean", *, mask: Any = None) -> Any:
-        """The "mean", "sum", "max", "first" or "last" of each list, as `rm.temporal_pool`.
+        """The "mean", "sum", "max", "min", "std" and so on of each list, as `rm.temporal_pool`.
 
-        A list with no kept step gives 0. Lists of vectors give a vector each; where those are
-        lists, whose size only rows tell, no kept step gives a list of none.
+        A list with no kept step gives 0, but of "argmax" -1 and of "logsumexp" -inf. Lists of
+        vectors give a vector each; where those are lists, whose size only rows tell, no kept step
+        gives a list of none.
         """
         return self._map("pool", partial(columns.pool, how=how), mask=mask)
 

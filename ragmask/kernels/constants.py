@@ -1,8 +1,8 @@
 """Numbers that kernels and those who call them have to agree on. Needs no Numba."""
 
-# how `pool` sums a row up
-SUM, MEAN, MAX, FIRST, LAST = range(5)
-POOL_CODES = {"sum": SUM, "mean": MEAN, "max": MAX, "first": FIRST, "last": LAST}
+# how `pool` sums a row up; kernels compare these
+SUM, MEAN, MAX, MIN, FIRST, LAST = range(6)
+POOL_CODES = {"sum": SUM, "mean": MEAN, "max": MAX, "min": MIN, "first": FIRST, "last": LAST}
 
 LINE_BYTES = 64  # of a cache line
 
@@ -23,3 +23,4 @@ UNIT_NS = 5.0  # for a unit's new states in a step
 STATES_NS = 100.0  # to begin and end a row of it
 
 NOWHERE = 2**63 - 1  # what a search for the first of something begins with
+NAT = -(2**63)  # numpy's date or duration that is none, as an integer

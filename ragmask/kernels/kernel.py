@@ -20,13 +20,14 @@ class Kernel:
     name : of the functions, in `kernels/cpu/<module>.py` and `kernels/cuda/<module>.py`.
     arguments : what both take, as "name: kind" in order. The kinds: `ints` int64 (n,), `mask`
         bools (n,) or None, `bools` (n,), `flat` numbers (n,), `items` numbers (n, features),
-        `number`, `int` and `bool`.
+        `places` int64 (n, features), `number`, `int` and `bool`; attention's `sizes` and `window`,
+        4 and 2 ints, and `real`, of the type that is computed in.
     numbers : the dtypes that `flat`, `items` and `number` may have.
     row_ns, step_ns, size_ns : a guess of one thread's nanoseconds: for each row, for each step,
         and for each unit of what the caller says is the size of a step (bytes, or features).
     size_of : "row" where that size is a whole row's, as in padding.
     shares : what the blocks of a GPU divide among them beside the rows: a step's "features", the
-        "bytes" of the result, or nothing.
+        "bytes" of the result, or its "tiles" of 64 steps by 64 numbers, or nothing.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Kernel:
     step_ns: float = 0.0
     size_ns: float = 0.0
     size_of: Literal["step", "row"] = "step"
-    shares: Literal["features", "bytes"] | None = None
+    shares: Literal["features", "bytes", "tiles"] | None = None
 
     @cached_property
     def cpu(self) -> Callable[..., None]:

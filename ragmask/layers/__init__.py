@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ragmask.layers.activations import relu
 from ragmask.layers.attention.multi_head import MultiHeadAttention
 from ragmask.layers.attention.scored import AdditiveAttention, Attention
+from ragmask.layers.convolution import Conv1D, Convolution1D, DepthwiseConv1D
 from ragmask.layers.core import Dense, Embedding, Masking
 from ragmask.layers.dropout import (
     ActivityRegularization,
@@ -95,7 +96,10 @@ __all__ = [
     "BatchNormalization",
     "Bidirectional",
     "Concatenate",
+    "Conv1D",
+    "Convolution1D",
     "Dense",
+    "DepthwiseConv1D",
     "Dot",
     "Dropout",
     "ELU",

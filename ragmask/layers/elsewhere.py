@@ -38,9 +38,9 @@ _GROUPS = {
     _COLUMNS: "CategoryEncoding Discretization HashedCrossing Hashing Normalization Pipeline",
     _WORDS: "IntegerLookup StringLookup TextVectorization",
     _NEIGHBOURS: """
-        AdaptiveAveragePooling1D AdaptiveMaxPooling1D AveragePooling1D AvgPool1D Conv1D
-        Conv1DTranspose Convolution1D Convolution1DTranspose Cropping1D DepthwiseConv1D MaxPool1D
-        MaxPooling1D SeparableConv1D SeparableConvolution1D UpSampling1D ZeroPadding1D
+        AdaptiveAveragePooling1D AdaptiveMaxPooling1D AveragePooling1D AvgPool1D Conv1DTranspose
+        Convolution1DTranspose Cropping1D MaxPool1D MaxPooling1D SeparableConv1D
+        SeparableConvolution1D UpSampling1D ZeroPadding1D
     """,
     _SHAPES: "Permute Reshape",
     "holds code that cannot be saved or trusted: write a Layer": "Lambda",

@@ -111,12 +111,13 @@ class TemporalSoftmax(_Temporal):
 
 @register
 class TemporalPool(_Temporal):
-    """The "mean", "sum", "max", "first" or "last" of each row's kept steps: (rows, features).
+    """The "mean", "sum", "max", "std" and so on of each row's kept steps: (rows, features).
 
     >>> import ragmask as rm
     >>> rm.layers.TemporalPool("max")(rm.Ragged.from_rows([[1.0, 3.0], [2.0]]))
     array([3., 2.])
 
+    how : one of `ragmask.temporal_pool`'s words. "count" gives (rows,).
     keepdims : give (rows, 1, features), as one step.
     """
 
@@ -133,9 +134,10 @@ class TemporalPool(_Temporal):
 
     def compute_output(self, inputs: Spec) -> Spec:
         check_steps(inputs)
-        nothing = np.empty((0, 0), inputs.dtype)
+        pooled = temporal_pool(np.empty((0, 0), inputs.dtype), self.how)
         time = (1,) if self.keepdims else ()
-        return Spec((None, *time, *inputs.item_shape), temporal_pool(nothing, self.how).dtype)
+        item_shape = () if self.how == "count" else inputs.item_shape
+        return Spec((None, *time, *item_shape), pooled.dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None

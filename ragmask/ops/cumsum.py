@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from ragmask.arrays.host import HOST
+from ragmask.arrays.protocol import AnyArray
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
-from ragmask.kernels.registry import CUMSUM
+from ragmask.kernels.registry import CUMSUM, CUMSUM_GRADIENT
 from ragmask.ops.input import Input, as_dtype, flat_items, summed_dtypes
+from ragmask.rows.rows import Rows
 
 
 def temporal_cumsum(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = None) -> Any:
@@ -50,3 +53,19 @@ def temporal_cumsum(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = No
     if target is not output:
         arrays.assign(target, output)
     return given.give(output, given.rows.compact_mask())
+
+
+def cumsum_gradient(rows: Rows, gradient: AnyArray) -> AnyArray:
+    """The gradient of the sums' input: of each kept step, what arrives at it and at those behind.
+
+    rows are those that were summed up, compact; gradient (n_steps, *item), floats. Masked steps get
+    0, and what arrives there is ignored.
+    """
+    arrays, computed = rows.arrays, HOST.computed(gradient.dtype)
+    flat = flat_items(arrays.frozen(arrays.as_dtype(gradient, computed)))
+    out = arrays.empty(flat.shape, computed)
+    if out.size:
+        rows.layout.run(
+            CUMSUM_GRADIENT, flat.shape[1], flat, rows.starts, rows.lengths, rows.mask, out
+        )
+    return arrays.as_dtype(out.reshape(gradient.shape), gradient.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 from ragmask.arrays.coerce import as_words
 from ragmask.arrays.host import HOST
 from ragmask.arrays.protocol import AnyArray, Array, Arrays, Bools, Ints
-from ragmask.kernels.registry import COMPACT, EMBEDDING_GRADIENT
+from ragmask.kernels.registry import COMPACT, COUNT_KEPT, EMBEDDING_GRADIENT, TURN
 from ragmask.rows.checks import Side
 from ragmask.rows.layout import Layout
 
@@ -145,6 +145,40 @@ def copy_rows(values: AnyArray, layout: Layout, out_starts: AnyArray, out: AnyAr
         layout.lengths,
         item_bytes // words.itemsize,
         out_starts,
+        out_words,
+    )
+
+
+def kept_counts(rows: Rows) -> AnyArray:
+    """How many steps of each row are kept, int64 (rows,)."""
+    arrays, out = rows.arrays, rows.arrays.empty((len(rows),), np.int64)
+    if rows.mask is None:
+        arrays.assign(rows.lengths, out)
+    else:
+        rows.layout.run(COUNT_KEPT, 0, rows.mask, rows.starts, rows.lengths, out)
+    return out
+
+
+def turn_rows(rows: Rows, shifts: AnyArray, backwards: bool, out: AnyArray) -> None:
+    """Write the rows to `out`, end to end, their kept steps turned around or moved on in a circle.
+
+    shifts int64 (rows,) says by how many kept steps; masked ones stay where they are, as 0.
+    """
+    if out.size == 0:
+        return
+    item_bytes = out.nbytes // len(out)
+    words, out_words = as_words(item_bytes, rows.values, out)
+    rows.layout.run(
+        TURN,
+        item_bytes,
+        words,
+        rows.starts,
+        rows.lengths,
+        rows.mask,
+        item_bytes // words.itemsize,
+        shifts,
+        backwards,
+        rows.layout.end_to_end.starts,
         out_words,
     )
 

@@ -85,7 +85,7 @@ def signatures_of_gradients():
 
 
 def masks_of(record):
-    """Whether there may be a mask: without one a kernel is another one."""
+    """Whether there may be a mask, or another array: without one a kernel is another one."""
     return (False, True) if "mask" in dict(record.parameters).values() else (False,)
 
 
@@ -93,6 +93,7 @@ def signature_of(record, number, masked):
     """A record's arguments as Numba's types."""
     from numba import types as t
 
+    computed = t.float64 if number == "float64" else t.float32
     number = getattr(t, number, None)
     kinds = {
         "ints": t.int64[::1],
@@ -100,10 +101,15 @@ def signature_of(record, number, masked):
         "bools": t.boolean[::1],
         "flat": number and number[::1],
         "items": number and number[:, ::1],
+        "places": t.int64[:, ::1],
         "number": number,
         "int": t.int64,
         "bool": t.boolean,
         "shape": t.Tuple((t.int64, t.int64, t.boolean)),
+        "sizes": t.UniTuple(t.int64, 4),
+        "window": t.UniTuple(t.int64, 2),
+        "real": computed,
+        "flat or None": computed[::1] if masked else t.none,
     }
     return t.void(*(kinds[kind] for _, kind in record.parameters))
 

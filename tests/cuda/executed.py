@@ -112,7 +112,12 @@ def leaves_of(names, arguments):
 
 
 def outputs_among(names):
-    """The names of what a kernel may write to: `out`, what comes after it, and states."""
+    """The names of what a kernel may write to: `out`, what comes after it, and states.
+
+    A kernel with several gradients takes what it is the gradient of as `out`.
+    """
+    if gradients := {name for name in names if name.endswith("_gradient")}:
+        return gradients
     if "out" in names:
         return {*names[names.index("out") :], *STATES}
     return {name for name in names if name.startswith("out_") or name in FOUND}

@@ -9,6 +9,7 @@ from numba import cuda as numba_cuda
 import ragmask as rm
 from ragmask.kernels import cuda
 from ragmask.kernels.compile import cuda_kernel
+from ragmask.kernels.constants import MEAN
 from tests.cuda import running
 from tests.cuda.test_moves import check_compact, check_counts, check_pack, check_pad, pattern_of
 from tests.cuda.test_reductions import HOWS, TOLERANCES, pool, softmax
@@ -153,7 +154,7 @@ def test_softmax_beyond(steps_beyond, masked):
 def test_pooling_and_masking_beyond(steps_beyond):
     x, place = steps_beyond
     means = np.zeros((2, 3), np.float32)
-    running.run(cuda.pool, 2, x, *place, None, HOWS.index("mean"), means)
+    running.run(cuda.pool, 2, x, *place, None, MEAN, means)
     rows = [x[start : start + length] for start, length in zip(*place, strict=True)]
     np.testing.assert_allclose(means, [row.mean(0) for row in rows], 1e-4, 1e-5)
 

@@ -11,6 +11,7 @@ import ragmask as rm
 from ragmask.arrays.host import HOST
 from ragmask.arrays.read_cuda import read_cuda_array
 from ragmask.kernels import cuda
+from ragmask.kernels.constants import POOL_CODES
 from ragmask.ops.embeddings import embedding_gradient
 from ragmask.ops.pool import pool_gradient
 from ragmask.ops.softmax import softmax_gradient
@@ -21,7 +22,7 @@ from tests.cuda.host_memory import OnDevice, as_device
 from tests.cuda.test_reductions import LAYOUTS, LONG, long_rows
 from tests.strategies import as_rows, assert_rows, forms, lists_of, raggeds, with_normals
 
-HOWS = ("sum", "mean", "max", "first", "last")
+HOWS = [*POOL_CODES]
 TOLERANCES = {"float32": 1e-5, "float64": 1e-11}
 DTYPES = st.sampled_from([*TOLERANCES])
 FEATURES = st.sampled_from([1, 3, 33, 70])
@@ -48,7 +49,7 @@ def of_softmax(soft, gradient):
 
 def of_pool(batch, how, gradient):
     out = np.full((len(batch.values) + 1, *batch.item_shape), GARBAGE, batch.dtype)
-    rows = batch.starts, batch.lengths, batch.mask, HOWS.index(how)
+    rows = batch.starts, batch.lengths, batch.mask, POOL_CODES[how]
     running.run(cuda.pool_gradient, len(batch), batch.values, *rows, gradient, out)
     assert (out[-1] == GARBAGE).all()
     return out[:-1]

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 import ragmask as rm
 from ragmask.arrays.host import offsets_of
 from ragmask.kernels import cuda
+from ragmask.kernels.constants import POOL_CODES
 from ragmask.kernels.cuda.launch import parts_of
 from tests import reference
 from tests.cuda import running
 from tests.strategies import FLOATS, assert_rows, forms, lists_of, over, raggeds, with_normals
 
-HOWS = ("sum", "mean", "max", "first", "last")
+HOWS = [*POOL_CODES]
 TOLERANCES = {"float16": 1e-3, "float32": 4e-6, "float64": 1e-13}
 FEATURES = st.sampled_from([1, 3, 16, 33, 70])
 LAYOUTS = raggeds(dtypes=("uint8",), item_shapes=[()], max_rows=5, max_steps=80)
@@ -37,7 +38,7 @@ def softmax(batch):
 
 def pool(batch, how):
     out = np.full((len(batch) + 1, *batch.item_shape), GARBAGE, batch.dtype)
-    rows = batch.starts, batch.lengths, batch.mask, HOWS.index(how)
+    rows = batch.starts, batch.lengths, batch.mask, POOL_CODES[how]
     running.run(cuda.pool, len(batch), batch.values, *rows, out)
     assert (out[-1] == GARBAGE).all()
     return out[:-1]

@@ -1,6 +1,7 @@
 """What built-in layers say of their outputs before there is a batch is what they then give."""
 
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import ragmask as rm
 from ragmask import layers
 from ragmask.layers.batch import spec_of
 from ragmask.layers.graph import map_structure
+from ragmask.ops.pool import How
 
 MASK = [True, False, True, True]
 DTYPES = ["float32", "float64", "float16", "int64", "uint8", "bool"]
@@ -101,7 +103,7 @@ LAYERS = {
 }
 for word in ("linear", "relu", "tanh", "sigmoid", "softmax", "gelu", "glu", "hard_tanh", "selu"):
     LAYERS[word] = partial(layers.Activation, word)
-for word in ("mean", "sum", "max", "first", "last", "median"):
+for word in (*get_args(How), "median"):
     LAYERS[word] = partial(layers.TemporalPool, word)
 for word in ("concat", "sum", "mul", "ave", None):
     LAYERS[f"bidirectional {word}"] = partial(bidirectional, word, return_sequences=True)

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 PEERS = (
+    "awkward",
     "datasets",
     "duckdb",
     "jax",

@@ -43,6 +43,7 @@ SAME = {
     "cumsum(numbers)": lambda t: rm.temporal_cumsum(t["numbers"]),
     "temporal_pool(numbers)": lambda t: rm.temporal_pool(t["numbers"]),
     "pool(numbers, 'sum')": lambda t: rm.temporal_pool(t["numbers"], "sum"),
+    "pool(numbers, 'logsumexp')": lambda t: rm.temporal_pool(t["numbers"], "logsumexp"),
     "pool(ids, how := 'mean')": lambda t: rm.temporal_pool(t["ids"], "mean"),
     "masking(numbers, 0.5)": lambda t: rm.masking(t["numbers"], 0.5),
     "lengths(vectors)": lambda t: [
@@ -88,6 +89,10 @@ def test_a_function_gives_what_the_op_gives(database, rows, call):
         ("softmax([1, 2]::float[2])", "FLOAT[]"),
         ("softmax(vectors)", "FLOAT[][]"),
         ("pool(small, 'max')", "FLOAT"),
+        ("pool(small, 'count')", "BIGINT"),
+        ("pool(vectors, 'count')", "BIGINT"),
+        ("pool(vectors, 'argmax')", "BIGINT[]"),
+        ("pool(small, 'std')", "FLOAT"),
         ("pool(vectors, 'max')", "FLOAT[]"),
         ("cumsum(ids)", "BIGINT[]"),
         ("lengths(small)", "BIGINT"),

@@ -14,7 +14,7 @@ FEATURES, UNITS, WIDTH = 3, 5, 4
 OFFSETS = np.array([1, 4, 4, 8, 9])  # a step before the first row, an empty one, two after the last
 N = 11
 MASK = np.array([1, 1, 0, 1, 1, 1, 0, 1, 0, 1, 1], bool)  # the last row has no kept step
-HOWS = ["mean", "sum", "max", "first", "last"]
+HOWS = ["mean", "sum", "max", "min", "first", "last", "std"]
 KINDS = {
     "lstm": (lstm, rm.lstm, rm.LSTMWeights, 2),
     "gru": (gru, rm.gru, rm.GRUWeights, 1),
@@ -69,9 +69,15 @@ def jax_pool(values, mask, how):
     if how in ("mean", "sum"):
         total = jnp.where(kept[..., None], dense, 0).sum(axis=1)
         return total / np.maximum(count, 1) if how == "mean" else total
-    if how == "max":
-        most = jnp.where(kept[..., None], dense, -np.inf).max(axis=1)
-        return jnp.where(some, most, 0)
+    if how in ("max", "min"):
+        sign = 1 if how == "max" else -1
+        most = jnp.where(kept[..., None], sign * dense, -np.inf).max(axis=1)
+        return jnp.where(some, sign * most, 0)
+    if how == "std":
+        kept = jnp.broadcast_to(kept[..., None], dense.shape)
+        several = kept.sum(axis=1) > 1  # else jax says NaN, as its gradient
+        safe = jnp.where(several[:, None], dense, jnp.arange(WIDTH)[None, :, None])
+        return jnp.where(several, safe.std(axis=1, where=kept | ~several[:, None]), 0)
     place = kept.argmax(axis=1) if how == "first" else WIDTH - 1 - kept[:, ::-1].argmax(axis=1)
     return jnp.where(some, dense[np.arange(len(dense)), place], 0)
 
@@ -214,6 +220,21 @@ def test_bits_are_those_of_ragmasks_ops(dtype, mask):
     assert not np.delete(soft, in_rows(), axis=0).any()
     for how in HOWS:
         equal(temporal_pool(values, OFFSETS, how, mask), rm.temporal_pool(ragged, how))
+
+
+@dtypes
+@masks
+def test_steps_are_numbered_as_ragmasks_ops_do(dtype, mask):
+    values = drawn(N, FEATURES, dtype=dtype)
+    ragged = rm.Ragged.from_offsets(values, OFFSETS, mask)
+    for how in ("count", "argmax", "logsumexp"):
+        expected = rm.temporal_pool(ragged, how)
+        run = partial(temporal_pool, offsets=OFFSETS, how=how, mask=mask)
+        for found in (run(values), jax.jit(run)(values)):
+            assert found.shape == expected.shape
+            assert np.array_equal(found, expected)
+    gradient = jax.grad(lambda x: (x * temporal_pool(x, OFFSETS, "count").sum()).sum())(values)
+    assert (gradient == rm.temporal_pool(ragged, "count").sum()).all()
 
 
 @layers

@@ -1,11 +1,14 @@
 """The custom ops by torch's own checks, and compiled: forward, backward, and with other shapes."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 import ragmask.interop.torch as rt
 from ragmask.interop.torch import custom
 from ragmask.kernels.cells import CELLS
+from ragmask.ops.pool import NUMBERED, How
 from tests.peers.ragged_tensors import assert_close, gradients, ragged_of
 
 # -- opcheck --------------------------------------------------------------------------------------
@@ -20,11 +23,20 @@ def samples(masked):
     starts, lengths = torch.tensor([2, 0, 1, 1]), torch.tensor([3, 0, 4, 1])
     yield custom.temporal_softmax, (values, offsets, mask)
     yield torch.ops.ragmask.temporal_softmax_gradient.default, (plain, offsets, mask, plain)
-    for how in ("mean", "sum", "max", "first", "last"):
-        yield custom.temporal_pool, (values, offsets, mask, how)
-        yield torch.ops.ragmask.temporal_pool_gradient.default, (plain, offsets, mask, rows, how)
+    for how in get_args(How):
+        yield custom.temporal_pool, (plain if how in NUMBERED else values, offsets, mask, how)
+        if how not in NUMBERED:
+            given = plain, offsets, mask, rows, how
+            yield torch.ops.ragmask.temporal_pool_gradient.default, given
         for dtype in (torch.int32, torch.bool, torch.uint8):
             yield custom.temporal_pool, (plain.to(dtype), offsets, mask, how)
+    kernel = torch.randn(3, 2, dtype=torch.float64).requires_grad_()
+    for bias, causal in (None, True), (table.double().detach()[0].requires_grad_(), False):
+        yield custom.temporal_conv, (values, offsets, mask, kernel, bias, causal, 2)
+        given = plain, offsets, mask, kernel.detach(), plain, causal, 2
+        yield torch.ops.ragmask.temporal_conv_gradient.default, (*given, bias is None)
+    for one in (torch.randn(4, 2, requires_grad=True), torch.ones(4).bfloat16(), rows.bool()):
+        yield custom.temporal_repeat, (one, offsets, mask, 6)
     for zero in (False, True):
         yield custom.embedding, (ids, offsets, mask, table, zero)
         yield custom.embedding, (ids.int(), offsets, mask, table.detach().bfloat16(), zero)
@@ -89,6 +101,7 @@ def compiled(function, backend="aot_eager", **options):
 FUNCTIONS = {
     "softmax": lambda x: rt.temporal_softmax(x.with_values(x.values * 2)),
     "picked": lambda x: rt.temporal_softmax(x[torch.tensor([3, 0, 2])]),
+    "convolved": lambda x: rt.temporal_conv(x, torch.ones(3, 3).double(), causal=False),
     "sliced": lambda x: x[1:],
     "truncated": lambda x: rt.temporal_softmax(x.truncate(2, "pre")),
     "split and joined": lambda x: rt.temporal_concat(rt.temporal_split(x, 2, width=8)),
@@ -96,6 +109,10 @@ FUNCTIONS = {
     "from a mask": lambda x: rt.temporal_softmax(
         rt.RaggedTensor.from_padded(*x.to_padded(width=9))
     ),
+    "centred": lambda x: x.with_values(
+        x.values - rt.temporal_repeat(rt.temporal_pool(x), x).values
+    ),
+    "concatenated": lambda x: rt.concatenate([x, rt.temporal_softmax(x)]),
     "masked": lambda x: rt.masking(rt.temporal_softmax(x), 0.5),
     "new": lambda x: rt.RaggedTensor(x.values.sin(), x.offsets, x.mask),
 }

@@ -26,6 +26,13 @@ def recurrent(cell):
 CALLS = {
     "temporal_softmax": (custom.temporal_softmax, (normal(9, 2), OFFSETS, MASK)),
     "temporal_pool": (custom.temporal_pool, (normal(9, 2), OFFSETS, MASK, "max")),
+    "temporal_conv": (
+        custom.temporal_conv,
+        (normal(9, 2), OFFSETS, MASK, normal(3, 2), normal(2), True, 1),
+    ),
+    "temporal_flip": (custom.temporal_flip, (normal(9, 2), OFFSETS, MASK)),
+    "temporal_cumsum": (custom.temporal_cumsum, (normal(9, 2), OFFSETS, MASK)),
+    "temporal_argsort": (custom.temporal_argsort, (normal(9, 2).detach(), OFFSETS, MASK, True)),
     "embedding": (
         custom.embedding,
         (torch.arange(9) % 5, OFFSETS, MASK, normal(5, 2), True),

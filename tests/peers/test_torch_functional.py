@@ -19,17 +19,22 @@ from tests.peers.ragged_tensors import (
     spread,
 )
 
-HOWS = ["mean", "sum", "max", "first", "last"]
+HOWS = ["mean", "sum", "max", "min", "first", "last", "std", "logsumexp"]
 MASKS = [None, 0.6, 0.0]
 
 
 def pooled_by_torch(row, how):
     if not len(row):
-        return row.sum(0)  # zeros
+        return row.sum(0) - (torch.inf if how == "logsumexp" else 0)
+    if how == "std" and row.numel() == row[0].numel():  # torch warns, or its gradient is NaN
+        return 0 * row[0]
     return {
         "mean": lambda: row.mean(0),
         "sum": lambda: row.sum(0),
         "max": lambda: row.max(0).values,
+        "min": lambda: row.min(0).values,
+        "std": lambda: row.std(0, correction=0),
+        "logsumexp": lambda: row.logsumexp(0),
         "first": lambda: row[0],
         "last": lambda: row[-1],
     }[how]()
@@ -94,6 +99,78 @@ def test_masking():
 
 
 @pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("item", [(), (3,), (2, 3), (0,)])
+def test_repeat(item, mask):
+    like = ragged_of(item=(2,), mask=mask, grad=False)
+    draws = torch.Generator().manual_seed(1)
+    values = torch.randn((len(like), *item), generator=draws, dtype=torch.float64).requires_grad_()
+    ours = rt.temporal_repeat(values, like)
+    assert ours.mask is like.mask
+    assert ours.offsets is like.offsets
+    theirs = values.repeat_interleave(like.lengths, 0)
+    if mask is not None:
+        theirs = torch.where(like.mask.view(-1, *[1] * len(item)), theirs, 0)
+    assert_close([ours.values], [theirs])
+    assert_close(gradients([ours.values], [values]), gradients([theirs], [values]))
+    if values.numel():
+        assert torch.autograd.gradgradcheck(lambda v: rt.temporal_repeat(v, like).values, values)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int32, torch.bool])
+def test_repeat_of_any_dtype(dtype):
+    like, values = ragged_of(mask=0.6), torch.arange(len(LENGTHS)).to(dtype)
+    values.requires_grad_(dtype.is_floating_point)
+    ours = rt.temporal_repeat(values, like).values
+    assert ours.equal(torch.where(like.mask, values.repeat_interleave(like.lengths), 0).to(dtype))
+    if dtype.is_floating_point:
+        (found,) = torch.autograd.grad(ours.sum(), values)
+        counts = rt.temporal_pool(like, "count").to(dtype)
+        assert found.equal(counts)
+
+
+def test_centring_has_the_gradient_of_torch():
+    x = ragged_of(mask=0.6)
+    ours = x.values - rt.temporal_repeat(rt.temporal_pool(x), x).values
+    theirs = spread(x, [row - row.mean(0) if len(row) else row for row in rows_of(x)])
+    kept = x.mask[:, None]
+    ours, theirs = torch.where(kept, ours, 0), torch.where(kept, theirs, 0)
+    assert_close([ours], [theirs])
+    assert_close(gradients([ours], [x.values]), gradients([theirs], [x.values]))
+
+
+@pytest.mark.parametrize("masks", [(None, None), (None, 0.5), (0.5, 0.6)])
+def test_rows_of_several_batches(masks):
+    parts = [ragged_of(mask=masks[0]), ragged_of([2, 0, 5], seed=1, mask=masks[1])]
+    joined = rt.concatenate(parts)
+    assert joined.lengths.tolist() == [*LENGTHS, 2, 0, 5]
+    theirs = torch.cat([part.values for part in parts])
+    kept = [torch.ones(part.n_steps, dtype=torch.bool) if part.mask is None else part.mask
+            for part in parts]  # fmt: skip
+    assert joined.mask is None if masks == (None, None) else joined.mask.equal(torch.cat(kept))
+    inputs = [part.values for part in parts]
+    assert_close([joined.values], [theirs])
+    found, wanted = gradients([joined.values], inputs), gradients([theirs], inputs)
+    assert_close(found, [w * keep[:, None] for w, keep in zip(wanted, kept, strict=True)])
+
+
+def test_what_cannot_be_repeated_or_joined():
+    x = ragged_of()
+    for call, says in (
+        (lambda: rt.temporal_repeat(x.values, x), "one value for each of"),
+        (lambda: rt.temporal_repeat(x.values.sum(), x), "one value for each of"),
+        (lambda: torch.ops.ragmask.temporal_repeat(x.values[: len(x)], x.offsets, None, 3), "3"),
+        (lambda: rt.temporal_repeat([1.0], x), "values must be a tensor; got list"),
+        (lambda: rt.temporal_repeat(x.values, x.values), "like"),
+        (lambda: rt.concatenate([]), "at least one batch"),
+        (lambda: rt.concatenate([x, x.values]), "batch 1"),
+        (lambda: rt.concatenate([x, x.to(torch.float32)]), r"batch 1 has torch\.float32"),
+        (lambda: rt.concatenate([x, ragged_of(item=())]), r"batch 1 has .* steps of shape \(\)"),
+    ):
+        with pytest.raises((InvalidInputError, UnsupportedTypeError), match=says):
+            call()
+
+
+@pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("sections", [1, 2, 4])
 def test_split_and_concat(sections, mask):
     x = ragged_of(mask=mask)
@@ -148,7 +225,10 @@ def test_gradcheck(mask):
     offsets, kept, check = x.offsets, x.mask, torch.autograd.gradcheck
     assert check(lambda v: custom.temporal_softmax(v, offsets, kept), x.values)
     for how in HOWS:
-        assert check(lambda v, how=how: custom.temporal_pool(v, offsets, kept, how), x.values)
+        some = custom.temporal_pool(x.values.detach(), offsets, kept, how).isfinite()
+        assert check(
+            lambda v, h=how, s=some: custom.temporal_pool(v, offsets, kept, h)[s], x.values
+        )
     assert check(lambda v: custom.masking(v, offsets, kept, 0.0)[0], x.values)
     assert check(lambda v: custom.to_padded(v, offsets, 5, 2.0), x.values)
     starts, lengths = torch.tensor([2, 0, 1, 1]), torch.tensor([3, 0, 4, 1])
@@ -191,6 +271,7 @@ def test_second_derivatives_through_copies_only():
     [
         lambda x: rt.temporal_softmax(x).values,
         rt.temporal_pool,
+        lambda x: rt.temporal_conv(x, x.values[:2]).values,
         lambda x: rt.nn.LSTM(3, 2, dtype=torch.float64)(x)[0].values,
         lambda x: rt.nn.GRU(3, 2, dtype=torch.float64)(x)[1],
         lambda x: rt.mean_squared_error(x, torch.zeros_like(x.values)),
@@ -227,6 +308,7 @@ def test_other_transforms():
 STEPWISE = {
     "softmax": lambda x: rt.temporal_softmax(x).values,
     "masking": lambda x: rt.masking(x).values,
+    "conv": lambda x: rt.temporal_conv(x, torch.ones(3, 3, dtype=x.dtype), causal=False).values,
     "to_padded": lambda x: x.to_padded()[0],
     "picked": lambda x: x[[2, 0, 3, 2]].values,
     "truncated": lambda x: x.truncate(2, "pre").values,
@@ -387,6 +469,23 @@ def test_sums_and_means_of_integers():
         assert rt.temporal_pool(whole, "sum").dtype in (torch.int64, torch.uint64)
         assert rt.temporal_pool(whole, "mean").dtype == torch.float64
         assert rt.temporal_pool(whole, "max").dtype == dtype
+        assert rt.temporal_pool(whole, "std").dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("mask", MASKS)
+def test_numbers_of_steps_have_no_gradient(mask, dtype):
+    x = ragged_of(mask=mask)
+    x = x.with_values(x.values.detach().round().to(dtype).requires_grad_())
+    counts, places = (rt.temporal_pool(x, how) for how in ("count", "argmax"))
+    assert {(one.dtype, one.requires_grad) for one in (counts, places)} == {(torch.int64, False)}
+    kept = torch.ones(x.n_steps, dtype=torch.bool) if mask is None else x.mask
+    rows = zip(counts, places, x.values.split(LENGTHS), kept.split(LENGTHS), strict=True)
+    for count, place, row, keep in rows:
+        assert count == keep.sum()
+        shown = torch.where(keep[:, None], row, -torch.inf)
+        expected = shown.argmax(0) if keep.any() else torch.full((3,), -1)
+        assert place.equal(expected)  # torch on the CPU takes the first of equals
 
 
 # -- hostile input --------------------------------------------------------------------------------
@@ -462,6 +561,7 @@ def test_gradient_ops_trust_nobody():
         lambda: ops.embedding_gradient(ids - 1, offsets, None, values, 2, False),
         lambda: ops.temporal_pool(values, offsets, None, "median"),
         lambda: ops.temporal_pool_gradient(values, offsets, None, values[:6], "median"),
+        lambda: ops.temporal_pool_gradient(values, offsets, None, values[:6], "argmax"),
         lambda: ops.temporal_softmax(values, offsets, torch.ones(2, dtype=torch.bool)),
         lambda: ops.lstm(values, offsets, None, *tensors[:3], tensors[3][:, :1], False, True),
         lambda: ops.lstm(values[:, :1], offsets, None, *tensors, False, True),

@@ -104,7 +104,7 @@ MODELS = {
     "masked": lambda: of_ids(lambda x: LSTM(5)(Embedding(VOCABULARY, 3, mask_zero=True)(x))),
     "attention": lambda: of_frames(lambda x: TemporalSoftmax()(Dense(1)(x))),
     "pools": lambda: of_frames(
-        lambda x: [TemporalPool(how)(x) for how in ("mean", "sum", "max", "first", "last")]
+        lambda x: [TemporalPool(how)(x) for how in ("mean", "sum", "max", "first", "last", "std")]
     ),
     "split": lambda: of_frames(lambda x: TemporalSplit(2, width=6)(Masking()(x))),
     "branches": lambda: of_frames(branches),

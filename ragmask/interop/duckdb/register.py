@@ -86,7 +86,7 @@ def register(
 
         ragmask_softmax(x)
         ragmask_cumsum(x)                       also of BIGINT[]
-        ragmask_pool(x, how := 'mean')          or 'sum', 'max', 'first', 'last'
+        ragmask_pool(x, how := 'mean')          or 'sum', 'max', 'std', …: `rm.temporal_pool`'s
         ragmask_masking(x, mask_value := 0)     nulls for the steps of that value
 
     and of BIGINT[] too:

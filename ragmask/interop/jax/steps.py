@@ -4,14 +4,13 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 
 from ragmask.arrays.protocol import Array
-from ragmask.errors import InvalidInputError
 from ragmask.interop.jax.batch import Batch
 from ragmask.interop.jax.host import on_host
-from ragmask.kernels.constants import POOL_CODES
 from ragmask.ops import pool, softmax
-from ragmask.ops.pool import How
+from ragmask.ops.pool import NUMBERED, How, checked_how
 
 
 def temporal_softmax(values: Any, offsets: Any, mask: Any = None) -> jax.Array:
@@ -32,23 +31,24 @@ def temporal_softmax(values: Any, offsets: Any, mask: Any = None) -> jax.Array:
 
 
 def temporal_pool(values: Any, offsets: Any, how: How = "mean", mask: Any = None) -> jax.Array:
-    """The mean, sum, maximum, first or last of each row's kept steps.
+    """One step out of each row's kept ones: see `ragmask.temporal_pool` for words.
 
     >>> from ragmask.interop.jax import temporal_pool
     >>> print(temporal_pool([1.0, 3.0, 5.0], [0, 2, 3, 3], "mean"))
     [2. 5. 0.]
 
     values (n, *item), offsets (rows + 1,), mask (n,): as the package says. Returns an array
-    (rows, *item) of values' dtype. No kept step gives 0. The gradient of "max", "first" and "last"
-    goes to the step that was taken: the first of equals.
+    (rows, *item) of values' dtype; of "argmax" and "count" jax's integers, which have no gradient.
+    The gradient of "max", "min", "first" and "last" goes to the step that was taken: the first of
+    equals.
 
     Raises InvalidInputError for another word and, naming the row, for offsets or masks that do not
     fit; UnsupportedTypeError for dtypes.
     """
-    if not isinstance(how, str) or how not in POOL_CODES:
-        words = ", ".join(map(repr, POOL_CODES))
-        raise InvalidInputError(f"how must be one of {words}; got {how!r}")
+    how = checked_how(how)
     batch, dtype = Batch.of(values, offsets, mask)
+    if how in NUMBERED:
+        return _number(how, jax.lax.stop_gradient(batch))
     return _pool(how, batch).astype(dtype)
 
 
@@ -83,6 +83,18 @@ def _pool(how: How, batch: Batch) -> jax.Array:
     shape = (batch.n_rows, *batch.values.shape[1:])
     pooled = jax.ShapeDtypeStruct(shape, batch.values.dtype)
     return on_host(_pool_on_host, (how,), pooled, batch)
+
+
+def _number(how: How, batch: Batch) -> jax.Array:
+    item_shape = () if how == "count" else batch.values.shape[1:]
+    dtype = jax.dtypes.canonicalize_dtype(np.int64)
+    numbers = jax.ShapeDtypeStruct((batch.n_rows, *item_shape), dtype)
+    return on_host(_number_on_host, (how, dtype), numbers, batch)
+
+
+def _number_on_host(how: How, dtype: np.dtype[Any], batch: Batch) -> Array:
+    numbers: Array = pool.temporal_pool(batch.ragged(), how).astype(dtype)
+    return numbers
 
 
 def _pool_and_keep(how: How, batch: Batch) -> tuple[jax.Array, Batch]:

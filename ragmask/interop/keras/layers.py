@@ -54,6 +54,18 @@ def _concatenate(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Concatenate(1 if is_time else axis - rank, name=layer.name)
 
 
+def _convolution(layer: Any, inputs: Any) -> layers.Layer:
+    _only(layer, data_format="channels_last")
+    names = "kernel_size", "strides", "padding", "dilation_rate", "use_bias"
+    options = {name: getattr(layer, name) for name in names}
+    options |= {"activation": _activation(layer), "name": layer.name}
+    if type(layer) is keras.layers.Conv1D:
+        kind = {"filters": layer.filters, "groups": layer.groups, "kernel_initializer": "zeros"}
+        return layers.Conv1D(**kind, **options)
+    depth = layer.depth_multiplier
+    return layers.DepthwiseConv1D(depth_multiplier=depth, depthwise_initializer="zeros", **options)
+
+
 def _dense(layer: Any, inputs: Any) -> layers.Layer:
     return layers.Dense(
         layer.units,
@@ -216,7 +228,9 @@ CONVERTERS: dict[type, Converter] = {
     keras.layers.Activation: _activation_layer,
     keras.layers.Bidirectional: _bidirectional,
     keras.layers.Concatenate: _concatenate,
+    keras.layers.Conv1D: _convolution,
     keras.layers.Dense: _dense,
+    keras.layers.DepthwiseConv1D: _convolution,
     keras.layers.ActivityRegularization: _with(layers.ActivityRegularization, "l1", "l2"),
     keras.layers.AdditiveAttention: _with(layers.AdditiveAttention, "use_scale", "dropout"),
     keras.layers.AlphaDropout: _with(layers.AlphaDropout, "rate", "noise_shape"),

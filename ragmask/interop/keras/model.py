@@ -130,12 +130,13 @@ def from_keras(model: Any) -> layers.Model:
 
     model : a keras.Sequential that is built, or a functional keras.Model, of Activation,
         ActivityRegularization, Add, AdditiveAttention, AlphaDropout, Attention, Average,
-        BatchNormalization, Bidirectional, Concatenate, Dense, Dot, Dropout, EinsumDense, ELU,
-        Embedding, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalMaxPooling1D, GRU,
-        Identity, LayerNormalization, LeakyReLU, LSTM, Masking, Maximum, Minimum,
-        MultiHeadAttention, Multiply, PReLU, ReLU, RepeatVector, RMSNormalization, RNN (of LSTMCell,
-        GRUCell and SimpleRNNCell), SimpleRNN, Softmax, SpatialDropout1D, Subtract, TimeDistributed,
-        UnitNormalization, and models of these. Layers that are used several times stay one layer.
+        BatchNormalization, Bidirectional, Concatenate, Conv1D, Dense, DepthwiseConv1D, Dot,
+        Dropout, EinsumDense, ELU, Embedding, GaussianDropout, GaussianNoise,
+        GlobalAveragePooling1D, GlobalMaxPooling1D, GRU, Identity, LayerNormalization, LeakyReLU,
+        LSTM, Masking, Maximum, Minimum, MultiHeadAttention, Multiply, PReLU, ReLU, RepeatVector,
+        RMSNormalization, RNN (of LSTMCell, GRUCell and SimpleRNNCell), SimpleRNN, Softmax,
+        SpatialDropout1D, Subtract, TimeDistributed, UnitNormalization, and models of these. Layers
+        that are used several times stay one layer.
 
     A Keras input (rows, time, features) takes a Ragged of steps of so many features, one of ids a
     Ragged of integers, whatever width it names. Weights are copied, and computed in float32.
@@ -145,7 +146,9 @@ def from_keras(model: Any) -> layers.Model:
     layers that go backwards do not turn the mask round with the steps; and with an `initial_state`
     they see no mask at all, and read the padding. Here masks are kept, turned round, and seen. The
     mean of no steps is 0 here, and NaN there; a query that sees no key has 0 here, and the mean of
-    all values there. Stateful layers begin with zeros.
+    all values there. Stateful layers begin with zeros. To Conv1D and DepthwiseConv1D masked steps
+    are zeros, and what they give keeps the mask: Keras's read what lies there, and forget it. With
+    strides or "valid" a row gives the steps that Keras gives for it alone.
 
     Operations of each number, `x * 2 + y`, and brackets, `x[:, -1]`, are read too. Keras's forget
     the mask of what they are given, and so do these; a Ragged's rows end where they end.

@@ -29,18 +29,28 @@ except ImportError as error:
 from ragmask.interop.torch import nn
 from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, TensorList, to_tensors
 from ragmask.interop.torch.functional import (
+    concatenate,
     embedding,
     gru,
     lstm,
     masking,
     rnn,
     temporal_concat,
+    temporal_conv,
     temporal_pool,
+    temporal_repeat,
     temporal_softmax,
     temporal_split,
 )
 from ragmask.interop.torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from ragmask.interop.torch.models import from_torch
+from ragmask.interop.torch.order import (
+    temporal_argsort,
+    temporal_cumsum,
+    temporal_flip,
+    temporal_sort,
+    temporal_topk,
+)
 from ragmask.interop.torch.packed import from_packed, to_packed
 from ragmask.interop.torch.ragged import RaggedTensor
 from ragmask.interop.torch.tensors import from_jagged, to_jagged, to_padded
@@ -49,6 +59,7 @@ from ragmask.interop.torch.trained import TorchModel, to_torch
 __all__ = [
     "RaggedTensor",
     "binary_cross_entropy",
+    "concatenate",
     "cross_entropy",
     "embedding",
     "gru",
@@ -57,10 +68,17 @@ __all__ = [
     "mean_squared_error",
     "nn",
     "rnn",
+    "temporal_argsort",
     "temporal_concat",
+    "temporal_conv",
+    "temporal_cumsum",
+    "temporal_flip",
     "temporal_pool",
+    "temporal_repeat",
     "temporal_softmax",
+    "temporal_sort",
     "temporal_split",
+    "temporal_topk",
     "StreamDataset",
     "TensorBatch",
     "TensorList",

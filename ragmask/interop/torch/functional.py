@@ -12,7 +12,7 @@ from ragmask.interop.torch import custom
 from ragmask.interop.torch.checks import check_width
 from ragmask.interop.torch.ragged import RaggedTensor, check_ragged_tensor, made, offsets_of
 from ragmask.kernels.cells import GRU, LSTM, RNN, Cell
-from ragmask.ops.pool import How
+from ragmask.ops.pool import How, checked_how
 from ragmask.rows.checks import check_count
 
 _HALVES = torch.float16, torch.bfloat16
@@ -80,7 +80,7 @@ def temporal_softmax(x: RaggedTensor) -> RaggedTensor:
 
 
 def temporal_pool(x: RaggedTensor, how: How = "mean") -> Tensor:
-    """The mean, sum, maximum, first or last of each row's kept steps, (rows, *item).
+    """One step out of each row's kept ones, (rows, *item): see `ragmask.temporal_pool` for words.
 
     >>> import torch
     >>> import ragmask.interop.torch as rt
@@ -88,13 +88,97 @@ def temporal_pool(x: RaggedTensor, how: How = "mean") -> Tensor:
     >>> rt.temporal_pool(x)
     tensor([2., 0., 5.])
 
-    No kept step gives 0. A maximum's gradient goes to the first of equals. float16 and bfloat16 are
+    The gradient of a maximum or minimum goes to the first of equals; "std" has none where it is 0,
+    and gives 0; "argmax" and "count" are integers, which have none. float16 and bfloat16 are
     computed in float32.
     """
     check_ragged_tensor(x)
     values, dtype = computed(x.values)
-    pooled: Tensor = custom.temporal_pool(values, x.offsets, x.mask, custom.checked_how(how))
-    return pooled.to(dtype) if dtype in _HALVES else pooled
+    pooled: Tensor = custom.temporal_pool(values, x.offsets, x.mask, checked_how(how))
+    return pooled.to(dtype) if dtype in _HALVES and pooled.is_floating_point() else pooled
+
+
+def temporal_repeat(values: Tensor, like: RaggedTensor) -> RaggedTensor:
+    """Each row's value, of (rows, *item), at each of its steps in `like`: the way back from a pool.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 2, 2, 3]))
+    >>> rt.temporal_repeat(rt.temporal_pool(x), x).values
+    tensor([2., 2., 5.])
+
+    Of any dtype. The rows and the mask are like's, and masked steps are 0. A value's gradient is
+    the sum over its row's kept steps, in their order. Raises InvalidInputError where there is not
+    one value a row.
+    """
+    check_ragged_tensor(like, "like")
+    if not isinstance(values, Tensor):
+        raise UnsupportedTypeError(f"values must be a tensor; got {type(values).__name__}")
+    steps = custom.temporal_repeat(values, like.offsets, like.mask, like.n_steps)
+    return made(steps, like.offsets, like.mask)
+
+
+def concatenate(batches: Sequence[RaggedTensor]) -> RaggedTensor:
+    """The rows of several batches, one batch behind the other: one copy of their steps.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3]))
+    >>> both = rt.concatenate([x, x[1:]])
+    >>> both.values, both.lengths
+    (tensor([1, 2, 3, 3]), tensor([2, 1, 1]))
+
+    Steps have one dtype and shape. A batch without a mask counts as kept. Raises InvalidInputError
+    for no batch, and, naming the batch, for other steps than the first one's.
+    """
+    parts = list(batches)
+    if not parts:
+        raise InvalidInputError("concatenate needs at least one batch, to know what a step is")
+    for number, part in enumerate(parts):
+        check_ragged_tensor(part, f"batch {number}")
+        if (part.dtype, part.item_shape) != (parts[0].dtype, parts[0].item_shape):
+            raise InvalidInputError(
+                f"batch {number} has {part.dtype} steps of shape {tuple(part.item_shape)}, and "
+                f"batch 0 {parts[0].dtype} ones of {tuple(parts[0].item_shape)}: give all of them "
+                "one dtype and shape first"
+            )
+    mask = None
+    if any(part.mask is not None for part in parts):
+        mask = torch.cat([all_kept(part) for part in parts])
+    lengths = torch.cat([part.lengths for part in parts])
+    return made(torch.cat([part.kept_values() for part in parts]), offsets_of(lengths), mask)
+
+
+def temporal_conv(
+    x: RaggedTensor,
+    kernel: Tensor,
+    bias: Tensor | None = None,
+    *,
+    causal: bool = True,
+    dilation: int = 1,
+) -> RaggedTensor:
+    """Weigh the steps around each step and add them up, for each feature by itself.
+
+    >>> import torch
+    >>> import ragmask.interop.torch as rt
+    >>> x = rt.RaggedTensor(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0, 3, 4]))
+    >>> rt.temporal_conv(x, torch.tensor([10.0, 1.0])).values
+    tensor([ 1., 12., 23.,  4.])
+
+    kernel (taps, *item) and bias (*item,) or None, as for `ragmask.temporal_conv`, of x's dtype,
+    float32 or float64; float16 and bfloat16 are computed in float32. A depthwise torch.nn.Conv1d's
+    kernel is `weight[:, 0].T`. A masked step counts as 0 and gets 0. The gradients of kernel and
+    bias are sums over rows in an order that the number of rows alone says.
+    """
+    check_ragged_tensor(x)
+    for name, weight in ("kernel", kernel), ("bias", bias):
+        if not isinstance(weight, Tensor) and (weight is not None or name == "kernel"):
+            raise UnsupportedTypeError(f"{name} must be a tensor; got {type(weight).__name__}")
+    check_count("dilation", dilation, 1)
+    values, dtype = computed(x.values)
+    weights = computed(kernel)[0], None if bias is None else computed(bias)[0]
+    out = custom.temporal_conv(values, x.offsets, x.mask, *weights, bool(causal), dilation)
+    return made(out.to(dtype), x.offsets, x.mask)
 
 
 def temporal_split(

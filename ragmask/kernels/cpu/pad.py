@@ -19,7 +19,7 @@ MOST_LINES = 8  # the processor itself sees where a longer row goes
 # around, and LLVM does not vectorise that (60 and not 32 µs for 1,024 rows padded to 128 steps).
 
 
-@njit
+@inline
 def prefetch_row(
     row: int, last_row: int, values: Any, starts: Any, lengths: Any, words: int
 ) -> None:

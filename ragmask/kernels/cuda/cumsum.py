@@ -52,3 +52,39 @@ def _row(row: Any, team: Any, x: Any, rows: Any, mask: Any, out: Any) -> None:
 
 
 cumsum_rows = rows_by_teams(one_warp, _row)
+
+
+@cuda_kernel
+def cumsum_gradient(gradient: Any, starts: Any, lengths: Any, mask: Any, out: Any) -> None:
+    """The twin of `cpu.cumsum_gradient`, which adds in the same order."""
+    rows, features = (starts, lengths), gradient.shape[1]
+    gradient_rows(rows_of_block(lengths.size), features, gradient, rows, mask, out)
+
+
+@cuda_device
+def cumsum_gradient_row(gradient: Any, segment: Any, mask: Any, out: Any, team: Any) -> None:
+    """One row, by any number of warps, each with (warp, warps) as its team.
+
+    segment (start, length).
+    """
+    number = computed_in(gradient)
+    start, length = segment
+    warp, warps = team
+    feature = 32 * warp + (cuda.threadIdx.x & 31)
+    while feature < gradient.shape[1]:
+        total = number(0)
+        for before_end in range(length):
+            at = u8(start + length - 1 - before_end)
+            value, keep = gradient[at, u8(feature)], mask is None or mask[at]
+            total = total + value if keep else total
+            out[at, u8(feature)] = total if keep else number(0)
+        feature += 32 * warps
+
+
+@cuda_device
+def _gradient_row(row: Any, team: Any, gradient: Any, rows: Any, mask: Any, out: Any) -> None:
+    starts, lengths = rows
+    cumsum_gradient_row(gradient, (starts[row], lengths[row]), mask, out, warps_of(team))
+
+
+gradient_rows = rows_by_teams(one_warp, _gradient_row)

@@ -10,6 +10,7 @@ from ragmask.kernels.registry import KERNELS
 
 _MOST_BLOCKS = 2**31 - 1  # of a grid
 _GRANTED_BYTES = 48 << 10  # shared memory that a block has without asking
+TILE = 64 * 64  # numbers of a result that a block of attention makes at a time
 
 
 class Limits(NamedTuple):
@@ -38,14 +39,17 @@ def launch(kernel: Any, rows: int, *arguments: Any, stream: Any = 0) -> None:
 def parts_of(kernel: Any, blocks: int, *arguments: Any) -> int:
     """How many blocks share the same 4 rows; all rows alone would take `blocks`.
 
-    One for each 32 features; where bytes are only moved, one for each 16 KiB of the result. Pad,
-    which writes far more than it reads, and what has no use for it, do not share.
+    One for each 32 features; where bytes are only moved, one for each 16 KiB of the result; in
+    attention one for each row, and one for each of the result's tiles. Pad, which writes far more
+    than it reads, and what has no use for it, do not share.
     """
     sharing = _sharing().get(kernel)
     parts = 1
     if sharing is not None and sharing.what == "features":
         features = arguments[sharing.position]
         parts = -(-(features.shape[1] if sharing.kind == "items" else features) // 32)
+    elif sharing is not None and sharing.what == "tiles":
+        parts = WARPS + len(arguments[sharing.position]) // (blocks * TILE)
     elif sharing is not None:
         result = arguments[sharing.position]
         parts = len(result) * result.dtype.itemsize // (blocks * LONG_BYTES)
@@ -66,12 +70,13 @@ def _sharing() -> dict[Any, _Sharing]:
 
 
 def _sharing_of(record: Kernel) -> _Sharing:
+    assert record.shares is not None
     kinds = dict(record.parameters)
     names = list(kinds)
     if record.shares == "features":
         name = "features" if "features" in kinds else names[list(kinds.values()).index("items")]
         return _Sharing("features", names.index(name), kinds[name])
-    return _Sharing("bytes", names.index("out") - len(names), kinds["out"])
+    return _Sharing(record.shares, names.index("out") - len(names), kinds["out"])
 
 
 def launch_blocks(

@@ -6,7 +6,7 @@ import numpy as np
 from numba import cuda
 
 from ragmask.kernels.compile import cuda_device, cuda_kernel
-from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN, SUM
+from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN, MIN, NOWHERE, SUM
 from ragmask.kernels.cuda.teams import (
     THREADS,
     WARPS,
@@ -29,7 +29,10 @@ __all__ = [
     "LAST",
     "MAX",
     "MEAN",
+    "MIN",
     "SUM",
+    "argmax",
+    "argmax_row",
     "pool",
     "pool_gradient",
     "pool_gradient_row",
@@ -93,12 +96,12 @@ def pool_tiles(
     for tile in range(part * across, features, parts * across):
         feature = tile + lane_feature
         inside = lane_step < down and feature < features
-        # -0 leaves every number as it is; a maximum may begin with a number that comes again
+        # -0 leaves every number as it is; a maximum or minimum may begin with one that comes again
         total = number(-0.0)
         if inside and kept > 0 and how >= MAX:
             at = start + (last - 1 if how == LAST else first)
             total = number(x[u8(at), u8(feature)])
-        if how <= MAX:
+        if how < FIRST:
             step = first + warp * down + lane_step if inside else last
             by, ends, nothing = warps * down, (start, last), total
             while step < last:  # 4 loads under way
@@ -108,11 +111,15 @@ def pool_tiles(
                 four = kept_value(x, ends, step + 3 * by, feature, mask, nothing)
                 if how == MAX:
                     total = larger(larger(larger(larger(total, one), two), three), four)
+                elif how == MIN:
+                    total = lesser(lesser(lesser(lesser(total, one), two), three), four)
                 else:
                     total = total + one + two + three + four
                 step += 4 * by
             if how == MAX:
                 total = team_maximum(total, across, down, memory, warp, warps)
+            elif how == MIN:
+                total = team_minimum(total, across, down, memory, warp, warps)
             else:
                 total = team_sum(total, across, down, memory, warp, warps)
         if how == MEAN and kept > 0:
@@ -145,6 +152,108 @@ def kept_value(x: Any, ends: Any, step: int, feature: int, mask: Any, nothing: A
     value = number(x[u8(start + step), u8(feature)])
     keep = mask is None or mask[u8(start + step)]
     return value if keep & inside else nothing
+
+
+@cuda_device
+def lesser(one: Any, other: Any) -> Any:
+    """The minimum; a NaN is."""
+    return one if one <= other or one != one else other
+
+
+team_minimum = reduction(lesser)
+
+
+@cuda_device
+def place_of_best(
+    x: Any, ends: Any, feature: int, mask: Any, how: int, lanes: Any, nothing: Any, memory: Any
+) -> Any:
+    """Which step of a row is the first that has its maximum, or minimum, for the whole team.
+
+    ends (start, last); lanes (first step of this one, by, across, down, warp, warps); nothing is a
+    number of the row's kept steps, or any where there is none; memory two shared arrays, (THREADS,)
+    of the type that x is computed in and of int64. NOWHERE where no step is kept.
+    """
+    start, last = ends
+    begin, by, across, down, warp, warps = lanes
+    numbers, places = memory
+    top, step = nothing, begin
+    while step < last:
+        value = kept_value(x, ends, step, feature, mask, nothing)
+        top = larger(top, value) if how == MAX else lesser(top, value)
+        step += by
+    if how == MAX:
+        top = team_maximum(top, across, down, numbers, warp, warps)
+    else:
+        top = team_minimum(top, across, down, numbers, warp, warps)
+    taken, step = i8(NOWHERE), begin
+    while step < last and taken == i8(NOWHERE):  # the first that equals it
+        value = computed_in(x)(x[u8(start + step), u8(feature)])
+        keep = mask is None or mask[u8(start + step)]
+        if keep and (value == top or (value != value and top != top)):
+            taken = i8(step)
+        step += by
+    return team_minimum(taken, across, down, places, warp, warps)
+
+
+@cuda_kernel
+def argmax(x: Any, starts: Any, lengths: Any, mask: Any, out: Any) -> None:
+    """The twin of `cpu.argmax`. Blocks share the features; float16 is compared in float32."""
+    memory = cuda.shared.array(THREADS, computed_in(x)), cuda.shared.array(THREADS, np.int64)
+    spans = cuda.shared.array((WARPS, 3), np.int64)
+    block = rows_of_block(lengths.size)
+    share_spans(block, mask, starts, lengths, spans)
+    argmax_rows(block, (spans, x.shape[1]), x, starts, mask, out, (memory, spans))
+
+
+@cuda_device
+def argmax_row(
+    x: Any, start: int, span: Any, mask: Any, out: Any, row: int, memory: Any, team: Any
+) -> None:
+    """One row's places into `out[row · features :]`: for a warp, (0, 1), or a block, (warp, WARPS).
+
+    span (first, last, kept) from `kept_span`; memory two shared arrays, (THREADS,) of the type that
+    x is computed in and of int64.
+    """
+    warp, warps = team
+    argmax_tiles(x, start, span, mask, out, row, memory, (warp, warps, 0, 1))
+
+
+@cuda_device
+def argmax_tiles(
+    x: Any, start: int, span: Any, mask: Any, out: Any, row: int, memory: Any, team: Any
+) -> None:
+    """The places for some tiles of a row's features, each parts-th one.
+
+    team is (warp, warps, part, parts).
+    """
+    number = computed_in(x)
+    first, last, kept = span
+    warp, warps, part, parts = team
+    features = x.shape[1]
+    across, down, lane_feature, lane_step = lane_layout(features)
+    for tile in range(part * across, features, parts * across):
+        feature = tile + lane_feature
+        inside = lane_step < down and feature < features
+        begin, by = first + warp * down + lane_step if inside else last, warps * down
+        nothing = number(0)
+        if inside and kept > 0:
+            nothing = number(x[u8(start + first), u8(feature)])
+        lanes = begin, by, across, down, warp, warps
+        taken = place_of_best(x, (start, last), feature, mask, MAX, lanes, nothing, memory)
+        if inside and warp == 0 and lane_step == 0:
+            out[u8(i8(row) * features + feature)] = taken if kept > 0 else i8(-1)
+
+
+@cuda_device
+def argmax_by_team(
+    row: Any, team: Any, x: Any, starts: Any, mask: Any, out: Any, shared: Any
+) -> None:
+    (memory, spans), turn = shared, row % u8(WARPS)
+    span = spans[turn, u8(0)], spans[turn, u8(1)], spans[turn, u8(2)]
+    argmax_tiles(x, starts[row], span, mask, out, row, memory, team)
+
+
+argmax_rows = rows_by_teams(is_short_span, argmax_by_team)
 
 
 @cuda_kernel
@@ -205,28 +314,18 @@ def pool_gradient_tiles(
     first, last, kept = span
     warp, warps, part, parts = team
     features = x.shape[1]
-    numbers, places = memory
     across, down, lane_feature, lane_step = lane_layout(features)
     for tile in range(part * across, features, parts * across):
         feature = tile + lane_feature
         inside = lane_step < down and feature < features
         begin, by = warp * down + lane_step, warps * down
         taken = last - 1 if how == LAST else first
-        if how == MAX:
-            ends, nothing = (start, last), number(-np.inf)
-            top, step = nothing, first + begin if inside else last
-            while step < last:
-                top = larger(top, kept_value(x, ends, step, feature, mask, nothing))
-                step += by
-            top = team_maximum(top, across, down, numbers, warp, warps)
-            taken, step = i8(length), first + begin if inside else last
-            while step < last and taken == length:  # the first that equals the maximum
-                value = x[u8(start + step), u8(feature)]
-                keep = mask is None or mask[u8(start + step)]
-                if keep and (value == top or (value != value and top != top)):
-                    taken = i8(step)
-                step += by
-            taken = team_minimum(taken, across, down, places, warp, warps)
+        if MAX <= how <= MIN:
+            nothing = number(0)
+            if inside and kept > 0:
+                nothing = x[u8(start + first), u8(feature)]
+            lanes = first + begin if inside else last, by, across, down, warp, warps
+            taken = place_of_best(x, (start, last), feature, mask, how, lanes, nothing, memory)
         share, step = number(0), begin if inside else length
         if inside and kept > 0:
             share = gradient[u8(row), u8(feature)]
@@ -237,14 +336,6 @@ def pool_gradient_tiles(
             keep = kept_here if how <= MEAN else step == taken
             out[u8(start + step), u8(feature)] = share if keep else number(0)
             step += by
-
-
-@cuda_device
-def smaller(one: Any, other: Any) -> Any:
-    return min(one, other)
-
-
-team_minimum = reduction(smaller)
 
 
 @cuda_device

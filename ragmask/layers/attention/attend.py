@@ -1,4 +1,4 @@
-"""Attention of one row's steps to one row's steps, and the rows of batches as it takes them."""
+"""Attention by the op where it says the same, else row by row, which gives the weights too."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,6 +10,26 @@ from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError
 from ragmask.layers.spec import shown_shape
+from ragmask.ops.attention import temporal_attention
+from ragmask.ops.input import Input
+
+
+def attended(
+    query: Any, key: Any, value: Any, *, causal: bool, window: int | None, scale: float
+) -> Any:
+    """Each query's mean of the values as the query came; None where the op means something else.
+
+    query, key and value of heads, all Ragged, or all Padded or arrays. With `causal` or a window,
+    queries and keys are counted from their rows' starts here, and from their ends there.
+    """
+    given = Input.of(query, None, "query")
+    q, k, v = (Ragged._of(one.rows) for one in (given, *map(Input.of, (key, value))))
+    is_limited = causal or window is not None
+    if is_limited and not np.array_equal(q.lengths, k.lengths):
+        return None
+    sides = None if window is None else window - 1
+    found = temporal_attention(q, k, v, causal=causal, window=sides, scale=scale)
+    return given.give(found._rows.values, given.rows.compact_mask())
 
 
 def attend(
@@ -76,8 +96,6 @@ class Row(NamedTuple):
 
 
 def rows_of_ragged(query: Ragged, key: Ragged, value: Ragged) -> Iterator[Row]:
-    if len(query) != len(value):
-        raise InvalidInputError(f"query and value have {len(query)} and {len(value)} rows")
     kept = key.mask
     if value.mask is not None:
         kept = value.mask if kept is None else kept & value.mask
@@ -94,8 +112,6 @@ def rows_of_arrays(query: Any, key: Any, value: Any, mask: Array | None) -> Iter
     batches = query, key, value
     q, k, v = (one.values if isinstance(one, Padded) else one for one in batches)
     masks = [one.mask if isinstance(one, Padded) else None for one in batches]
-    if len(q) != len(v) or v.shape[:2] != k.shape[:2]:
-        raise InvalidInputError(of_other_lengths(v.shape, k.shape, q.shape))
     shape = (len(q), q.shape[2], q.shape[1], k.shape[1])
     if mask is not None:
         mask = mask[:, None] if mask.ndim == 3 else mask
@@ -141,6 +157,16 @@ def at_all_keys(weights: Array, at: Array, keys: int) -> Array:
     whole = np.zeros((*weights.shape[:-1], keys), weights.dtype)
     whole[..., at] = weights
     return whole
+
+
+def check_rows(query: Any, key: Any, value: Any) -> None:
+    """Raise where a row of one has none of another, or of another length."""
+    if isinstance(query, Ragged):
+        if len(query) != len(value):
+            raise InvalidInputError(f"query and value have {len(query)} and {len(value)} rows")
+        value._check_same_rows(key, "value and key")
+    elif len(query) != len(value) or value.shape[:2] != key.shape[:2]:
+        raise InvalidInputError(of_other_lengths(value.shape, key.shape, query.shape))
 
 
 def of_other_lengths(value: Any, key: Any, query: Any = None) -> str:

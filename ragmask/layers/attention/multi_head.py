@@ -13,6 +13,8 @@ from ragmask.layers import initializers
 from ragmask.layers.attention.attend import (
     at_all_keys,
     attend,
+    attended,
+    check_rows,
     kept_pairs,
     like,
     of_other_lengths,
@@ -57,8 +59,10 @@ class MultiHeadAttention(Layer):
     return_attention_scores : give (output, weights), the weights (rows, heads, queries, keys); for
         arrays and Padded.
 
-    Weights: those of query, key, gate, value and attention_output, each a kernel and a bias. Rows
-    are computed one by one, and nothing of rows × width × width is made.
+    Weights: those of query, key, gate, value and attention_output, each a kernel and a bias.
+    Nothing of rows × width × width is made: `temporal_attention` computes it, or, with dropout in
+    training, attention_mask, returned scores, and a causal mask or window where rows of query and
+    value differ in length, one row after the other.
     """
 
     _masks_itself = True
@@ -160,7 +164,7 @@ class MultiHeadAttention(Layer):
         if is_ragged:
             self._check_for_ragged(attention_mask, return_attention_scores)
             query, value, key = query.compact(), value.compact(), key.compact()
-            value._check_same_rows(key, "value and key")
+        check_rows(query, key, value)
         mask = None if attention_mask is None else np.asarray(attention_mask).astype(np.bool_)
         projections = (
             (self.query_dense, query),
@@ -169,22 +173,21 @@ class MultiHeadAttention(Layer):
         )
         heads = [with_mask(dense(batch), mask_of(batch)) for dense, batch in projections]
         q, k, v = heads
-        rows = rows_of_ragged(q, k, v) if is_ragged else rows_of_arrays(q, k, v, mask)
         drop = self._dropped() if training and self.dropout else None
-        means, scores, scale = [], [], 1 / math.sqrt(self.key_dim)
-        for row in rows:
-            kept = kept_pairs(
-                len(row.queries),
-                row.at,
-                causal=use_causal_mask,
-                window=self.sliding_window,
-                mask=row.mask,
-            )
-            mean, weights = attend(products(row.queries, row.keys, scale), row.values, kept, drop)
-            means.append(mean)
-            if return_attention_scores:
-                scores.append(at_all_keys(weights, row.at, key.shape[1]))
-        mixed = like(q, means, (self.num_heads, self.value_dim))
+        seen: dict[str, Any] = {"causal": bool(use_causal_mask), "window": self.sliding_window}
+        scale, mixed, scores = 1 / math.sqrt(self.key_dim), None, []
+        if mask is None and drop is None and not return_attention_scores:
+            mixed = attended(q, k, v, scale=scale, **seen)
+        if mixed is None:
+            means = []
+            for row in rows_of_ragged(q, k, v) if is_ragged else rows_of_arrays(q, k, v, mask):
+                kept = kept_pairs(len(row.queries), row.at, mask=row.mask, **seen)
+                found = products(row.queries, row.keys, scale)
+                mean, weights = attend(found, row.values, kept, drop)
+                means.append(mean)
+                if return_attention_scores:
+                    scores.append(at_all_keys(weights, row.at, key.shape[1]))
+            mixed = like(q, means, (self.num_heads, self.value_dim))
         if self.use_gate:
             mixed = np.multiply(mixed, self.gate_dense(query))
         output = with_mask(self.output_dense(mixed), mask_of(query))

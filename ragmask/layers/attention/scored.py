@@ -1,5 +1,6 @@
 """Attention of steps as they are, without projections."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from ragmask.layers.activations import floats
 from ragmask.layers.attention.attend import (
     at_all_keys,
     attend,
+    attended,
+    check_rows,
     kept_pairs,
     like,
     products,
@@ -103,36 +106,42 @@ class Attention(Layer):
             for batch in (query, key, value)
         ]
         is_ragged = isinstance(query, Ragged)
-        if is_ragged:
-            parts[2]._check_same_rows(parts[1], "value and key")
+        check_rows(*parts)
         q, k, v = with_mask(parts[0], None), parts[1], parts[2]  # masked queries are seen to below
-        rows = rows_of_ragged(q, k, v) if is_ragged else rows_of_arrays(q, k, v, None)
         random = initializers.random() if self._generator is None else self._generator
         is_dropping = training and self.dropout > 0
 
         def drop(weights: Array) -> Array:
             return dropped(weights, random.random(weights.shape), self.dropout)
 
-        means, scores = [], []
-        for row in rows:
-            kept = kept_pairs(
-                len(row.queries), row.at, causal=use_causal_mask, window=None, mask=None
-            )
-            found = self._scores(row.queries, row.keys)
-            mean, weights = attend(found, row.values, kept)
-            if is_dropping:
-                weights = drop(weights)
-                mean = np.matmul(weights, row.values.transpose(1, 0, 2)).transpose(1, 0, 2)
-            means.append(mean)
-            if return_attention_scores:
-                scores.append(at_all_keys(weights, row.at, key.shape[1])[0])
-        size = value.item_shape[0] if is_ragged else value.shape[-1]
-        output = each(like(parts[0], means, (1, size)), lambda values: values[..., 0, :])
+        seen: dict[str, Any] = {"causal": bool(use_causal_mask), "window": None}
+        scale, mixed, scores = self._scale_of_products(), None, []
+        if scale is not None and not is_dropping and not return_attention_scores:
+            mixed = attended(q, k, v, scale=scale, **seen)
+        if mixed is None:
+            means = []
+            for row in rows_of_ragged(q, k, v) if is_ragged else rows_of_arrays(q, k, v, None):
+                kept = kept_pairs(len(row.queries), row.at, mask=None, **seen)
+                mean, weights = attend(self._scores(row.queries, row.keys), row.values, kept)
+                if is_dropping:
+                    weights = drop(weights)
+                    mean = np.matmul(weights, row.values.transpose(1, 0, 2)).transpose(1, 0, 2)
+                means.append(mean)
+                if return_attention_scores:
+                    scores.append(at_all_keys(weights, row.at, key.shape[1])[0])
+            size = value.item_shape[0] if is_ragged else value.shape[-1]
+            mixed = like(parts[0], means, (1, size))
+        output = each(mixed, lambda values: values[..., 0, :])
         output = with_mask(_without_masked(output, mask_of(query)), mask_of(query))
         if not return_attention_scores:
             return output
         lead = 0, query.shape[1], key.shape[1]
         return output, np.stack(scores) if scores else np.empty(lead, dtype)
+
+    def _scale_of_products(self) -> float | None:
+        """What scores are query · key times; None where they are something else."""
+        scale = 1.0 if self.scale is None else float(self.scale)
+        return scale if self.score_mode == "dot" and math.isfinite(scale) else None
 
     def _scores(self, queries: Array, keys: Array) -> Array:
         if self.score_mode == "dot":
@@ -228,6 +237,9 @@ class AdditiveAttention(Attention):
         self.scale = None
         if self.use_scale:
             self.scale = self.add_weight((input_shape[0][-1],), "glorot_uniform", name="scale")
+
+    def _scale_of_products(self) -> None:
+        return None
 
     def _scores(self, queries: Array, keys: Array) -> Array:
         weight = np.ones(queries.shape[-1], queries.dtype) if self.scale is None else self.scale

@@ -5,10 +5,16 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 `fake` beside it. Gradients are ops too: torch.ops.ragmask has all of them.
 """
 
+from ragmask.interop.torch.custom.conv import temporal_conv
+from ragmask.interop.torch.custom.order import (
+    temporal_argsort,
+    temporal_cumsum,
+    temporal_flip,
+)
 from ragmask.interop.torch.custom.recurrent import RECURRENT
+from ragmask.interop.torch.custom.repeat import temporal_repeat
 from ragmask.interop.torch.custom.rows import take_rows, to_padded
 from ragmask.interop.torch.custom.steps import (
-    checked_how,
     embedding,
     masking,
     temporal_pool,
@@ -17,11 +23,15 @@ from ragmask.interop.torch.custom.steps import (
 
 __all__ = [
     "RECURRENT",
-    "checked_how",
     "embedding",
     "masking",
     "take_rows",
+    "temporal_conv",
+    "temporal_argsort",
+    "temporal_cumsum",
+    "temporal_flip",
     "temporal_pool",
+    "temporal_repeat",
     "temporal_softmax",
     "to_padded",
 ]

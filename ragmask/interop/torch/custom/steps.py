@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 
 from ragmask.batches.ragged import Ragged
-from ragmask.errors import InvalidInputError
 from ragmask.interop.torch.custom.arrays import array_like, array_of, bits, rows_of, tensor_of
 from ragmask.interop.torch.custom.define import define, fake, no_second
-from ragmask.kernels.constants import POOL_CODES
 from ragmask.ops.embeddings import checked_ids, embedding_gradient
 from ragmask.ops.embeddings import embedding as numpy_embedding
 from ragmask.ops.masks import masking as numpy_masking
-from ragmask.ops.pool import How, pool_gradient
+from ragmask.ops.pool import NUMBERED, checked_how, pool_gradient
 from ragmask.ops.pool import temporal_pool as numpy_pool
 from ragmask.ops.softmax import softmax_gradient
 from ragmask.ops.softmax import temporal_softmax as numpy_softmax
@@ -64,14 +62,6 @@ no_second(_softmax_gradient)
 _UNSIGNED = torch.uint8, torch.uint16, torch.uint32, torch.uint64
 
 
-def checked_how(how: Any) -> How:
-    if how not in POOL_CODES:
-        words = ", ".join(map(repr, POOL_CODES))
-        raise InvalidInputError(f"how must be one of {words}; got {how!r}")
-    word: How = how
-    return word
-
-
 @define("temporal_pool")
 def temporal_pool(values: Tensor, offsets: Tensor, mask: Tensor | None, how: str) -> Tensor:
     pooled = numpy_pool(Ragged._of(rows_of(values, offsets, mask)), checked_how(how))
@@ -90,11 +80,14 @@ def _pool_gradient(
 
 @fake(temporal_pool)
 def _(values: Tensor, offsets: Tensor, mask: Tensor | None, how: str) -> Tensor:
-    dtype = values.dtype
-    if not dtype.is_floating_point and how in ("mean", "sum"):
-        dtype = torch.float64 if how == "mean" else torch.int64
-        dtype = torch.uint64 if how == "sum" and values.dtype in _UNSIGNED else dtype
-    return values.new_empty((offsets.shape[0] - 1, *values.shape[1:]), dtype=dtype)
+    dtype, shape = values.dtype, (offsets.shape[0] - 1, *values.shape[1:])
+    if how in NUMBERED:
+        dtype = torch.int64
+    elif not dtype.is_floating_point and how in ("mean", "std", "logsumexp"):
+        dtype = torch.float64
+    elif not dtype.is_floating_point and how == "sum":
+        dtype = torch.uint64 if dtype in _UNSIGNED else torch.int64
+    return values.new_empty(shape[:1] if how == "count" else shape, dtype=dtype)
 
 
 @fake(_pool_gradient)
@@ -104,6 +97,8 @@ def _(values: Tensor, offsets: Tensor, mask: Tensor | None, gradient: Tensor, ho
 
 def _keep_pool(ctx: Any, inputs: Any, output: Tensor) -> None:
     values, offsets, mask, ctx.how = inputs
+    if ctx.how in NUMBERED:
+        ctx.mark_non_differentiable(output)
     ctx.save_for_backward(values, offsets, mask)
 
 

@@ -23,7 +23,8 @@ from ragmask.kernels.cpu.recurrent.loop import (
     with_names,
     write_of,
 )
-from ragmask.kernels.cpu.recurrent.tile import Product, lanes_of, tile_of
+from ragmask.kernels.cpu.recurrent.tile import Product, tile_of
+from ragmask.kernels.cpu.tile import lanes_of
 
 tile = tile_of(RNN)  # one panel at a time, whatever the cell
 

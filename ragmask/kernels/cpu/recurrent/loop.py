@@ -16,7 +16,8 @@ import numpy as np
 
 from ragmask.kernels.cells import Cell
 from ragmask.kernels.compile import inline, njit
-from ragmask.kernels.cpu.recurrent.tile import Product, lanes_of, product_of
+from ragmask.kernels.cpu.recurrent.tile import Product, product_of
+from ragmask.kernels.cpu.tile import lanes_of
 
 
 class Path(NamedTuple):

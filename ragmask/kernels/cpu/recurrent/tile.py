@@ -1,26 +1,20 @@
 """The matrix product of recurrent layers, in registers: here alone speed is worth odd code.
 
-A tile is a few slots by a few panels of 16 float32 (8 float64) columns. Its sums stay in vector
-registers while it walks the depth, which plain loops cannot express: written as those, the
-product had two thirds of this rate. How many panels a tile takes is chosen when a kernel is
-compiled, from the registers that the processor has.
-
-Each sum runs over the depth in order, span by span, one fused multiply-add at a time, whatever
-the tile's shape: how slots are grouped into tiles changes no bit of a result.
+How many panels, those of different gates, a tile takes is chosen when a kernel is compiled, from
+the registers that the processor has.
 """
 
 from collections.abc import Callable
-from functools import reduce
 from typing import Any, NamedTuple
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
 from ragmask.kernels.cells import Cell
 from ragmask.kernels.compile import inline
-from ragmask.kernels.constants import PANEL_BYTES, SPAN, TILE_ROWS
+from ragmask.kernels.constants import PANEL_BYTES, TILE_ROWS
+from ragmask.kernels.cpu.tile import Family, Place, TileCode, family_of, lanes_of
 from ragmask.kernels.intrinsics import prefetch
 
 
@@ -40,21 +34,6 @@ class Product(NamedTuple):
     offsets: Any
     next_offsets: Any
     sums: Any
-
-
-def lanes_of(array: Any) -> int:
-    """How many of the array's numbers make a panel's width: a constant in compiled code."""
-    return PANEL_BYTES // int(array.itemsize)
-
-
-@overload(lanes_of)
-def _lanes_of(array: Any) -> Any:
-    lanes = PANEL_BYTES * 8 // array.dtype.bitwidth
-
-    def constant(array: Any) -> Any:
-        return lanes
-
-    return constant
 
 
 def product_of(cell: Cell) -> Callable[..., None]:
@@ -90,32 +69,6 @@ def prefetch_sums(product: Any, first_slot: int, count: int, column: int) -> Non
     if product.next_offsets.size:
         for slot in range(first_slot, first_slot + count):
             prefetch(product.first_sums, product.next_offsets[slot] + column)
-
-
-class Family(NamedTuple):
-    """What a tile has to know of a kind of processors."""
-
-    name: str
-    registers: int  # of vectors
-    register_bytes: int
-    in_flight: int  # additions that hide each other's latency: their number a cycle, times that
-
-
-SSE = Family("SSE", 16, 16, 8)
-AVX2 = Family("AVX2", 16, 32, 8)
-AVX512 = Family("AVX-512", 32, 64, 8)
-ZEN4 = Family("AVX-512 in halves", 32, 64, 4)  # a 512-bit addition a cycle
-NEON = Family("NEON", 32, 16, 16)
-
-
-def family_of(triple: str, cpu: str, features: str) -> Family:
-    """That of a processor, from LLVM's words for it."""
-    if triple.startswith(("aarch64", "arm64")):
-        return NEON
-    known = features.split(",")
-    if "+avx512f" in known:
-        return ZEN4 if cpu == "znver4" else AVX512
-    return AVX2 if "+avx2" in known else SSE
 
 
 class Shape(NamedTuple):
@@ -197,8 +150,8 @@ def tile_of(cell: Cell, transposed: bool = False) -> Callable[..., None]:
     return tile_
 
 
-class _TileCode:
-    """Writes the instructions of one tile."""
+class _TileCode(TileCode):
+    """Writes the instructions of one tile of a cell's gates."""
 
     def __init__(
         self,
@@ -209,43 +162,8 @@ class _TileCode:
         number_bytes: int,
         transposed: bool = False,
     ) -> None:
-        self.builder, self.cell, self.shape, self.bytes = builder, cell, shape, number_bytes
-        self.transposed = transposed
-        self.lanes = PANEL_BYTES // number_bytes
-        self.vector = ir.VectorType(number, self.lanes)
-        self.tile = [(row, panel) for row in range(shape.rows) for panel in range(shape.panels)]
-
-    def const(self, value: int) -> Any:
-        return ir.Constant(ir.IntType(64), value)
-
-    def sum_of(self, *terms: Any) -> Any:
-        return reduce(self.builder.add, terms)
-
-    def times(self, a: Any, b: Any) -> Any:
-        return self.builder.mul(a, b if isinstance(b, ir.Value) else self.const(b))
-
-    def pointer(self, base: Any, index: Any) -> Any:
-        """To the vector that begins at `base[index]`."""
-        return self.builder.bitcast(self.builder.gep(base, [index]), self.vector.as_pointer())
-
-    def load(self, pointer: Any) -> Any:
-        return self.builder.load(pointer, align=self.bytes)
-
-    def store(self, value: Any, pointer: Any) -> None:
-        self.builder.store(value, pointer, align=self.bytes)
-
-    def spread(self, scalar: Any) -> Any:
-        """A vector of one number."""
-        nothing = ir.Constant(self.vector, ir.Undefined)
-        lane_0 = self.builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(lane_0, nothing, zeros)
-
-    def multiply_add(self, *terms: Any) -> Any:
-        name = f"llvm.fmuladd.v{self.lanes}f{self.bytes * 8}"
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(function, terms)
+        super().__init__(builder, *shape, number, number_bytes)
+        self.cell, self.shape, self.transposed = cell, shape, transposed
 
     def emit(self, arrays: dict[str, Any], at: dict[str, Any]) -> None:
         builder, rows, panels = self.builder, range(self.shape.rows), range(self.shape.panels)
@@ -262,40 +180,16 @@ class _TileCode:
             w.append(builder.gep(arrays["panels"], [self.times(panel, self.lanes)]))
         starts, ends = self.pointers(arrays, at, slots, gates)
         totals = {place: cgutils.alloca_once(builder, self.vector) for place in self.tile}
-        partial = {place: cgutils.alloca_once(builder, self.vector) for place in self.tile}
         for place in self.tile:
             builder.store(self.load(starts[place]), totals[place])
-
-        def add_span(begin: Any, count: Any) -> None:
-            for place in self.tile:
-                builder.store(ir.Constant(self.vector, [0.0] * self.lanes), partial[place])
-            with cgutils.for_range(builder, count) as loop:
-                index = builder.add(begin, loop.index)
-                lane = self.times(index, self.lanes)
-                weights = [self.load(self.pointer(base, lane)) for base in w]
-                step = self.times(index, step_stride)
-                factors = [self.spread(builder.load(builder.gep(base, [step]))) for base in x]
-                for row, panel in self.tile:
-                    before = builder.load(partial[row, panel])
-                    after = self.multiply_add(factors[row], weights[panel], before)
-                    builder.store(after, partial[row, panel])
-            for place in self.tile:
-                total = builder.fadd(builder.load(totals[place]), builder.load(partial[place]))
-                builder.store(total, totals[place])
-
-        span = self.const(SPAN)  # a constant, so that LLVM unrolls the walk over it
-        rest = builder.srem(builder.sub(at["end"], at["begin"]), span)
-        last = builder.sub(at["end"], rest)
-        with cgutils.for_range_slice(builder, at["begin"], last, span) as (begin, _):
-            add_span(begin, span)
-        with builder.if_then(builder.icmp_signed(">", rest, self.const(0))):
-            add_span(last, rest)
+        y_step = self.const(self.lanes)
+        self.add_products(totals, x, step_stride, w, y_step, at["begin"], at["end"])
         for place in self.tile:
             self.store(builder.load(totals[place]), ends[place])
 
     def pointers(
         self, arrays: dict[str, Any], at: dict[str, Any], slots: list[Any], gates: list[Any]
-    ) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, int], Any]]:
+    ) -> tuple[dict[Place, Any], dict[Place, Any]]:
         """Where the tile's sums come from, and where they go: of gates apart, to others."""
         builder, cell = self.builder, self.cell
         in_second = builder.icmp_signed("!=", at["part"], self.const(0))
