@@ -34,10 +34,12 @@ from ragmask.interop.torch.functional import (
     lstm,
     masking,
     rnn,
+    temporal_attention,
     temporal_concat,
     temporal_pool,
     temporal_softmax,
     temporal_split,
+    varlen_attn,
 )
 from ragmask.interop.torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from ragmask.interop.torch.models import from_torch
@@ -57,6 +59,7 @@ __all__ = [
     "mean_squared_error",
     "nn",
     "rnn",
+    "temporal_attention",
     "temporal_concat",
     "temporal_pool",
     "temporal_softmax",
@@ -73,4 +76,5 @@ __all__ = [
     "to_padded",
     "to_tensors",
     "to_torch",
+    "varlen_attn",
 ]

@@ -5,6 +5,7 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 `fake` beside it. Gradients are ops too: torch.ops.ragmask has all of them.
 """
 
+from ragmask.interop.torch.custom.attention import temporal_attention
 from ragmask.interop.torch.custom.recurrent import RECURRENT
 from ragmask.interop.torch.custom.rows import take_rows, to_padded
 from ragmask.interop.torch.custom.steps import (
@@ -21,6 +22,7 @@ __all__ = [
     "embedding",
     "masking",
     "take_rows",
+    "temporal_attention",
     "temporal_pool",
     "temporal_softmax",
     "to_padded",
