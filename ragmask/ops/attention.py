@@ -20,6 +20,8 @@ from ragmask.rows.layout import Layout
 from ragmask.rows.rows import Rows
 
 UNLIMITED = 2**62  # steps
+NO_MASK = HOST.full(True, (0,), np.bool_)
+NO_MASK.flags.writeable = False
 
 
 class Seen(NamedTuple):
@@ -105,7 +107,8 @@ def temporal_attention(
             q_rows = ending_as(q_rows, q)
             out_starts = q_rows.starts
             arrays.assign(arrays.full(0, target.shape, target.dtype), target)
-    attend(q_rows, k_rows, v_rows, seen, out_starts, target, None)
+    log_sum = arrays.empty((len(target), sizes[0]), HOST.computed(dtype))
+    attend(q_rows, k_rows, v_rows, seen, out_starts, target, log_sum)
     if target is not output:
         arrays.assign(target, output)
     return queries.give(output, queries.rows.compact_mask())
@@ -183,16 +186,16 @@ def attend(
     seen: Seen,
     out_starts: AnyArray,
     out: AnyArray,
-    log_sum: AnyArray | None,
+    log_sum: AnyArray,
 ) -> None:
-    """Write what each query gets to `out`; and what the gradient takes of it, where it is wanted.
+    """Write what each query gets to `out`, and what the gradient takes of it to `log_sum`.
 
     k and v lie alike, and k has the mask of both; all of one dtype that kernels take. log_sum
     (n_steps, heads) has the logarithms of the sums of exp(score), and inf where there is no sum.
     """
     if len(q) != len(k):
         raise InvalidInputError(f"q and k have {len(q)} and {len(k)} rows")
-    run(ATTENTION, q, k, v, seen, out_starts, flat(out), None if log_sum is None else flat(log_sum))
+    run(ATTENTION, q, k, v, seen, out_starts, flat(out), flat(log_sum))
 
 
 def attention_gradient(
@@ -218,9 +221,11 @@ def attention_gradient(
 
 def run(kernel: Kernel, q: Rows, k: Rows, v: Rows, seen: Seen, *arguments: Any) -> None:
     sizes = heads, key_heads, dim, value_dim = sizes_of(q, k, v)
-    arrays = q.arrays
+    arrays, masks = q.arrays, [q.mask, k.mask]
     if arrays.is_host:  # the pairs of each row, for each head of its keys
         tasks = np.repeat(q.lengths * k.lengths * (heads // key_heads), key_heads)
+        # with None in its place, each kernel would be compiled four times: that takes seconds
+        masks = [NO_MASK if mask is None else mask for mask in masks]
     else:
         tasks = arrays.empty((len(q) * key_heads,), np.int64)
     arrays.run(
@@ -230,12 +235,12 @@ def run(kernel: Kernel, q: Rows, k: Rows, v: Rows, seen: Seen, *arguments: Any) 
         flat(q.values),
         q.starts,
         q.lengths,
-        q.mask,
+        masks[0],
         flat(k.values),
         flat(v.values),
         k.starts,
         k.lengths,
-        k.mask,
+        masks[1],
         sizes,
         (seen.left, seen.right),
         arrays.twin(seen.scale, HOST.computed(q.dtype).type(seen.scale)),  # no double on a GPU

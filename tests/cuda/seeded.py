@@ -30,6 +30,9 @@ LONG_MOVES = "test_moves.py::test_long_rows_end_to_end_are_the_reference[uint8]"
 SUMS = "test_reductions.py::test_a_sum_of_minus_zero_is_minus_zero"
 SUM_IN_PARTS = "test_recurrent_gradient.py::test_a_sum_in_parts[70]"
 
+SEVERAL_TILES = "test_attention.py::test_rows_of_several_tiles[window0]"
+UNSEEN = "test_attention.py::test_infinities_and_nans[float32]"
+
 FAULTS = [
     Fault(
         "no barrier between what warps found and its reading",
@@ -120,6 +123,36 @@ FAULTS = [
         Edit("recurrent/gradient.py", "recurrent_gradient", "cuda.syncthreads()", "pass", number=2),
         SUM_IN_PARTS,
         "shared race|uninitialised shared load",
+    ),
+    Fault(
+        "numbers are multiplied before all threads have put them there",
+        Edit("attention.py", "products", "cuda.syncthreads()", "pass", number=2),
+        SEVERAL_TILES,
+        "shared race|uninitialised shared load",
+    ),
+    Fault(
+        "numbers are put where others still multiply those before",
+        Edit("attention.py", "products", "cuda.syncthreads()", "pass"),
+        SEVERAL_TILES,
+        "shared race",
+    ),
+    Fault(
+        "weights are added up before they are there",
+        Edit("attention.py", "add_up", "cuda.syncthreads()", "pass"),
+        SEVERAL_TILES,
+        "shared race|uninitialised shared load",
+    ),
+    Fault(
+        "a step past the end of a tile is read",
+        Edit("attention.py", "put_columns", "step < count", "step <= count"),
+        "test_attention.py::test_where_a_row_lies_changes_no_bit",
+        "global load out of bounds",
+    ),
+    Fault(
+        "what a query does not see is multiplied by 0",
+        Edit("attention.py", "add_up", "is_seen(...)", "True"),
+        UNSEEN,
+        "AssertionError",
     ),
 ]
 IN_THE_SAMPLE = [fault.name for fault in FAULTS[:2]]

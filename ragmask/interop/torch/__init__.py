@@ -35,12 +35,14 @@ from ragmask.interop.torch.functional import (
     lstm,
     masking,
     rnn,
+    temporal_attention,
     temporal_concat,
     temporal_conv,
     temporal_pool,
     temporal_repeat,
     temporal_softmax,
     temporal_split,
+    varlen_attn,
 )
 from ragmask.interop.torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from ragmask.interop.torch.models import from_torch
@@ -69,6 +71,7 @@ __all__ = [
     "nn",
     "rnn",
     "temporal_argsort",
+    "temporal_attention",
     "temporal_concat",
     "temporal_conv",
     "temporal_cumsum",
@@ -91,4 +94,5 @@ __all__ = [
     "to_padded",
     "to_tensors",
     "to_torch",
+    "varlen_attn",
 ]

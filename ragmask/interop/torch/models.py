@@ -7,7 +7,13 @@ import torch
 
 from ragmask import layers
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.interop.torch.modules import RECURRENT, Step, recurrent_steps, steps_of
+from ragmask.interop.torch.modules import (
+    RECURRENT,
+    Step,
+    attention_step,
+    recurrent_steps,
+    steps_of,
+)
 from ragmask.interop.torch.trained import TorchModel, from_trained
 
 
@@ -15,7 +21,8 @@ def from_torch(module: torch.nn.Module) -> layers.Model:
     """What `to_torch` made, as a model with the weights it has now; or modules of torch's own.
 
     A Sequential of Embedding, LSTM, GRU, RNN, Linear, Dropout, Identity, ReLU, Tanh, Sigmoid, GELU,
-    Softmax(dim=-1), and of such Sequentials; or an LSTM, GRU or RNN alone. Those of `rt.nn` too.
+    Softmax(dim=-1), and of such Sequentials; or an LSTM, GRU or RNN alone. Those of `rt.nn` too. An
+    nn.MultiheadAttention alone becomes that of steps to the steps of their own row.
 
     >>> import ragmask as rm
     >>> import torch
@@ -50,14 +57,24 @@ def from_torch(module: torch.nn.Module) -> layers.Model:
     module_: Any = module  # with the attributes of torch's own
     if isinstance(module, torch.nn.Sequential):
         return _model(steps_of(module_), type(module).__name__.lower())
+    if type(module) is torch.nn.MultiheadAttention:
+        return _attention(module)
     cls = next((cls for cls in RECURRENT if isinstance(module, cls)), None)
     if cls is None:
         raise UnsupportedTypeError(
-            "from_torch takes what to_torch made, an nn.Sequential, or an nn.LSTM, nn.GRU or "
-            f"nn.RNN; got {type(module).__name__}"
+            "from_torch takes what to_torch made, an nn.Sequential, or an nn.LSTM, nn.GRU, nn.RNN "
+            f"or nn.MultiheadAttention; got {type(module).__name__}"
         )
     name = cls.__name__.lower()
     return _model(recurrent_steps(module_, RECURRENT[cls], name), name)
+
+
+def _attention(module: torch.nn.MultiheadAttention) -> layers.Model:
+    step = attention_step(module)
+    entry = layers.Input((None, *(step.item_shape or ())), "float32")
+    model = layers.Model(entry, step.layer(entry, entry), name="attention")
+    step.layer.set_weights(step.arrays)
+    return model
 
 
 def _model(steps: Iterable[Step], name: str) -> layers.Sequential:

@@ -104,6 +104,33 @@ def _arrays(
     return arrays if module.bias else arrays[:2]
 
 
+def attention_step(module: torch.nn.MultiheadAttention) -> Step:
+    """Of queries, keys and values of one size."""
+    wrong = [] if module.bias_k is None else ["add_bias_kv"]
+    if module.add_zero_attn:
+        wrong.append("add_zero_attn")
+    if module.in_proj_weight is None:
+        wrong.append("kdim or vdim")
+    if wrong:
+        raise UnsupportedTypeError(
+            f"from_torch takes an nn.MultiheadAttention without {', '.join(wrong)}, which "
+            "MultiHeadAttention does not compute"
+        )
+    state, size, has_bias = _numbers(module), module.embed_dim, module.in_proj_bias is not None
+    heads = module.num_heads, size // module.num_heads
+    arrays = []
+    for part in range(3):  # query, key and value
+        own = slice(part * size, (part + 1) * size)
+        arrays.append(state["in_proj_weight"][own].t().reshape(size, *heads).numpy())
+        if has_bias:
+            arrays.append(state["in_proj_bias"][own].reshape(heads).numpy())
+    arrays.append(state["out_proj.weight"].t().reshape(*heads, size).numpy())
+    if has_bias:
+        arrays.append(state["out_proj.bias"].numpy())
+    layer = layers.MultiHeadAttention(*heads, use_bias=has_bias, kernel_initializer="zeros")
+    return Step(layer, arrays, (size,))
+
+
 # -- one function a kind of module: (module, its name) -> steps
 
 

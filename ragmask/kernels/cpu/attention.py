@@ -14,10 +14,9 @@ import numpy as np
 
 from ragmask.kernels.compile import njit
 from ragmask.kernels.constants import TILE_ROWS
+from ragmask.kernels.cpu.lanes import LANES, largest_of_lanes, sum_of_lanes
 from ragmask.kernels.cpu.product import Factor, group_of, multiply_columns, multiply_depths
-from ragmask.kernels.cpu.softmax import LANES, exp_of_numbers
-from ragmask.kernels.cpu.tile import lanes_of
-from ragmask.kernels.math import exp
+from ragmask.kernels.math import decay
 
 LINES = 48  # in a block: whole tiles, and whole spans of sums over lines
 SCORES = (
@@ -26,48 +25,17 @@ SCORES = (
 CHUNK = 256  # keys that a block's gradient looks at together
 
 
-class Part(NamedTuple):
-    """Some heads of a step's numbers: `group` heads from `head` on, of `size` numbers each."""
-
-    head: int
-    group: int
-    heads: int  # of the step
-    size: int
-
-
 class Task(NamedTuple):
-    """What of a row's steps is computed together."""
+    """The lines and the keys of a task.
 
-    of_q: Part
-    of_k: Part
-    of_v: Part
-    of_out: Part
-    query_at: Any  # the kept queries' places in the row
-    key_at: Any
-    low: Any  # a line sees the kept keys [low, high)
+    queries and keys say which head of their row each of them is, over all its steps; a line sees
+    the keys [low, high).
+    """
+
+    queries: Any
+    keys: Any
+    low: Any
     high: Any
-
-
-class Scratch(NamedTuple):
-    """Memory that all tasks use: `turned` are columns of a product, `of_x` gradients."""
-
-    k: Any
-    k_turned: Any
-    v: Any
-    v_turned: Any
-    q: Any
-    out: Any
-    gradient: Any
-    scores: Any
-    slopes: Any
-    of_q: Any
-    of_k: Any
-    of_v: Any
-    totals: Any  # these three have a number for each line of a block
-    means: Any
-    logs: Any
-    lanes: Any
-    ranges: Any  # for each line of a block the keys of a chunk that it sees; for each key the lines
 
 
 @njit
@@ -94,86 +62,123 @@ def attention(
 
     A task is row · key heads + head. q (n · heads · dim,), k (n · key heads · dim,) and v (n · key
     heads · value dim,), all float32 or all float64; starts and lengths int64 (rows,); masks bool
-    (n,) or None; sizes (heads, key heads, dim, value dim), of which the second divides the first. A
-    score is scale · q · k. A query sees the kept keys from `window[0]` steps before its own to
-    `window[1]` behind it, where both rows end together.
+    (n,), and None or empty where there is none; sizes (heads, key heads, dim, value dim), of which
+    the second divides the first. A score is scale · q · k. A query sees the kept keys from
+    `window[0]` steps before its own to `window[1]` behind it, where both rows end together.
 
     out (steps · heads · value dim,): 0 for queries that are masked or see no key. log_sum (steps ·
     heads,) or None: log Σ exp(score), and inf where that sum is 0.
     """
     heads, key_heads, dim, value_dim = sizes
     places, most_keys = places_of(first_task, last_task, sizes, q_lengths, k_lengths)
-    scratch = scratch_of(q, sizes, most_keys, False)
-    no_logs = np.empty(places[0].size * heads if log_sum is None else 0, q.dtype)
+    room, width = stride_of(q, most_keys), whole(value_dim, LANES)
+    most_scores = min(LINES * room, max(SCORES, TILE_ROWS * room))
+    scratch = (
+        np.zeros(room * dim, q.dtype),
+        np.zeros(most_keys * width, q.dtype),  # what fills up a panel is 0, and stays so
+        np.zeros(LINES * dim, q.dtype),
+        np.zeros(most_scores, q.dtype),
+        np.zeros(LINES * width, q.dtype),
+        np.zeros(LINES, q.dtype),
+        np.zeros(LINES, q.dtype),
+    )
+    no_logs = np.zeros(0, q.dtype)
     for number in range(first_task, last_task):
         row, head = number // key_heads, number % key_heads
-        at, length, key_at = q_starts[row], q_lengths[row], k_starts[row]
-        queries = kept_steps(q_mask, at, length, places[0])
-        keys = kept_steps(k_mask, key_at, k_lengths[row], places[1])
-        task = task_of(head, sizes, queries, keys, k_lengths[row] - length, window, places)
-        row_out = out[out_starts[row] * heads * value_dim :]
-        logs = no_logs if log_sum is None else log_sum[out_starts[row] * heads :]
-        if queries < length:
-            fill(row_out, length, task.of_out, 0)
-            fill(logs, length, one_number(task.of_q), np.inf)
-        row_k, row_v = k[key_at * key_heads * dim :], v[key_at * key_heads * value_dim :]
-        attend(q[at * heads * dim :], row_k, row_v, task, scale, scratch, row_out, logs)
+        at, length, to = q_starts[row], q_lengths[row], out_starts[row]
+        key_at, key_length = k_starts[row], k_lengths[row]
+        task = task_of(head, sizes, q_mask, at, length, k_mask, key_at, key_length, window, places)
+        row_out = row_of(out, to, length, heads * value_dim)
+        logs = no_logs if log_sum is None else row_of(log_sum, to, length, heads)
+        group = heads // key_heads
+        if task.queries.size < length * group:
+            fill(row_out, head, group, heads, value_dim, 0)
+            fill(logs, head, group, heads, 1, np.inf)
+        attend(
+            row_of(q, at, length, heads * dim),
+            row_of(k, key_at, key_length, key_heads * dim),
+            row_of(v, key_at, key_length, key_heads * value_dim),
+            task,
+            dim,
+            value_dim,
+            scale,
+            scratch,
+            row_out,
+            logs,
+        )
 
 
 @njit
 def attend(
-    q: Any, k: Any, v: Any, task: Any, scale: float, scratch: Any, out: Any, logs: Any
+    q: Any,
+    k: Any,
+    v: Any,
+    task: Any,
+    dim: int,
+    value_dim: int,
+    scale: float,
+    scratch: Any,
+    out: Any,
+    logs: Any,
 ) -> None:
-    """One task of `attention`; the arrays begin with its row."""
-    keys, size, width = task.key_at.size, task.of_q.size, whole(task.of_v.size, lanes_of(q))
-    turn(k, task.key_at, task.of_k, scratch.k_turned)
-    gather(v, task.key_at, task.of_v, 0, keys, 1, scratch.v, width)
-    is_apart = sees_less(task) and not all_finite(scratch.v[: keys * width])
-    stride = stride_of(q, keys)
-    block = lines_of(stride)
-    for first in range(0, task.low.size, block):
-        low, high = task.low[first : first + block], task.high[first : first + block]
-        count = low.size
-        gather(q, task.query_at, task.of_q, first, count, scale, scratch.q, size)
-        queries = Factor(scratch.q, size, 1)
-        multiply_columns(queries, size, scratch.k_turned, scratch.scores, stride, low, high)
-        for line in range(count):
-            tile = line // TILE_ROWS * TILE_ROWS
-            end = whole(high[min(tile + TILE_ROWS, count) - 1], LANES)
-            scores = scratch.scores[line * stride : line * stride + end]
-            total = scratch.totals[line : line + 1]
-            log = soften(scores, low[tile], low[line], high[line], scratch.lanes, total)
-            logs[place_of(task.query_at, one_number(task.of_q), first + line)] = log
-        weights = Factor(scratch.scores, stride, 1)
-        multiply_depths(weights, scratch.v, width, scratch.out, low, high, is_apart, False)
-        for line in range(count):
-            numbers = scratch.out[line * width : (line + 1) * width]
-            place = place_of(task.query_at, task.of_out, first + line)
-            for i in range(task.of_out.size):
-                out[place + i] = numbers[i] * scratch.totals[line]
+    """One task of `attention`, on the numbers of its row."""
+    k_turned, values, queries, scores, sums, totals, log_sums = scratch
+    lines, keys, lows, highs = task
+    width = whole(value_dim, LANES)
+    turn(k, keys, dim, k_turned)
+    gather(v, keys, value_dim, 1, values, width)
+    is_apart = sees_less(task) and not all_finite(values[: keys.size * width])
+    stride = stride_of(q, keys.size)
+    block = min(max(SCORES // stride // TILE_ROWS, 1) * TILE_ROWS, LINES)
+    for first in range(0, lines.size, block):
+        own, low, high = lines[first:][:block], lows[first:][:block], highs[first:][:block]
+        gather(q, own, dim, scale, queries, dim)
+        factor = Factor(queries, dim, 1)
+        multiply_columns(factor, dim, k_turned, scores, stride, low, high)
+        soften(scores, stride, low, high, totals, log_sums)
+        if logs.size:
+            for line in range(own.size):
+                logs[own[line]] = log_sums[line]
+        factor = Factor(scores, stride, 1)
+        multiply_depths(factor, values, width, sums, low, high, is_apart, False)
+        for line in range(own.size):
+            target, total = out[own[line] * value_dim :][:value_dim], totals[line]
+            line_sums = sums[line * width :]
+            for i in range(value_dim):
+                target[i] = line_sums[i] * total
 
 
 @njit
-def soften(scores: Any, first: int, low: int, high: int, lanes: Any, total: Any) -> float:
-    """exp(score - maximum) in place of the scores [low, high), and 0 of others from `first` on.
+def soften(scores: Any, stride: int, low: Any, high: Any, totals: Any, log_sums: Any) -> None:
+    """exp(score - maximum) in place of a line's scores [low, high), and 0 of what its tile reads.
 
-    Gives the logarithm of the sum of exp(score), and 1 / the sum of what is there in `total[0]`.
-    scores ends with whole lanes, and they say in which order is summed up.
+    totals get 1 / their sum, or 0 where there is none, and log_sums the logarithm of the sum of
+    exp(score), or inf. A key's place alone says in which order is summed up.
     """
-    begin, end = low // LANES * LANES, whole(high, LANES)
-    log = np.inf
-    total[0] = 0
-    if low < high:
-        scores[begin:low] = -np.inf
-        scores[high:end] = -np.inf
-        shift = exp_of_numbers(scores[begin:end], end - begin, lanes, total)
-        if total[0] != 0:
-            log = shift - math.log(total[0])
-    else:
-        end = begin
-    scores[first // LANES * LANES : begin] = 0
-    scores[end:] = 0
-    return log
+    for line in range(low.size):
+        tile = line // TILE_ROWS * TILE_ROWS
+        tile_begin = low[tile] // LANES * LANES
+        tile_end = whole(high[min(tile + TILE_ROWS, low.size) - 1], LANES)
+        begin, end = low[line] // LANES * LANES, whole(high[line], LANES)
+        own = scores[line * stride : (line + 1) * stride]
+        totals[line] = 0
+        log_sums[line] = np.inf
+        if low[line] < high[line]:
+            own[begin : low[line]] = -np.inf
+            own[high[line] : end] = -np.inf
+            seen = own[begin:end]
+            largest = largest_of_lanes(seen)
+            shift = largest if largest > -np.inf else scores.dtype.type(0)
+            for at in range(seen.size):
+                seen[at] = decay(seen[at] - shift)
+            total = sum_of_lanes(seen)
+            if total != 0:
+                totals[line] = 1 / total
+                log_sums[line] = shift + math.log(total)
+        else:
+            begin = end = tile_begin
+        own[tile_begin:begin] = 0
+        own[end:tile_end] = 0
 
 
 @njit
@@ -206,7 +211,24 @@ def attention_gradient(
     """
     heads, key_heads, dim, value_dim = sizes
     places, most_keys = places_of(first_task, last_task, sizes, q_lengths, k_lengths)
-    scratch = scratch_of(q, sizes, most_keys, True)
+    room = stride_of(q, most_keys)
+    width, value_width = whole(dim, LANES), whole(value_dim, LANES)
+    scratch = (
+        np.zeros(most_keys * width, q.dtype),  # what fills up a panel is 0, and stays so
+        np.zeros(room * dim, q.dtype),
+        np.zeros(room * value_dim, q.dtype),
+        np.zeros(LINES * width, q.dtype),
+        np.zeros(LINES * value_width, q.dtype),
+        np.zeros(LINES * value_width, q.dtype),
+        np.zeros(LINES * CHUNK, q.dtype),
+        np.zeros(LINES * CHUNK, q.dtype),
+        np.zeros(LINES * width, q.dtype),
+        np.zeros(most_keys * width, q.dtype),
+        np.zeros(most_keys * value_width, q.dtype),
+        np.zeros(LINES, q.dtype),
+        np.zeros(LINES, q.dtype),
+        np.zeros(2 * (LINES + CHUNK), np.int64),
+    )
     for number in range(first_task, last_task):
         row, head = number // key_heads, number % key_heads
         at, length, key_at, key_length = (
@@ -215,24 +237,32 @@ def attention_gradient(
             k_starts[row],
             k_lengths[row],
         )
-        queries = kept_steps(q_mask, at, length, places[0])
-        keys = kept_steps(k_mask, key_at, key_length, places[1])
-        task = task_of(head, sizes, queries, keys, key_length - length, window, places)
-        of_q = q_gradient[at * heads * dim :]
-        of_k = k_gradient[key_at * key_heads * dim :]
-        of_v = v_gradient[key_at * key_heads * value_dim :]
-        if queries < length:
-            fill(of_q, length, task.of_q, 0)
-        if keys < key_length:
-            fill(of_k, key_length, task.of_k, 0)
-            fill(of_v, key_length, task.of_v, 0)
-        row_k, row_v = k[key_at * key_heads * dim :], v[key_at * key_heads * value_dim :]
-        given = (
-            out[at * heads * value_dim :],
-            log_sum[at * heads :],
-            gradient[at * heads * value_dim :],
+        task = task_of(head, sizes, q_mask, at, length, k_mask, key_at, key_length, window, places)
+        of_q = row_of(q_gradient, at, length, heads * dim)
+        of_k = row_of(k_gradient, key_at, key_length, key_heads * dim)
+        of_v = row_of(v_gradient, key_at, key_length, key_heads * value_dim)
+        group = heads // key_heads
+        if task.queries.size < length * group:
+            fill(of_q, head, group, heads, dim, 0)
+        if task.keys.size < key_length:
+            fill(of_k, head, 1, key_heads, dim, 0)
+            fill(of_v, head, 1, key_heads, value_dim, 0)
+        go_back(
+            row_of(q, at, length, heads * dim),
+            row_of(k, key_at, key_length, key_heads * dim),
+            row_of(v, key_at, key_length, key_heads * value_dim),
+            task,
+            dim,
+            value_dim,
+            scale,
+            row_of(out, at, length, heads * value_dim),
+            row_of(log_sum, at, length, heads),
+            row_of(gradient, at, length, heads * value_dim),
+            scratch,
+            of_q,
+            of_k,
+            of_v,
         )
-        go_back(q[at * heads * dim :], row_k, row_v, task, scale, given, scratch, of_q, of_k, of_v)
 
 
 @njit
@@ -241,91 +271,96 @@ def go_back(
     k: Any,
     v: Any,
     task: Any,
+    dim: int,
+    value_dim: int,
     scale: float,
-    given: Any,
+    out: Any,
+    log_sum: Any,
+    gradient: Any,
     scratch: Any,
     of_q: Any,
     of_k: Any,
     of_v: Any,
 ) -> None:
-    """One task of `attention_gradient`; the arrays begin with its row.
+    """One task of `attention_gradient`, on the numbers of its row.
 
     Sums over lines are made block by block, in their order.
     """
-    out, logs, gradient = given
-    keys, size, value_size = task.key_at.size, task.of_k.size, task.of_v.size
-    width, value_width = whole(size, lanes_of(q)), whole(value_size, lanes_of(q))
-    gather(k, task.key_at, task.of_k, 0, keys, 1, scratch.k, width)
-    turn(k, task.key_at, task.of_k, scratch.k_turned)
-    turn(v, task.key_at, task.of_v, scratch.v_turned)
-    scratch.of_k[: keys * width] = 0
-    scratch.of_v[: keys * value_width] = 0
+    keys, k_turned, v_turned, queries, gradients, outs, weights, slopes = scratch[:8]
+    of_queries, of_keys, of_values, means, logs, ranges = scratch[8:]
+    width, value_width = whole(dim, LANES), whole(value_dim, LANES)
+    count = task.keys.size
+    gather(k, task.keys, dim, 1, keys, width)
+    turn(k, task.keys, dim, k_turned)
+    turn(v, task.keys, value_dim, v_turned)
+    of_keys[: count * width] = 0
+    of_values[: count * value_width] = 0
     is_limited = sees_less(task)
-    k_apart = is_limited and not all_finite(scratch.k[: keys * width])
-    for first in range(0, task.low.size, LINES):
-        low, high = task.low[first : first + LINES], task.high[first : first + LINES]
-        count = low.size
-        gather(q, task.query_at, task.of_q, first, count, scale, scratch.q, width)
-        gather(out, task.query_at, task.of_out, first, count, 1, scratch.out, value_width)
-        gather(gradient, task.query_at, task.of_out, first, count, 1, scratch.gradient, value_width)
-        for line in range(count):
-            own = slice(line * value_width, (line + 1) * value_width)
-            mean = dot(scratch.out[own], scratch.gradient[own], scratch.lanes)
-            place = place_of(task.query_at, one_number(task.of_q), first + line)
-            scratch.means[line], scratch.logs[line] = mean, logs[place]
-        q_apart = is_limited and not all_finite(scratch.q[: count * width])
-        gradient_apart = is_limited and not all_finite(scratch.gradient[: count * value_width])
-        scratch.of_q[: count * width] = 0
-        for begin in range(low[0] // CHUNK * CHUNK, high[count - 1], CHUNK):
-            ranges = see_chunk(low, high, begin, min(CHUNK, keys - begin), scratch.ranges)
-            slopes_of_chunk(ranges, begin, size, width, value_size, value_width, scratch)
-            by_line, by_key = ranges[:2], ranges[2:]
-            weights, slopes = Factor(scratch.scores, 1, CHUNK), Factor(scratch.slopes, 1, CHUNK)
+    keys_apart = is_limited and not all_finite(keys[: count * width])
+    for first in range(0, task.queries.size, LINES):
+        own = task.queries[first:][:LINES]
+        low, high = task.low[first:][:LINES], task.high[first:][:LINES]
+        gather(q, own, dim, scale, queries, width)
+        gather(out, own, value_dim, 1, outs, value_width)
+        gather(gradient, own, value_dim, 1, gradients, value_width)
+        for line in range(own.size):
+            one = outs[line * value_width :][:value_width]
+            other = gradients[line * value_width :][:value_width]
+            for at in range(value_width):
+                one[at] *= other[at]
+            means[line] = sum_of_lanes(one)
+            logs[line] = log_sum[own[line]]
+        of_queries[: own.size * width] = 0
+        queries_apart = is_limited and not all_finite(queries[: own.size * width])
+        gradients_apart = is_limited and not all_finite(gradients[: own.size * value_width])
+        for begin in range(low[0] // CHUNK * CHUNK, high[own.size - 1], CHUNK):
+            by_line, by_key = see_chunk(low, high, begin, min(CHUNK, count - begin), ranges)
+            factor = Factor(queries, width, 1)
+            multiply_columns(factor, dim, k_turned[begin * dim :], weights, CHUNK, *by_line)
+            factor, turned = Factor(gradients, value_width, 1), v_turned[begin * value_dim :]
+            multiply_columns(factor, value_dim, turned, slopes, CHUNK, *by_line)
+            go_back_softly(weights, slopes, *by_line, by_key[0].size, logs, means)
+            factor, target = Factor(slopes, CHUNK, 1), of_queries
             multiply_depths(
-                slopes, scratch.q, width, scratch.of_k[begin * width :], *by_key, q_apart, True
+                factor, keys[begin * width :], width, target, *by_line, keys_apart, True
             )
-            of_v_chunk = scratch.of_v[begin * value_width :]
-            multiply_depths(
-                weights, scratch.gradient, value_width, of_v_chunk, *by_key, gradient_apart, True
-            )
-            slopes = Factor(scratch.slopes, CHUNK, 1)
-            multiply_depths(
-                slopes, scratch.k[begin * width :], width, scratch.of_q, *by_line, k_apart, True
-            )
-        scatter(scratch.of_q, width, scale, task.query_at, task.of_q, first, count, of_q)
-    scatter(scratch.of_k, width, 1, task.key_at, task.of_k, 0, keys, of_k)
-    scatter(scratch.of_v, value_width, 1, task.key_at, task.of_v, 0, keys, of_v)
+            factor, target = Factor(slopes, 1, CHUNK), of_keys[begin * width :]
+            multiply_depths(factor, queries, width, target, *by_key, queries_apart, True)
+            factor, target = Factor(weights, 1, CHUNK), of_values[begin * value_width :]
+            multiply_depths(factor, gradients, value_width, target, *by_key, gradients_apart, True)
+        scatter(of_queries, width, scale, own, dim, of_q)
+    scatter(of_keys, width, 1, task.keys, dim, of_k)
+    scatter(of_values, value_width, 1, task.keys, value_dim, of_v)
 
 
 @njit
-def slopes_of_chunk(
-    ranges: Any, begin: int, size: int, width: int, value_size: int, value_width: int, scratch: Any
+def go_back_softly(
+    scores: Any, slopes: Any, low: Any, high: Any, keys: int, logs: Any, means: Any
 ) -> None:
-    """The weights of a block's lines for a chunk of keys, and the gradients of their scores."""
-    low, high, of_keys, _ = ranges
-    q, gradient = Factor(scratch.q, width, 1), Factor(scratch.gradient, value_width, 1)
-    k, v = scratch.k_turned[begin * size :], scratch.v_turned[begin * value_size :]
-    multiply_columns(q, size, k, scratch.scores, CHUNK, low, high)
-    multiply_columns(gradient, value_size, v, scratch.slopes, CHUNK, low, high)
+    """Weights in place of scores, and the scores' gradients in place of the weights'.
+
+    Of each line those of the keys [low, high), and 0 of all others of a chunk. logs are the
+    logarithms of sums of exp(score), means those of the weights' gradients, weighed by these.
+    """
     for line in range(low.size):
-        own = slice(line * CHUNK, line * CHUNK + whole(of_keys.size, LANES))
-        scores, slopes = scratch.scores[own], scratch.slopes[own]
-        log, mean = scratch.logs[line], scratch.means[line]
-        for first in range(low[line] // LANES * LANES, high[line], LANES):
-            for at in range(first, first + LANES):
-                scores[at] = exp(scores[at] - log)
-                slopes[at] = scores[at] * (slopes[at] - mean)
-        scores[: low[line]] = 0
-        scores[high[line] :] = 0
-        slopes[: low[line]] = 0
-        slopes[high[line] :] = 0
+        begin, end = low[line] // LANES * LANES, whole(high[line], LANES)
+        own, theirs = scores[line * CHUNK :][:CHUNK], slopes[line * CHUNK :][:CHUNK]
+        seen, slopes_seen = own[begin:end], theirs[begin:end]
+        log, mean = logs[line], means[line]
+        for at in range(seen.size):
+            seen[at] = decay(seen[at] - log)
+        for at in range(seen.size):
+            slopes_seen[at] = seen[at] * (slopes_seen[at] - mean)
+        for line_of in (own, theirs):
+            line_of[: low[line]] = 0
+            line_of[high[line] : whole(keys, LANES)] = 0
 
 
 @njit
 def see_chunk(low: Any, high: Any, begin: int, chunk: int, ranges: Any) -> Any:
-    """Which of a chunk's keys each line sees, [low, high); and which lines see each of them."""
-    low_key, high_key = ranges[0][: low.size], ranges[1][: low.size]
-    low_line, high_line = ranges[2][:chunk], ranges[3][:chunk]
+    """Which of a chunk's keys each line sees, (low, high), and which of the lines see each key."""
+    low_key, high_key = ranges[:LINES][: low.size], ranges[LINES:][: low.size]
+    low_line, high_line = ranges[2 * LINES :][:chunk], ranges[2 * LINES + CHUNK :][:chunk]
     for line in range(low.size):
         low_key[line] = min(max(low[line] - begin, 0), chunk)
         high_key[line] = min(max(high[line] - begin, 0), chunk)
@@ -336,117 +371,121 @@ def see_chunk(low: Any, high: Any, begin: int, chunk: int, ranges: Any) -> Any:
         while end < low.size and low_key[end] <= key:
             end += 1
         low_line[key], high_line[key] = first, end
-    return low_key, high_key, low_line, high_line
+    return (low_key, high_key), (low_line, high_line)
 
 
-# -- which steps, and what they see
+# -- which lines there are, and what they see
 
 
 @njit
-def kept_steps(mask: Any, start: int, length: int, at: Any) -> int:
-    """Writes the places of a row's kept steps to `at`, and gives their number."""
-    count = 0
-    for step in range(length):
-        at[count] = step
-        count += mask is None or mask[start + step]
-    return count
+def places_of(first_task: int, last_task: int, sizes: Any, q_lengths: Any, k_lengths: Any) -> Any:
+    """Room for any row's lines and keys, and how many keys the longest has."""
+    heads, key_heads, _, _ = sizes
+    queries = keys = 0
+    for row in range(first_task // key_heads, (last_task + key_heads - 1) // key_heads):
+        queries, keys = max(queries, q_lengths[row]), max(keys, k_lengths[row])
+    lines = queries * (heads // key_heads)
+    room = np.empty((3, lines), np.int64), np.empty(keys, np.int64)
+    return Task(room[0][0], room[1], room[0][1], room[0][2]), keys
 
 
 @njit
 def task_of(
-    head: int, sizes: Any, queries: int, keys: int, ahead: int, window: Any, places: Any
+    head: int,
+    sizes: Any,
+    q_mask: Any,
+    q_start: int,
+    q_length: int,
+    k_mask: Any,
+    k_start: int,
+    k_length: int,
+    window: Any,
+    places: Any,
 ) -> Any:
-    """Query i's own key is i + ahead; places (queries, keys, low, high) has room for any row's."""
-    heads, key_heads, dim, value_dim = sizes
+    """The kept lines and keys of a row and head; places is where they are written to."""
+    heads, key_heads, _, _ = sizes
     group, (left, right) = heads // key_heads, window
-    query_at, key_at = places[0][:queries], places[1][:keys]
-    low, high = places[2][: queries * group], places[3][: queries * group]
-    first = end = 0
-    for query in range(queries):
-        own = query_at[query] + ahead
-        while first < keys and key_at[first] < own - left:
-            first += 1
-        while end < keys and key_at[end] <= own + right:
-            end += 1
-        low[query * group : (query + 1) * group] = first
-        high[query * group : (query + 1) * group] = end
-    return Task(
-        Part(head * group, group, heads, dim),
-        Part(head, 1, key_heads, dim),
-        Part(head, 1, key_heads, value_dim),
-        Part(head * group, group, heads, value_dim),
-        query_at,
-        key_at,
-        low,
-        high,
-    )
+    queries, keys, low, high = places
+    count = 0
+    for key in range(k_length):
+        if is_kept(k_mask, k_start + key):
+            keys[count] = key
+            count += 1
+    keys = keys[:count]
+    line = first = end = 0
+    for query in range(q_length):
+        if is_kept(q_mask, q_start + query):
+            own = query + k_length - q_length
+            while first < count and keys[first] < own - left:
+                first += 1
+            while end < count and keys[end] <= own + right:
+                end += 1
+            for one in range(group):
+                queries[line] = query * heads + head * group + one
+                low[line], high[line] = first, end
+                line += 1
+    for key in range(count):
+        keys[key] = keys[key] * key_heads + head
+    return Task(queries[:line], keys, low[:line], high[:line])
+
+
+@njit
+def is_kept(mask: Any, step: int) -> bool:
+    return mask is None or mask.size == 0 or mask[step]
 
 
 @njit
 def sees_less(task: Any) -> bool:
     """Whether a line does not see all kept keys."""
-    low, high, keys = task.low, task.high, task.key_at.size
-    return bool(low.size > 0 and (low[low.size - 1] > 0 or high[0] < keys))
+    low, high = task.low, task.high
+    return bool(low.size > 0 and (low[low.size - 1] > 0 or high[0] < task.keys.size))
 
 
 # -- between rows and scratch
 
 
 @njit
-def one_number(part: Any) -> Any:
-    """The same heads of steps that have one number a head."""
-    return Part(part.head, part.group, part.heads, 1)
+def row_of(array: Any, start: int, length: int, size: int) -> Any:
+    """A row's numbers, of so many a step."""
+    return array[start * size : (start + length) * size]
 
 
 @njit
-def place_of(at: Any, part: Any, line: int) -> int:
-    """Where a line's numbers begin: line = step · group + head."""
-    step, head = line // part.group, line % part.group
-    place: int = (at[step] * part.heads + part.head + head) * part.size
-    return place
-
-
-@njit
-def gather(
-    source: Any, at: Any, part: Any, first: int, count: int, scale: float, out: Any, stride: int
-) -> None:
-    """Copies `count` lines' numbers, times scale, to places `stride` numbers apart."""
+def gather(source: Any, heads: Any, size: int, scale: float, out: Any, stride: int) -> None:
+    """Copies some heads' numbers, times scale, to places `stride` numbers apart."""
     factor = source.dtype.type(scale)
-    for line in range(count):
-        place = place_of(at, part, first + line)
-        for i in range(part.size):
-            out[line * stride + i] = source[place + i] * factor
+    for line in range(heads.size):
+        numbers, target = source[heads[line] * size :][:size], out[line * stride :][:size]
+        for i in range(size):
+            target[i] = numbers[i] * factor
 
 
 @njit
-def scatter(
-    source: Any, stride: int, scale: float, at: Any, part: Any, first: int, count: int, out: Any
-) -> None:
+def scatter(source: Any, stride: int, scale: float, heads: Any, size: int, out: Any) -> None:
     """The way back."""
     factor = source.dtype.type(scale)
-    for line in range(count):
-        place = place_of(at, part, first + line)
-        for i in range(part.size):
-            out[place + i] = source[line * stride + i] * factor
+    for line in range(heads.size):
+        numbers, target = source[line * stride :][:size], out[heads[line] * size :][:size]
+        for i in range(size):
+            target[i] = numbers[i] * factor
 
 
 @njit
-def turn(source: Any, at: Any, part: Any, out: Any) -> None:
+def turn(source: Any, heads: Any, size: int, out: Any) -> None:
     """Copies keys as columns of a product: (groups of them, numbers, keys of a group)."""
     group = group_of(source)
-    for key in range(at.size):
-        place = place_of(at, part, key)
-        column = key // group * group * part.size + key % group
-        for i in range(part.size):
-            out[column + i * group] = source[place + i]
+    for key in range(heads.size):
+        numbers = source[heads[key] * size :][:size]
+        target = out[key // group * group * size + key % group :]
+        for i in range(size):
+            target[i * group] = numbers[i]
 
 
 @njit
-def fill(out: Any, steps: int, part: Any, value: float) -> None:
-    """Puts a value into these heads of a row's steps."""
-    for step in range(steps):
-        begin = (step * part.heads + part.head) * part.size
-        out[begin : begin + part.group * part.size] = value
+def fill(out: Any, head: int, group: int, heads: int, size: int, value: float) -> None:
+    """Puts a value into some heads of each of a row's steps."""
+    for begin in range(head * group * size, out.size, heads * size):
+        out[begin : begin + group * size] = value
 
 
 @njit
@@ -458,81 +497,12 @@ def all_finite(numbers: Any) -> bool:
 
 
 @njit
-def dot(one: Any, other: Any, lanes: Any) -> Any:
-    """The sum of products of whole panels."""
-    lanes[:] = 0
-    for begin in range(0, one.size, lanes_of(one)):
-        for lane in range(lanes_of(one)):
-            lanes[lane] += one[begin + lane] * other[begin + lane]
-    total = lanes[0]
-    for lane in range(1, lanes_of(one)):
-        total += lanes[lane]
-    return total
-
-
-# -- memory
-
-
-@njit
 def whole(count: int, of: int) -> int:
     """The next multiple of a number."""
     return (count + of - 1) // of * of
 
 
 @njit
-def stride_of(array: Any, keys: int) -> int:
+def stride_of(array: Any, keys: int) -> Any:
     """How many scores a line has room for."""
     return whole(max(keys, 1), max(LANES, group_of(array)))
-
-
-@njit
-def lines_of(stride: int) -> int:
-    """How many lines a block has: whole tiles."""
-    return min(max(SCORES // stride // TILE_ROWS, 1) * TILE_ROWS, LINES)
-
-
-@njit
-def places_of(first_task: int, last_task: int, sizes: Any, q_lengths: Any, k_lengths: Any) -> Any:
-    """Room for the steps of the longest row, and what its lines see; and how many keys it has."""
-    heads, key_heads, _, _ = sizes
-    queries = keys = 0
-    for row in range(first_task // key_heads, (last_task + key_heads - 1) // key_heads):
-        queries, keys = max(queries, q_lengths[row]), max(keys, k_lengths[row])
-    # one more: where the next step's place is written before it is known to be kept
-    query_at, key_at = np.empty(queries + 1, np.int64), np.empty(keys + 1, np.int64)
-    lines = queries * (heads // key_heads)
-    return (query_at, key_at, np.empty(lines, np.int64), np.empty(lines, np.int64)), keys
-
-
-@njit
-def scratch_of(like: Any, sizes: Any, keys: int, has_gradient: bool) -> Any:
-    """For rows of up to so many keys. Numbers that fill up a panel are 0, and stay so."""
-    _, _, dim, value_dim = sizes
-    dtype, lanes, room = like.dtype, lanes_of(like), stride_of(like, keys)
-    width, value_width = whole(dim, lanes), whole(value_dim, lanes)
-    scores = LINES * CHUNK if has_gradient else min(LINES * room, max(SCORES, TILE_ROWS * room))
-    once = 1 if has_gradient else 0  # memory that the gradient alone needs
-    return Scratch(
-        np.zeros(once * keys * width, dtype),
-        np.zeros(room * dim, dtype),
-        np.zeros((1 - once) * keys * value_width, dtype),
-        np.zeros(once * room * value_dim, dtype),
-        np.zeros(LINES * width, dtype),
-        np.zeros(LINES * value_width, dtype),
-        np.zeros(once * LINES * value_width, dtype),
-        np.zeros(scores, dtype),
-        np.zeros(once * scores, dtype),
-        np.zeros(once * LINES * width, dtype),
-        np.zeros(once * keys * width, dtype),
-        np.zeros(once * keys * value_width, dtype),
-        np.zeros(LINES, dtype),
-        np.zeros(LINES, dtype),
-        np.zeros(LINES, dtype),
-        np.zeros(LANES, dtype),
-        (
-            np.zeros(once * LINES, np.int64),
-            np.zeros(once * LINES, np.int64),
-            np.zeros(once * CHUNK, np.int64),
-            np.zeros(once * CHUNK, np.int64),
-        ),
-    )

@@ -74,11 +74,11 @@ def softmax(
 
 
 @njit
-def exp_of_numbers(values: Any, size: int, lanes: Any, scale: Any) -> Any:
+def exp_of_numbers(values: Any, size: int, lanes: Any, scale: Any) -> None:
     """exp(value - maximum) in place of `size` values, and 1 / their sum in `scale[0]`.
 
-    Gives the maximum, or 0 where that is -inf. values has room for LANES more. Which lane a number
-    falls into depends on its place among the kept steps alone, and with it the order of the sum.
+    values has room for LANES more. Which lane a number falls into depends on its place among the
+    kept steps alone, and with it the order of the sum.
     """
     whole = (size + LANES - 1) // LANES * LANES
     values[size:whole] = -np.inf
@@ -104,7 +104,6 @@ def exp_of_numbers(values: Any, size: int, lanes: Any, scale: Any) -> Any:
     for lane in range(1, LANES):
         total += lanes[lane]
     scale[0] = 1 / total if total != 0 else total
-    return shift
 
 
 @njit

@@ -22,6 +22,7 @@ if find_spec("numba_cuda") is None:  # numba's own target of that name is the ol
         ', or "ragmask[cuda12]" where the driver is of CUDA 12'
     )
 
+from ragmask.kernels.cuda.attention import ATTENTION_MEMORY
 from ragmask.kernels.cuda.launch import Limits, launch, launch_blocks
 from ragmask.kernels.cuda.recurrent.arguments import Options, RowArrays, States
 from ragmask.kernels.cuda.recurrent.gemm import project
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "ATTENTION_MEMORY",
     "Limits",
     "Options",
     "RowArrays",

@@ -352,7 +352,7 @@ def span_seen(own: Any, near: int, far: int, first: int, last: int) -> Any:
 
 
 @cuda_device
-def small(number: Any) -> int:
+def small(number: Any) -> Any:
     """The number, of which the compiler knows that it fits 32 bits: it needs fewer registers."""
     return i8(i4(number))
 
@@ -365,12 +365,12 @@ def ahead_of(own: Any, at: int, near: int, far: int) -> Any:
 
 
 @cuda_device
-def clamped(ahead: int) -> int:
+def clamped(ahead: int) -> Any:
     return small(min(max(ahead, -OTHERS), OTHERS))
 
 
 @cuda_device
-def is_seen(seen: Any, ahead: int) -> bool:
+def is_seen(seen: Any, ahead: int) -> Any:
     """Whether the own step that `seen` is about sees the one so many ahead of it."""
     near, far = seen
     return near <= ahead and ahead <= far

@@ -5,6 +5,7 @@ are checked whenever an op runs. Where it is traced, only shapes are known, and 
 `fake` beside it. Gradients are ops too: torch.ops.ragmask has all of them.
 """
 
+from ragmask.interop.torch.custom.attention import temporal_attention
 from ragmask.interop.torch.custom.conv import temporal_conv
 from ragmask.interop.torch.custom.order import (
     temporal_argsort,
@@ -30,6 +31,7 @@ __all__ = [
     "temporal_argsort",
     "temporal_cumsum",
     "temporal_flip",
+    "temporal_attention",
     "temporal_pool",
     "temporal_repeat",
     "temporal_softmax",
