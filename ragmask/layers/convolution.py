@@ -21,7 +21,7 @@ from ragmask.rows.layout import Layout
 from ragmask.rows.rows import Rows
 
 _PADDINGS = "valid", "same", "causal"
-_CHUNK = 2**18  # numbers of the inputs of one product
+_CHUNK = 2**21  # numbers of the inputs of one product
 
 
 class Windows:
@@ -34,13 +34,13 @@ class Windows:
     def __init__(self, layer: "_Conv", rows: Rows) -> None:
         self.rows, self.taps, self.dilation = rows, layer.taps, layer.dilation
         starts, lengths = rows.starts, rows.lengths
-        self.counts, before = layer._counts(lengths)
+        self.counts, before = layer.counts(lengths)
         self.is_every = layer.stride == 1 and layer.padding != "valid"
         self._row = np.repeat(np.arange(len(rows)), self.counts)
         first_outputs = np.cumsum(self.counts) - self.counts
         number = np.arange(len(self._row)) - first_outputs[self._row]
         self.firsts: Ints = (starts - before)[self._row] + number * layer.stride
-        self.steps: Ints = self.firsts + layer._before
+        self.steps: Ints = self.firsts + layer.before
 
     def tap(self, tap: int, part: slice = slice(None)) -> tuple[Ints, Bools]:
         """(places, whether there is a kept step of the row) that one tap meets; else place 0."""
@@ -106,19 +106,20 @@ class _Conv(Activating):
         activations.get(activation)
 
     @property
-    def _before(self) -> int:
+    def before(self) -> int:
         """How many steps before the one that an output step stands for its first tap lies."""
         return self.span // 2 if self.padding == "same" else self.span
 
-    def _counts(self, lengths: Any) -> tuple[Any, Any]:
-        """How many output steps rows of these lengths have, and how far before a row they begin."""
+    def counts(self, lengths: Any) -> tuple[Any, Any]:
+        """Of rows of these lengths, ints of any kind: output steps, and steps before the first."""
         if self.padding == "valid":
-            return np.maximum((lengths - self.span - 1) // self.stride + 1, 0), 0 * lengths
-        counts = -(-lengths // self.stride)
+            counts = (lengths - self.span - 1) // self.stride + 1
+            return counts * (counts > 0), 0 * lengths
+        counts = (lengths + self.stride - 1) // self.stride
         if self.padding == "causal":
             return counts, 0 * lengths + self.span
-        missing = (counts - 1) * self.stride + self.span + 1 - lengths
-        return counts, np.maximum(missing, 0) // 2
+        lacking = (counts - 1) * self.stride + self.span + 1 - lengths
+        return counts, lacking * (lacking > 0) // 2
 
     def _features(self, shape: Any) -> int:
         """Of the steps that it is built for."""
@@ -154,7 +155,7 @@ class _Conv(Activating):
             sums[~mask] = 0
         arrays = given.arrays
         layout = Layout.of_lengths(arrays, arrays.frozen(windows.counts))
-        width = int(self._counts(np.int64(given.width))[0])
+        width = self.counts(given.width)[0]
         rows = Rows(arrays.read_only(sums), layout, mask, given.rows.form)
         return Input(rows, given.kind, width, given.source).give(sums, mask)
 
@@ -162,7 +163,7 @@ class _Conv(Activating):
         check_steps(inputs)
         self._check_shape(inputs.input_shape)
         rows, time, _ = inputs.shape
-        time = None if time is None else int(self._counts(np.int64(time))[0])
+        time = None if time is None else self.counts(time)[0]
         sums = inputs.of((rows, time, self._outputs), self.kernel.dtype)
         return activations.compute_output(self.activation, sums)
 
@@ -335,7 +336,7 @@ class DepthwiseConv1D(_Conv):
         bias = None if self.bias is None else self.bias.astype(values.dtype, copy=False)
         sums = np.empty(values.shape, values.dtype)
         rows = rows.over(rows.arrays.frozen(values))
-        convolve(rows, kernel, bias, self._before, self.dilation, rows.starts, sums)
+        convolve(rows, kernel, bias, self.before, self.dilation, rows.starts, sums)
         taken = sums if windows.is_every else sums[windows.steps]
         return taken.astype(self.kernel.dtype, copy=False)
 

@@ -21,7 +21,9 @@ from ragmask.layers import (
     Average,
     Bidirectional,
     Concatenate,
+    Conv1D,
     Dense,
+    DepthwiseConv1D,
     Dropout,
     Embedding,
     GRUCell,
@@ -92,6 +94,18 @@ def states(x):
     return [LSTM(5)(outputs, initial_state=[h, c]), TemporalPool("max")(outputs)]
 
 
+def convolutions(padding, strides=1, dilation_rate=2):
+    options = {"padding": padding, "strides": strides, "dilation_rate": dilation_rate}
+    return Sequential(
+        [
+            Input((None, FEATURES)),
+            Conv1D(6, 2, groups=2, activation="tanh", **options),
+            DepthwiseConv1D(2, depth_multiplier=2, padding=padding),
+            Conv1D(3, 1, use_bias=False),
+        ]
+    )
+
+
 def bidirectional(mode, cell=LSTM, **options):
     return of_frames(lambda x: Bidirectional(cell(3, **options), merge_mode=mode)(x))
 
@@ -99,6 +113,12 @@ def bidirectional(mode, cell=LSTM, **options):
 SEQUENCES = {"return_sequences": True}
 MODELS = {
     "dense": lambda: of_frames(lambda x: Dense(3, "softmax")(x)),
+    **{
+        f"convolutions, {padding}": lambda padding=padding: of_frames(
+            lambda x: [convolutions(padding)(x), convolutions(padding, 2, 1)(x)]
+        )
+        for padding in ("valid", "same", "causal")
+    },
     "gelu": lambda: of_frames(lambda x: Activation("gelu")(Dense(3, "sigmoid")(x))),
     "embedding": lambda: of_ids(lambda x: Embedding(VOCABULARY, 3)(x)),
     "masked": lambda: of_ids(lambda x: LSTM(5)(Embedding(VOCABULARY, 3, mask_zero=True)(x))),

@@ -12,6 +12,7 @@ from ragmask import layers
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch import functional
+from ragmask.interop.torch.convolved import convolved
 from ragmask.interop.torch.memory import writable
 from ragmask.interop.torch.merged import MERGING, concatenated, merged
 from ragmask.interop.torch.ragged import RaggedTensor
@@ -125,7 +126,7 @@ def _check_arguments(layer: Any) -> None:
                 f"{known!r} alone"
             )
     name = _activation_of(layer)
-    if type(layer) in (layers.Dense, layers.Activation) and name not in _ACTIVATIONS:
+    if type(layer) in _ACTIVATING and name not in _ACTIVATIONS:
         known_names = ", ".join(repr(one) for one in _ACTIVATIONS if one)
         raise UnsupportedTypeError(
             f"layer {layer.name!r} has activation={name!r}, whose gradient is not known: to_torch "
@@ -232,6 +233,12 @@ def _dense(layer: Any, x: Any, weights: Weights, **_: Any) -> Any:
         return total if layer.bias is None else total + weights[id(layer.bias)]
 
     return functional.each(functional.each(x, product), _ACTIVATIONS[_activation_of(layer)])
+
+
+def _convolution(layer: Any, x: Any, weights: Weights, **_: Any) -> Any:
+    bias = None if layer.bias is None else weights[id(layer.bias)]
+    sums = convolved(layer, x, weights[id(layer.kernel)], bias)
+    return functional.each(sums, _ACTIVATIONS[_activation_of(layer)])
 
 
 def _activation_of(layer: Any) -> Any:
@@ -447,11 +454,14 @@ _ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
     "swish": torch.nn.functional.silu,
     "tanh_shrink": torch.nn.functional.tanhshrink,
 }
+_ACTIVATING = layers.Dense, layers.Activation, layers.Conv1D, layers.DepthwiseConv1D
 _LAYERS: dict[type[Layer], Callable[..., Any]] = {
     layers.Embedding: _embedding,
     layers.Masking: _masking,
     layers.Dense: _dense,
     layers.Activation: _activation,
+    layers.Conv1D: _convolution,
+    layers.DepthwiseConv1D: _convolution,
     layers.Dropout: _dropout,
     layers.LSTM: _recurrent,
     layers.GRU: _recurrent,
