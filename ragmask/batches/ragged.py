@@ -271,8 +271,8 @@ class Ragged(Constructors, Elementwise):
             return self
         self._host_only("drop_masked()")
         rows = self._rows.compact()
-        rows = rows.masked(rows.mask.copy())  # what is counted is taken, whoever writes to it now
-        lengths, values = kept_counts(rows), rows.values[rows.mask]
+        rows = rows.masked(kept := np.array(rows.mask))  # whoever writes to the mask from now on
+        values, lengths = rows.values[kept], kept_counts(rows)
         layout = Layout.of_lengths(HOST, read_only(lengths))
         return Ragged._of(Rows(read_only(values), layout, None, rows.form))
 
