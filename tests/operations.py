@@ -64,7 +64,15 @@ def _recurrent(op, weights, **options):
 
 
 def _pool(how):
-    return lambda x: (None, (rm.temporal_pool(x, how),))
+    def run(x):
+        pooled = rm.temporal_pool(x, how)
+        return None, (np.where(np.isneginf(pooled), 0, pooled),)  # logsumexp's, of nothing
+
+    return run
+
+
+# but where padding lies tells where in a row a step is, and nothing spoils a count
+POOLS = [how for how in get_args(How) if how not in ("argmax", "count")]
 
 
 OPERATIONS = {
@@ -73,7 +81,7 @@ OPERATIONS = {
     "masking": _on_vectors(lambda x: (rm.masking(x), ())),
     "softmax": _on_vectors(lambda x: (rm.temporal_softmax(x), ())),
     "softmax, float64": _on_vectors(lambda x: (rm.temporal_softmax(x), ()), np.float64),
-    **{f"pool, {how}": _on_vectors(_pool(how)) for how in get_args(How)},
+    **{f"pool, {how}": _on_vectors(_pool(how)) for how in POOLS},
     "repeat": _on_vectors(lambda x: (rm.temporal_repeat(rm.temporal_pool(x), x), ())),
     "cumsum": _on_vectors(lambda x: (rm.temporal_cumsum(x), ())),
     "conv": _on_vectors(lambda x: (rm.temporal_conv(x, CONV, CONV[0]), ())),

@@ -143,6 +143,12 @@ def test_what_was_taken_out_is_a_copy():
     assert dropped.to_rows()[0].tolist() == [0, 2, 3]
 
 
+def test_a_mask_of_other_bytes_counts_what_it_takes():
+    mask = np.array([2, 0, 255, 1], np.uint8).view(bool)
+    dropped = rm.Ragged(np.arange(4), [0, 2], [2, 2], mask).drop_masked()
+    assert [row.tolist() for row in dropped] == [[0], [2, 3]]
+
+
 # -- single steps ---------------------------------------------------------------------------
 
 

@@ -38,10 +38,14 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
         for kind in (lambda r: r, lambda r: r.to_padded()):
             batch = kind(rows)
             rm.masking(batch)
-            for how in ("mean", "max", "last"):
+            for how in ("mean", "max", "min", "last", "argmax", "std", "count"):
                 rm.temporal_pool(batch, how)
             for causal, dilation in ((True, 1), (False, 30)):
                 rm.temporal_conv(batch, x[:4], causal=causal, dilation=dilation)
+            rm.temporal_repeat(x[: len(rows)], batch)
+            rm.temporal_repeat(x[: len(rows), 0], batch)
+            if kind(rows) is rows:
+                rm.temporal_pool(rm.Ragged(x[:, 0], rows.starts, rows.lengths, kept), "std")
             {more}
         rm.temporal_concat([rows, rows])
         rows.compact()
@@ -51,7 +55,7 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
         steps = np.empty((rows.n_steps, 3), np.float32)
         pack_rows(longest_first._rows, offsets[:-1], steps)
         compact = rows.compact()._rows
-        for how in ("mean", "max", "last"):
+        for how in ("mean", "max", "min", "last", "std"):
             pool_gradient(compact, how, x[: len(rows)])
         for causal, dilation in ((True, 1), (False, 30)):
             conv_gradient(compact, x[:4], steps, causal, dilation)
@@ -62,6 +66,8 @@ print("done")
 
 WITH_THE_JIT = """
             rm.embedding(kind(id_rows), x[:4], mask_zero=True)
+            rm.temporal_pool(batch, "logsumexp")
+            pool_gradient(rows.compact()._rows, "logsumexp", x[: len(rows)])
             soft = rm.temporal_softmax(batch)
             if isinstance(soft, rm.Ragged):
                 for features in (1, 3):
@@ -103,11 +109,13 @@ def ones(kind):
         rm.masking,
         lambda x: rm.temporal_conv(x, np.ones((3, 8))),
         lambda x: rm.temporal_pool(x, "mean"),
+        lambda x: rm.temporal_pool(x, "std"),
+        lambda x: rm.temporal_pool(x, "logsumexp"),
         lambda x: rm.lstm(x, ones(rm.LSTMWeights)),
         lambda x: rm.gru(x, ones(rm.GRUWeights)),
         lambda x: rm.rnn(x, ones(rm.RNNWeights)),
     ],
-    ids=["softmax", "masking", "conv", "pool", "lstm", "gru", "rnn"],
+    ids=["softmax", "masking", "conv", "pool", "std", "logsumexp", "lstm", "gru", "rnn"],
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_skewed_batch_needs_no_memory_for_padding(op, masked):

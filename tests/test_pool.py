@@ -91,6 +91,14 @@ def mask_rows(batch):
     return rows_of(batch)[1] if isinstance(batch, rm.Ragged) else padded_rows_of(batch)[1]
 
 
+@given(raggeds(dtypes=("int8", "float32"), item_shapes=[()], max_steps=40))
+def test_where_the_maximum_is_the_maximum_is(ragged):
+    some = np.flatnonzero(rm.temporal_pool(ragged, "count"))
+    places = rm.temporal_pool(ragged, "argmax")[some]
+    found = np.ma.getdata(ragged[some, places])
+    np.testing.assert_array_equal(found, rm.temporal_pool(ragged, "max")[some])
+
+
 @given(
     raggeds(dtypes=("float32", "float64"), item_shapes=[()], max_steps=40),
     st.sampled_from([how for how in HOWS if how not in ("std", "logsumexp")]),

@@ -1,8 +1,11 @@
 """The ops, each beside what bounds it: copying its bytes, or the rate of a matrix product."""
 
+from typing import get_args
+
 import numpy as np
 
 import ragmask as rm
+from ragmask.ops.pool import How
 
 from .common import (
     DEVICES,
@@ -118,7 +121,7 @@ class Softmax:
 
 
 class Pool:
-    params = (STEPS, ["mean", "sum", "max", "first", "last"], DEVICES)
+    params = (STEPS, [*get_args(How)], DEVICES)
     param_names = ("steps", "how", "device")
 
     def setup(self, steps, how, device):

@@ -298,8 +298,10 @@ class Ragged(Constructors, Elementwise):
             return self
         self._host_only("drop_masked()")
         rows = self._rows.compact()
-        rows = rows.masked(rows.mask.copy())  # what is counted is taken, whoever writes to it now
-        lengths, values = kept_counts(rows), rows.values[rows.mask]
+        mask: Bools = rows.mask
+        # a copy, since others may write to the mask, of bools whose bytes are 0 or 1
+        kept = mask.view(np.uint8) != 0
+        values, lengths = rows.values[kept], kept_counts(rows.masked(kept))
         layout = Layout.of_lengths(HOST, read_only(lengths))
         return Ragged._of(Rows(read_only(values), layout, None, rows.form))
 

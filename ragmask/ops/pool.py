@@ -57,7 +57,7 @@ def temporal_pool(x: Ragged | Padded | Any, how: How = "mean", *, mask: Any = No
     for steps of any shape and dtype. Of Arrow's lists it is an Arrow array, null where a list is.
     float16 is computed in float32. Raises InvalidInputError for another word.
 
-    Numbers are added in the order of steps. "std" takes two passes, over distances from the first
+    Sums and means add one step after another. "std" takes two passes, over distances from the first
     step: T. Chan, G. Golub, R. LeVeque (1983), Algorithms for computing the sample variance.
     """
     how = checked_how(how)

@@ -1,6 +1,8 @@
 """Batches and ops on a device, whose memory is the host's here. The host's own ops are the oracle:
 they are tested against the reference."""
 
+from typing import get_args
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask.arrays.cuda_array import CudaArray
+from ragmask.ops.pool import How
 from tests.cuda import running
 from tests.cuda.host_memory import OnDevice, as_device
 from tests.strategies import FLOATS, padded_rows_of, raggeds, rows_of, with_normals
@@ -142,7 +145,7 @@ def test_ops_are_the_hosts(ragged, dtype, item_shape, data):
     tolerance = {"float16": 2e-3, "float32": 4e-6, "float64": 1e-12}[dtype]
     padded = batch.to_padded(multiple_of=2)
     dense = OnDevice(padded.values)
-    how = data.draw(st.sampled_from(["mean", "sum", "max", "first", "last"]))
+    how = data.draw(st.sampled_from(get_args(How)))
     assert_same(rm.temporal_softmax(there), rm.temporal_softmax(batch), tolerance)
     assert_same(rm.temporal_pool(there, how), rm.temporal_pool(batch, how), tolerance)
     assert_same(rm.masking(there, 0.5), rm.masking(batch, 0.5))
@@ -161,6 +164,33 @@ def test_ops_are_the_hosts(ragged, dtype, item_shape, data):
 
 
 @settings(running.few_examples, max_examples=3)
+@given(raggeds(), st.sampled_from([(), (3,)]))
+def test_repeat_is_the_hosts(ragged, item_shape):
+    values = np.arange(len(ragged) * int(np.prod(item_shape)), dtype=np.float32)
+    values = values.reshape(len(ragged), *item_shape)
+    expected = rm.temporal_repeat(values, ragged)
+    assert_same(rm.temporal_repeat(OnDevice(values), on_device(ragged)), expected)
+    padded = ragged.to_padded()
+    expected = rm.temporal_repeat(values, padded)
+    assert_same(rm.temporal_repeat(OnDevice(values), padded_on_device(padded)), expected)
+
+
+def test_what_is_for_the_host_alone():
+    there = on_device(rm.Ragged.from_rows([[1.0, 2.0], [3.0]]))
+    masked = rm.masking(there, 2.0)
+    for call in (
+        lambda: rm.concatenate([there, there]),
+        lambda: masked.drop_masked(),
+        lambda: there[0, 1],
+    ):
+        with pytest.raises(rm.DeviceError, match="to_host"):
+            call()
+    with pytest.raises(rm.DeviceError, match="nothing is moved silently"):
+        rm.temporal_repeat(np.zeros(2), there)
+    assert there.drop_masked() is there
+
+
+@settings(running.few_examples, max_examples=3)
 @given(IDS, st.booleans(), st.sampled_from([(), (3,), (4, 2)]))
 def test_embedding_is_the_hosts(ids, mask_zero, item_shape):
     table = np.random.default_rng(0).standard_normal((100, *item_shape)).astype(np.float32)
@@ -171,7 +201,7 @@ def test_embedding_is_the_hosts(ids, mask_zero, item_shape):
 @settings(running.few_examples, max_examples=3)
 @given(raggeds(dtypes=("int8", "uint16", "int64", "bool"), item_shapes=[(), (3,)]))
 def test_integers_are_pooled_as_the_host_does(ragged):
-    for how in ("sum", "mean", "max"):
+    for how in ("sum", "mean", "max", "argmax", "std"):
         expected = rm.temporal_pool(ragged, how)
         assert_same(rm.temporal_pool(on_device(ragged), how), expected, 1e-12)
 
