@@ -47,9 +47,10 @@ def turn_row(
     thread, threads = team
     _, _, kept = kept_span(mask, start, length)
     shift = i8(shift % kept) if kept > 0 else i8(0)
-    if kept < length:
-        turn_kept(values, segment, kept, mask, words, shift, backwards, out, team)
-        return
+    if mask is not None:
+        if kept < length:
+            turn_kept(values, segment, kept, mask, words, shift, backwards, out, team)
+            return
     across = min(words, threads)
     step, first_word = i8(u4(thread) // u4(across)), i8(u4(thread) % u4(across))
     down = i8(u4(threads) // u4(across))
