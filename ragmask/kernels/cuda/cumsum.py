@@ -63,7 +63,9 @@ def cumsum_gradient(gradient: Any, starts: Any, lengths: Any, mask: Any, out: An
 
 @cuda_device
 def cumsum_gradient_row(gradient: Any, segment: Any, mask: Any, out: Any, team: Any) -> None:
-    """One row, by any number of warps, each with (warp, warps) as its team; segment (start, length).
+    """One row, by any number of warps, each with (warp, warps) as its team.
+
+    segment (start, length).
     """
     number = computed_in(gradient)
     start, length = segment

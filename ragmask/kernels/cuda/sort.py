@@ -101,8 +101,9 @@ def is_behind(
 ) -> bool:
     """Whether step `one` of a row belongs behind step `other`."""
     descending, has_nat = order
-    first, second = kind_of(x, start + one, feature, mask, has_nat), kind_of(
-        x, start + other, feature, mask, has_nat
+    first, second = (
+        kind_of(x, start + one, feature, mask, has_nat),
+        kind_of(x, start + other, feature, mask, has_nat),
     )
     if first != second:
         # what is larger than any number comes first where the largest does

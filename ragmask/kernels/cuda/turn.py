@@ -4,8 +4,15 @@ from typing import Any
 
 from ragmask.kernels.compile import cuda_device, cuda_kernel
 from ragmask.kernels.cuda.move import has_few_bytes
-from ragmask.kernels.cuda.teams import i8, kept_span, rows_by_teams, rows_of_block, threads_of
-from ragmask.kernels.cuda.teams import u4, u8
+from ragmask.kernels.cuda.teams import (
+    i8,
+    kept_span,
+    rows_by_teams,
+    rows_of_block,
+    threads_of,
+    u4,
+    u8,
+)
 from ragmask.kernels.overloads import bytes_of_item
 
 
@@ -47,10 +54,9 @@ def turn_row(
     thread, threads = team
     _, _, kept = kept_span(mask, start, length)
     shift = i8(shift % kept) if kept > 0 else i8(0)
-    if mask is not None:
-        if kept < length:
-            turn_kept(values, segment, kept, mask, words, shift, backwards, out, team)
-            return
+    if mask is not None and kept < length:
+        turn_kept(values, segment, kept, mask, words, shift, backwards, out, team)
+        return
     across = min(words, threads)
     step, first_word = i8(u4(thread) // u4(across)), i8(u4(thread) % u4(across))
     down = i8(u4(threads) // u4(across))
