@@ -271,7 +271,7 @@ class Ragged(Constructors, Elementwise):
         Returns a copy, compact. Raises InvalidInputError for another count of integers than rows.
         """
         rows, arrays = self._rows, self._rows.arrays
-        if np.ndim(n) == 0:
+        if isinstance(n, int) or to_array(n, "n").ndim == 0:
             shifts = arrays.full(check_count("n", n, -LARGEST, LARGEST), (len(self),), np.int64)
         else:
             shifts = index_array(n, "n")

@@ -22,6 +22,7 @@ from ragmask.ops.input import Input, arrow_rows
 from ragmask.ops.lstm import LSTMResult, lstm
 from ragmask.ops.pool import How, temporal_pool
 from ragmask.ops.rnn import RNNResult, rnn
+from ragmask.ops.sort import temporal_argsort, temporal_topk
 from ragmask.ops.split import temporal_split
 from ragmask.rows.checks import Side, check_count, check_side
 from ragmask.rows.padding import padded_width, to_padded
@@ -125,8 +126,44 @@ def split(x: Any, *, sections: int, width: int | None) -> Any:
     lists = _lists(x)
     parts = temporal_split(lists, sections, width=width)
     names = [f"section_{number}" for number in range(len(parts))]
+    return _like(_struct(lists, parts, names), x)
+
+
+def argsort(x: Any, *, descending: bool, mask: Any = None) -> Any:
+    """`rm.temporal_argsort`.
+
+    >>> import pyarrow as pa
+    >>> argsort(pa.array([[1, 3, 2], None]), descending=False).to_pylist()
+    [[0, 2, 1], None]
+    """
+    lists = chunked(x)
+    steps = temporal_argsort(lists, descending=descending, mask=mask)
+    return _like(_numbers_like(steps, lists.type), x)
+
+
+def topk(x: Any, *, k: int, mask: Any = None) -> Any:
+    """`rm.temporal_topk`, as a struct of values and steps.
+
+    >>> import pyarrow as pa
+    >>> topk(pa.array([[1, 3, 2], None]), k=2).to_pylist()
+    [{'values': [3, 2], 'steps': [1, 2]}, None]
+    """
+    lists = _lists(x)
+    values, steps = temporal_topk(lists, k, mask=mask)
+    fields = [values, _numbers_like(steps, lists.type)]
+    return _like(_struct(lists, fields, ["values", "steps"]), x)
+
+
+def _numbers_like(steps: Any, type_: Any) -> Any:
+    """Numbers of steps, in lists where those were lists: their size only rows tell."""
+    nested = pa.large_list(pa.large_list(pa.int64()))
+    return arrow.to_type(steps, nested) if is_list_of_lists(type_) else steps
+
+
+def _struct(lists: Any, fields: Any, names: list[str]) -> Any:
+    """Structs of arrays that were made of lists; null where those are."""
     nulls = pc.is_null(arrow.one_array(lists)) if lists.null_count else None
-    return _like(pa.StructArray.from_arrays(parts, names, mask=nulls), x)
+    return pa.StructArray.from_arrays(fields, names, mask=nulls)
 
 
 def pad(

@@ -9,12 +9,14 @@ from ragmask.interop import columns
 from ragmask.interop.columns import Give, ModelColumn
 from ragmask.layers.model import Model
 from ragmask.ops.cumsum import temporal_cumsum
+from ragmask.ops.flip import temporal_flip
 from ragmask.ops.gru import gru
 from ragmask.ops.lstm import lstm
 from ragmask.ops.masks import masking
 from ragmask.ops.pool import How
 from ragmask.ops.rnn import rnn
 from ragmask.ops.softmax import temporal_softmax
+from ragmask.ops.sort import temporal_sort
 from ragmask.rows.checks import Side
 from ragmask.tables import TableModel
 from ragmask.weights import GRUWeights, LSTMWeights, RNNWeights
@@ -46,6 +48,27 @@ class ListMethods:
     def cumsum(self, *, mask: Any = None) -> Any:
         """The sum of each list's kept steps up to each step, as `rm.temporal_cumsum`."""
         return self._map("cumsum", temporal_cumsum, mask=mask)
+
+    def flip(self, *, mask: Any = None) -> Any:
+        """Each list's kept steps in reverse order, as `rm.temporal_flip`; nulls stay in place."""
+        return self._map("flip", temporal_flip, mask=mask)
+
+    def sort(self, *, descending: bool = False, mask: Any = None) -> Any:
+        """Each list's kept steps by their values, nulls last, as `rm.temporal_sort`."""
+        run = partial(temporal_sort, descending=descending)
+        return self._map("sort", run, mask=mask)
+
+    def argsort(self, *, descending: bool = False, mask: Any = None) -> Any:
+        """Which steps of each list `sort` puts where, as `rm.temporal_argsort`."""
+        run = partial(columns.argsort, descending=descending)
+        return self._map("argsort", run, mask=mask)
+
+    def topk(self, k: int, *, mask: Any = None) -> Any:
+        """The `k` largest of each list's kept steps, as `rm.temporal_topk`.
+
+        It gives a struct, of the lists `values` and `steps`.
+        """
+        return self._map("topk", partial(columns.topk, k=k), mask=mask)
 
     def pool(self, how: How = "mean", *, mask: Any = None) -> Any:
         """The "mean", "sum", "max", "min", "std" and so on of each list, as `rm.temporal_pool`.
@@ -173,5 +196,9 @@ class ListMethods:
     # by the names that the ops have in `ragmask`, too
     temporal_softmax = softmax
     temporal_cumsum = cumsum
+    temporal_flip = flip
+    temporal_sort = sort
+    temporal_argsort = argsort
+    temporal_topk = topk
     temporal_pool = pool
     temporal_split = split

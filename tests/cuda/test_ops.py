@@ -190,6 +190,33 @@ def test_what_is_for_the_host_alone():
     assert there.drop_masked() is there
 
 
+@given(VECTORS, st.sampled_from(FLOATS), st.sampled_from([(), (3,)]), st.integers(0, 9))
+def test_steps_are_put_in_order_as_on_the_host(ragged, dtype, item_shape, k):
+    batch = with_normals(ragged, dtype, item_shape, 0.2)
+    there, padded = on_device(batch), batch.to_padded(multiple_of=2)
+    on_padded, dense = padded_on_device(padded), OnDevice(padded.values)
+    for op in (
+        rm.temporal_flip,
+        rm.temporal_sort,
+        rm.temporal_argsort,
+        lambda x: rm.temporal_sort(x, descending=True),
+        lambda x: rm.temporal_topk(x, k)[0],
+        lambda x: rm.temporal_topk(x, k)[1],
+    ):
+        assert_same(op(there), op(batch))
+        assert_same(op(on_padded), op(padded))
+        assert_same(op(dense), op(padded.values))
+    shifts = np.arange(len(batch)) - 3
+    assert_same(there.roll(k), batch.roll(k))
+    assert_same(there.roll(OnDevice(shifts)), batch.roll(shifts))
+
+
+@settings(running.few_examples, max_examples=3)
+@given(raggeds(dtypes=("int8", "uint16", "int64", "bool"), item_shapes=[(), (3,)]))
+def test_integers_are_sorted_as_on_the_host(ragged):
+    assert_same(rm.temporal_sort(on_device(ragged)), rm.temporal_sort(ragged))
+
+
 @settings(running.few_examples, max_examples=3)
 @given(IDS, st.booleans(), st.sampled_from([(), (3,), (4, 2)]))
 def test_embedding_is_the_hosts(ids, mask_zero, item_shape):

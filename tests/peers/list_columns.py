@@ -23,6 +23,10 @@ MODEL, TWO_INPUTS = _models()
 ON_NUMBERS = {
     "softmax": lambda x: x.softmax(),
     "cumsum": lambda x: x.cumsum(),
+    "flip": lambda x: x.flip(),
+    "sort": lambda x: x.sort(),
+    "argsort": lambda x: x.argsort(descending=True),
+    "topk": lambda x: x.topk(2),
     "mean": lambda x: x.pool(),
     "sum": lambda x: x.pool("sum"),
     "max": lambda x: x.pool("max"),

@@ -7,6 +7,7 @@ import pytest
 
 import ragmask as rm
 from ragmask.data import JAPANESE_VOWELS
+from ragmask.interop.columns import topk
 from ragmask.interop.duckdb import register
 from tests.operations import GRU, LSTM, RNN, TABLE
 from tests.peers.list_columns import MODEL, TWO_INPUTS, columns
@@ -41,6 +42,11 @@ SAME = {
     "softmax(lists)": lambda t: rm.temporal_softmax(t["lists"]),
     "cumsum(ids)": lambda t: rm.temporal_cumsum(t["ids"]),
     "cumsum(numbers)": lambda t: rm.temporal_cumsum(t["numbers"]),
+    "flip(vectors)": lambda t: rm.temporal_flip(t["vectors"]),
+    "sort(numbers)": lambda t: rm.temporal_sort(t["numbers"]),
+    "temporal_sort(ids, true)": lambda t: rm.temporal_sort(t["ids"], descending=True),
+    "argsort(ids, descending := true)": lambda t: rm.temporal_argsort(t["ids"], descending=True),
+    "topk(ids, 2)": lambda t: topk(t["ids"], k=2),
     "temporal_pool(numbers)": lambda t: rm.temporal_pool(t["numbers"]),
     "pool(numbers, 'sum')": lambda t: rm.temporal_pool(t["numbers"], "sum"),
     "pool(numbers, 'logsumexp')": lambda t: rm.temporal_pool(t["numbers"], "logsumexp"),
@@ -95,6 +101,9 @@ def test_a_function_gives_what_the_op_gives(database, rows, call):
         ("pool(small, 'std')", "FLOAT"),
         ("pool(vectors, 'max')", "FLOAT[]"),
         ("cumsum(ids)", "BIGINT[]"),
+        ("sort(small)", "FLOAT[]"),
+        ("argsort(small)", "BIGINT[]"),
+        ("topk(small, 3)", 'STRUCT("values" FLOAT[], steps BIGINT[])'),
         ("lengths(small)", "BIGINT"),
         ("split(small, 2, 8)", "FLOAT[][]"),
         ("embedding_words(ids)", "FLOAT[3][]"),

@@ -20,12 +20,14 @@ from ragmask.interop.columns import ModelColumn
 from ragmask.interop.duckdb.types import quoted, sql_type
 from ragmask.layers.spec import Spec
 from ragmask.ops.cumsum import temporal_cumsum
+from ragmask.ops.flip import temporal_flip
 from ragmask.ops.gru import gru
 from ragmask.ops.input import arrow_rows
 from ragmask.ops.lstm import lstm
 from ragmask.ops.masks import masking
 from ragmask.ops.rnn import rnn
 from ragmask.ops.softmax import temporal_softmax
+from ragmask.ops.sort import temporal_sort
 from ragmask.ops.split import temporal_split
 from ragmask.tables import TableModel
 from ragmask.weights import GRUWeights, LSTMWeights, RNNWeights
@@ -92,6 +94,9 @@ def register(
     and of BIGINT[] too:
 
         ragmask_lengths(x)
+        ragmask_flip(x)
+        ragmask_sort(x, descending := false)    and ragmask_argsort, the steps' numbers
+        ragmask_topk(x, k)                      a struct of values and steps
         ragmask_truncate(x, maxlen, side := 'post')
         ragmask_split(x, sections, width)       a list of a list for each section
         ragmask_pad(x, maxlen, padding := 'post', truncating := 'post', value := 0)
@@ -103,7 +108,8 @@ def register(
     models : {name: a Model, or the folder of a saved one}, for ragmask_apply_NAME(input, …), with
         its inputs in their order. Several outputs are a struct.
 
-    softmax, cumsum, pool and split are there as ragmask_temporal_softmax too, and so on.
+    softmax, cumsum, pool, flip, sort, argsort, topk and split are there as ragmask_temporal_softmax
+    too, and so on.
 
     Options are one value for all rows. Other numbers are cast as DuckDB does. A null list gives
     null, a null in a list is a masked step and stays null. DuckDB counts a cursor's macros as its
@@ -140,6 +146,11 @@ def _functions() -> Iterator[tuple[str, Function]]:
     pool = Function(columns.pool, _each([*_FLOATS, *_VECTORS]), (how,))
     split = Function(_sections, _each(_NUMBERS), sections)
     named = {"softmax": softmax, "cumsum": cumsum, "pool": pool, "split": split}
+    descending = (Option("descending", "BOOLEAN", "false", False),)
+    named["flip"] = Function(temporal_flip, _each(_NUMBERS))
+    named["sort"] = Function(temporal_sort, _each(_NUMBERS), descending)
+    named["argsort"] = Function(columns.argsort, _each(_NUMBERS), descending)
+    named["topk"] = Function(columns.topk, _each(_NUMBERS), (Option("k", "BIGINT", None, 1),))
     for name, function in named.items():
         yield name, function
         yield f"temporal_{name}", function

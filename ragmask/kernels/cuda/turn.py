@@ -54,7 +54,7 @@ def turn_row(
     thread, threads = team
     _, _, kept = kept_span(mask, start, length)
     shift = i8(shift % kept) if kept > 0 else i8(0)
-    if kept < length:
+    if mask is not None and kept < length:
         turn_kept(values, segment, kept, mask, words, shift, backwards, out, team)
         return
     across = min(words, threads)
