@@ -55,6 +55,13 @@ def _on_vectors(run, dtype=np.float32):
     return Operation(run, draw, np.nan, np.nan)
 
 
+def _on_numbers(run):
+    def draw(random, steps):
+        return random.standard_normal(steps).astype(np.float32)
+
+    return Operation(run, draw, np.nan, np.nan)
+
+
 def _recurrent(op, weights, **options):
     def run(x):
         outputs, *states = op(x, weights, **options)
@@ -92,9 +99,12 @@ OPERATIONS = {
     "attention, causal": _on_vectors(
         lambda x: (rm.temporal_attention(x, x, x, causal=True, window=5), ()), np.float64
     ),
+    "cumsum of numbers": _on_numbers(lambda x: (rm.temporal_cumsum(x), ())),
     "flip": _on_vectors(lambda x: (rm.temporal_flip(x), ())),
+    "flip of numbers": _on_numbers(lambda x: (rm.temporal_flip(x), ())),
     "sort": _on_vectors(lambda x: (rm.temporal_sort(x), ())),
     "sort, descending": _on_vectors(lambda x: (rm.temporal_sort(x, descending=True), ())),
+    "argsort": _on_vectors(lambda x: (rm.temporal_argsort(x), ())),
     "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
     "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),
     "lstm, backwards": _on_vectors(_recurrent(rm.lstm, LSTM, go_backwards=True)),

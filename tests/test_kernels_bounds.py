@@ -15,6 +15,7 @@ from ragmask.layers import fusion
 from ragmask.arrays.host import offsets_of
 from ragmask.ops.conv import conv_gradient
 from ragmask.ops.embeddings import embedding_gradient
+from ragmask.ops.cumsum import cumsum_gradient
 from ragmask.ops.pool import pool_gradient
 from ragmask.ops.softmax import softmax_gradient
 from ragmask.rows.padding import pack_rows
@@ -25,6 +26,13 @@ try:
     cpu.count_kept(0, 1, np.ones(3, bool), starts, np.array([1], np.int64), starts.copy())
 except IndexError:
     print("bounds are checked")
+
+def first(batch):
+    values = batch.values[..., 0].copy()
+    if isinstance(batch, rm.Padded):
+        return rm.Padded(values, batch.mask)
+    return rm.Ragged(values, batch.starts, batch.lengths, batch.mask)
+
 
 fusion.pays = lambda *sizes: True
 x = np.ones((40, 3), np.float32)
@@ -46,7 +54,14 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
             rm.temporal_repeat(x[: len(rows), 0], batch)
             if kind(rows) is rows:
                 rm.temporal_pool(rm.Ragged(x[:, 0], rows.starts, rows.lengths, kept), "std")
+            for batch in (batch, first(batch)):
+                rm.temporal_cumsum(batch)
+                rm.temporal_flip(batch)
+                rm.temporal_sort(batch, descending=True)
+                rm.temporal_argsort(batch)
+                rm.temporal_topk(batch, 3)
             {more}
+        rows.roll(-2)
         rm.temporal_concat([rows, rows])
         rows.compact()
         longest_first = rows[np.argsort(-rows.lengths)]
@@ -59,6 +74,7 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
             pool_gradient(compact, how, x[: len(rows)])
         for causal, dilation in ((True, 1), (False, 30)):
             conv_gradient(compact, x[:4], steps, causal, dilation)
+        cumsum_gradient(compact, steps)
         embedding_gradient(id_rows.compact()._rows, 4, steps)
         add_rows(steps, rows._rows.layout, len(x))
 print("done")
@@ -108,6 +124,9 @@ def ones(kind):
         rm.temporal_softmax,
         rm.masking,
         lambda x: rm.temporal_conv(x, np.ones((3, 8))),
+        rm.temporal_flip,
+        rm.temporal_cumsum,
+        rm.temporal_sort,
         lambda x: rm.temporal_pool(x, "mean"),
         lambda x: rm.temporal_pool(x, "std"),
         lambda x: rm.temporal_pool(x, "logsumexp"),
@@ -115,7 +134,20 @@ def ones(kind):
         lambda x: rm.gru(x, ones(rm.GRUWeights)),
         lambda x: rm.rnn(x, ones(rm.RNNWeights)),
     ],
-    ids=["softmax", "masking", "conv", "pool", "std", "logsumexp", "lstm", "gru", "rnn"],
+    ids=[
+        "softmax",
+        "masking",
+        "conv",
+        "flip",
+        "cumsum",
+        "sort",
+        "pool",
+        "std",
+        "logsumexp",
+        "lstm",
+        "gru",
+        "rnn",
+    ],
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_skewed_batch_needs_no_memory_for_padding(op, masked):

@@ -69,7 +69,9 @@ def test_the_list_type_stays(make_type):
     assert rm.temporal_pool(array, "max").to_pylist() == [3, None]
 
 
-@pytest.mark.parametrize("op", [rm.masking, rm.temporal_softmax, rm.temporal_cumsum])
+@pytest.mark.parametrize(
+    "op", [rm.masking, rm.temporal_softmax, rm.temporal_cumsum, rm.temporal_flip, rm.temporal_sort]
+)
 def test_lists_of_lists_of_one_size_are_lists_of_vectors(op):
     array = pa.array([[[1.0, 2.0], [0.0, 0.0]], None, [], [[3.0, 4.0]]])
     fixed = array.cast(pa.list_(pa.list_(pa.float64(), 2)))
@@ -182,6 +184,9 @@ def test_whatever_offers_arrow_is_taken(name):
         rm.temporal_pool,
         rm.temporal_cumsum,
         lambda x: rm.temporal_conv(x, [1.0]),
+        rm.temporal_flip,
+        rm.temporal_argsort,
+        lambda x: rm.temporal_topk(x, 1),
         rm.temporal_split,
         rm.masking,
         lambda x: rm.embedding(x, TABLE),

@@ -137,6 +137,11 @@ def ops(x):
     yield "softmax out", lambda: [rm.temporal_softmax(x, out=out), out]
     if hasattr(rm, "temporal_cumsum"):
         yield "cumsum", lambda: rm.temporal_cumsum(x)
+    if hasattr(rm, "temporal_sort"):
+        for op in (rm.temporal_flip, rm.temporal_sort, rm.temporal_argsort):
+            yield op.__name__, partial(op, x)
+            yield f"{op.__name__} mask", partial(op, x, mask=mask)
+        yield "temporal_topk", partial(rm.temporal_topk, x, 3)
 
 
 def embeddings(ids):

@@ -40,16 +40,17 @@ def temporal_cumsum(x: Ragged | Padded | Any, *, mask: Any = None, out: Any = No
         rows = as_dtype(rows, computed)
     target = output if computed == returned else arrays.empty(output.shape, computed)
     flat = flat_items(rows.values)
-    rows.layout.run(
-        CUMSUM,
-        flat.shape[1],
-        flat,
-        rows.starts,
-        rows.lengths,
-        rows.mask,
-        given.out_starts,
-        flat_items(target),
-    )
+    if target.size:  # steps of nothing may be more than could ever be counted
+        rows.layout.run(
+            CUMSUM,
+            flat.shape[1],
+            flat,
+            rows.starts,
+            rows.lengths,
+            rows.mask,
+            given.out_starts,
+            flat_items(target),
+        )
     if target is not output:
         arrays.assign(target, output)
     return given.give(output, given.rows.compact_mask())

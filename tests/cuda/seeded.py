@@ -113,6 +113,18 @@ FAULTS = [
         "AssertionError",
     ),
     Fault(
+        "steps are exchanged while others compare them",
+        Edit("sort.py", "sort_row", "cuda.syncthreads()", "pass", number=2),
+        "test_order.py::test_rows_of_more_steps_than_threads[300]",
+        "global race",
+    ),
+    Fault(
+        "a row that is turned around is read one step too far",
+        Edit("turn.py", "turn_row", "length - 1 - source", "length - source"),
+        "test_order.py::test_long_rows_turned_are_the_reference[True-float64]",
+        "AssertionError|out of bounds",
+    ),
+    Fault(
         "the output before gets sums that are not there yet",
         Edit("recurrent/gradient.py", "recurrent_gradient", "cuda.syncthreads()", "pass"),
         SUM_IN_PARTS,
