@@ -135,7 +135,7 @@ def merge(source: Any, begin: int, middle: int, end: int, first: int, out: Any) 
     left, right, to = middle - 1, end - 1, end - 1
     while to >= first and left >= begin and right >= middle:
         # as a number: of a choice LLVM makes a branch, and 4 times the time
-        is_left = np.int64(keys[np.uint64(left)] > keys[np.uint64(right)])
+        is_left: Any = np.int64(keys[np.uint64(left)] > keys[np.uint64(right)])
         at = np.uint64(right + (left - right) * is_left)
         out_keys[np.uint64(to)] = keys[at]
         if steps.size > 0:

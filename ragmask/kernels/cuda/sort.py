@@ -98,7 +98,7 @@ def sort_row(
 @cuda_device
 def is_behind(
     x: Any, start: int, one: int, other: int, feature: int, mask: Any, order: Any
-) -> bool:
+) -> Any:
     """Whether step `one` of a row belongs behind step `other`."""
     descending, has_nat = order
     first, second = (
