@@ -92,7 +92,7 @@ def temporal_topk(x: Ragged | Padded | Any, k: int, *, mask: Any = None) -> tupl
     rows, arrays = given.rows, given.arrays
     kept = kept_counts(rows)
     width = min(k, given.width)
-    is_flat = given.kind in ("ragged", "arrow")
+    is_flat = given.is_ragged
     most = min(k, LARGEST)
     lengths = arrays.cut(rows.starts, kept, 0, most)[1]
     if not is_flat:
