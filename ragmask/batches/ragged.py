@@ -294,12 +294,13 @@ class Ragged(Constructors, Elementwise):
 
         One copy of the kept steps. Raises DeviceError on a CUDA device.
         """
-        rows = self._rows.compact()
-        if rows.mask is None:
+        if self._rows.mask is None:
             return self
         self._host_only("drop_masked()")
+        rows = self._rows.compact()
+        mask: Any = rows.mask
         # a copy, since others may write to the mask, of bools whose bytes are 0 or 1
-        kept = rows.mask.view(np.uint8) != 0
+        kept = mask.view(np.uint8) != 0
         values, lengths = rows.values[kept], kept_counts(rows.masked(kept))
         layout = Layout.of_lengths(HOST, read_only(lengths))
         return Ragged._of(Rows(read_only(values), layout, None, rows.form))
