@@ -271,7 +271,7 @@ class Ragged(Constructors, Elementwise):
             return self
         self._host_only("drop_masked()")
         rows = self._rows.compact()
-        mask: Bools = rows.mask
+        mask: Any = rows.mask
         # a copy, since others may write to the mask, of bools whose bytes are 0 or 1
         kept = mask.view(np.uint8) != 0
         values, lengths = rows.values[kept], kept_counts(rows.masked(kept))
