@@ -2,6 +2,7 @@
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ BATCHES = pytest.mark.parametrize("batch", [ROWS, MASKED], ids=["whole", "masked
 
 def of(ragged):
     """Awkward's array of the same rows, None where a step is masked."""
-    return ak.from_arrow(ragged.to_arrow())
+    return ak.from_arrow(ragged.to_arrow().cast(pa.large_list(pa.float64())))
 
 
 @BATCHES
@@ -67,4 +68,4 @@ def test_values_are_repeated_as_awkward_broadcasts_them(batch):
     expected, _ = ak.broadcast_arrays(values, of(batch))
     kept = np.ones(len(VALUES), bool) if batch.mask is None else batch.mask
     assert found.lengths.tolist() == ak.num(expected).to_list()
-    assert found.values[kept].tolist() == np.asarray(ak.flatten(expected))[kept].tolist()
+    assert found.values[kept].tolist() == np.asarray(ak.flatten(ak.fill_none(expected, 0)))[kept].tolist()
