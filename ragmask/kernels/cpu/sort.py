@@ -126,7 +126,7 @@ def rank_block(source: Any, begin: int, end: int, ranks: Any, out: Any) -> None:
 
 
 @inline
-def merge(source: Any, begin: int, middle: int, end: int, first: int, out: Any) -> None:
+def merge(source: Any, begin: int, middle: Any, end: Any, first: int, out: Any) -> None:
     """Merge the runs before and after `middle` into one, from its end down to `first`.
 
     No more of the runs' ends is read than is written; and there is no branch that depends on keys.

@@ -96,15 +96,11 @@ def sort_row(
 
 
 @cuda_device
-def is_behind(
-    x: Any, start: int, one: int, other: int, feature: int, mask: Any, order: Any
-) -> Any:
+def is_behind(x: Any, start: int, one: int, other: int, feature: int, mask: Any, order: Any) -> Any:
     """Whether step `one` of a row belongs behind step `other`."""
     descending, has_nat = order
-    first, second = (
-        kind_of(x, start + one, feature, mask, has_nat),
-        kind_of(x, start + other, feature, mask, has_nat),
-    )
+    first = kind_of(x, start + one, feature, mask, has_nat)
+    second = kind_of(x, start + other, feature, mask, has_nat)
     if first != second:
         # what is larger than any number comes first where the largest does
         if descending and first != _MASKED and second != _MASKED:
