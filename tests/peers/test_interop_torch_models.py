@@ -60,6 +60,24 @@ def test_a_module_as_a_model(module_class, layer_class, added, num_layers, bidir
         np.testing.assert_array_equal(model(padded).values[padded.mask], outputs.values)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_attention_of_steps_to_their_own_row(bias):
+    torch.manual_seed(0)
+    module = torch.nn.MultiheadAttention(6, 2, bias=bias, batch_first=True).eval()
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.normal_()
+    values = np.random.default_rng(0).standard_normal((lengthy_frames().n_steps, 6))
+    frames = lengthy_frames().with_values(values.astype("float32"))
+    found = from_torch(module)(frames)
+    padded = frames[frames.lengths > 0].to_padded()
+    x, mask = torch.from_numpy(padded.values), torch.from_numpy(padded.mask)
+    with torch.no_grad():
+        expected, _ = module(x, x, x, key_padding_mask=~mask)
+    assert found.lengths.tolist() == frames.lengths.tolist()
+    np.testing.assert_allclose(found.values, expected[mask].numpy(), 1e-4, 1e-5)
+
+
 def test_a_models_weights_are_copies():
     module = torch.nn.LSTM(3, 4)
     model, frames = from_torch(module), lengthy_frames()
@@ -204,12 +222,15 @@ def test_modules_that_do_not_fit_each_other():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (lambda: torch.nn.Linear(3, 4), "an nn.LSTM, nn.GRU or nn.RNN; got Linear"),
+        (lambda: torch.nn.Linear(3, 4), "nn.RNN or nn.MultiheadAttention; got Linear"),
         (lambda: torch.nn.RNN(3, 4, nonlinearity="relu"), "tanh', which .*; got 'relu'"),
-        (lambda: torch.nn.LSTM(3, 4).state_dict(), "nn.RNN; got OrderedDict"),
+        (lambda: torch.nn.LSTM(3, 4).state_dict(), "nn.MultiheadAttention; got OrderedDict"),
         (lambda: torch.nn.LSTM(3, 4, proj_size=2), r"projection \(proj_size\) is not supported"),
         (lambda: torch.nn.LSTM(3, 4).double(), "weight_ih_l0 is torch.float64, .* module.float"),
         (lambda: torch.nn.LSTM(3, 4, device="meta"), "weight_ih_l0 lives on meta"),
+        (lambda: torch.nn.MultiheadAttention(4, 2, kdim=3), "without kdim or vdim"),
+        (lambda: torch.nn.MultiheadAttention(4, 2, add_bias_kv=True), "without add_bias_kv"),
+        (lambda: torch.nn.MultiheadAttention(4, 2, add_zero_attn=True), "without add_zero_attn"),
     ],
 )
 def test_modules_that_cannot_be_layers(module, message):

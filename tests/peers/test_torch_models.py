@@ -18,6 +18,7 @@ from ragmask.layers import (
     RNN,
     Activation,
     Add,
+    Attention,
     Average,
     Bidirectional,
     Concatenate,
@@ -33,6 +34,7 @@ from ragmask.layers import (
     Maximum,
     Minimum,
     Model,
+    MultiHeadAttention,
     Multiply,
     Sequential,
     SimpleRNN,
@@ -110,6 +112,19 @@ def bidirectional(mode, cell=LSTM, **options):
     return of_frames(lambda x: Bidirectional(cell(3, **options), merge_mode=mode)(x))
 
 
+def multi_head(x):
+    """To steps of the same batch; with a window, a gate, and a key of its own."""
+    masked, options = Masking()(x), {"kernel_initializer": "random_normal"}
+    plain = MultiHeadAttention(2, 3, **options)(x, masked, use_causal_mask=True)
+    gated = MultiHeadAttention(1, 2, 3, use_bias=False, use_gate=True, sliding_window=2)
+    return [plain, gated(masked, x, key=Dense(3)(masked))]
+
+
+def looks(x):
+    plain, scaled = Attention(), Attention(use_scale=True)
+    return [plain([x, Masking()(x)], use_causal_mask=True), scaled([x, x, Dense(FEATURES)(x)])]
+
+
 SEQUENCES = {"return_sequences": True}
 MODELS = {
     "dense": lambda: of_frames(lambda x: Dense(3, "softmax")(x)),
@@ -138,6 +153,8 @@ MODELS = {
     "mul": lambda: bidirectional("mul"),
     "ave": lambda: bidirectional("ave", SimpleRNN),
     "both": lambda: bidirectional(None, return_state=True),
+    "multi-head": lambda: of_frames(multi_head),
+    "looks": lambda: of_frames(looks),
     "inner": lambda: of_frames(
         lambda x: Sequential([Input((None, FEATURES)), LSTM(3, **SEQUENCES), Dropout(0.5)])(x)
     ),
@@ -268,6 +285,16 @@ class Mine(Layer):
             lambda: of_frames(lambda x: Bidirectional(RNN(GRUCell(3), name="rows"))(x))[0],
             "layer 'forward_rows' is a RNN, and its gradient is not known",
         ),
+        (
+            lambda: of_frames(lambda x: MultiHeadAttention(1, 2, dropout=0.5, name="looks")(x, x))[
+                0
+            ],
+            "layer 'looks' has dropout=0.5, and to_torch knows 0 alone",
+        ),
+        (
+            lambda: of_frames(lambda x: Attention(score_mode="concat", name="looks")([x, x]))[0],
+            "layer 'looks' has score_mode='concat', and to_torch knows 'dot' alone",
+        ),
         (lambda: Sequential([LSTM(3)]), "is not built: call it on a batch first"),
         (lambda: LSTM(3), "takes a model of layers; got LSTM"),
     ],
@@ -289,6 +316,13 @@ def test_batches_that_do_not_fit(batch, message):
     module = rt.to_torch(MODELS["dense"]()[0])
     with pytest.raises(rm.RagmaskError, match=message):
         module(batch)
+
+
+def test_rows_that_differ_have_no_common_start():
+    x, y = Input((None, FEATURES)), Input((None, FEATURES))
+    model = Model([x, y], MultiHeadAttention(1, 2, name="looks")(x, y, use_causal_mask=True))
+    with pytest.raises(rm.InvalidInputError, match="layer 'looks' has a causal mask or a window"):
+        rt.to_torch(model)([frames(), frames().truncate(2)])
 
 
 def test_defined_here_trained_in_torch_applied_by_the_command_line(tmp_path):

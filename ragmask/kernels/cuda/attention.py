@@ -66,7 +66,7 @@ def attention(
     units, block, blocks = q_lengths.size * heads, i8(cuda.blockIdx.x), i8(cuda.gridDim.x)
     parts = max(blocks // units, 1)
     for work in range(block, units * parts, blocks):
-        unit, team = work // parts, (work % parts, parts)
+        unit, team = work // parts, (small(work % parts), small(parts))
         row, head = u8(unit // heads), unit % heads
         queries, keys = (q_starts[row], q_lengths[row]), (k_starts[row], k_lengths[row])
         segments = (q, queries, q_mask, k, v, keys, k_mask)
@@ -111,7 +111,7 @@ def attention_row(
     features = BYTES // bytes_of_item(memory)
     tiles = (max(value_dim, 1) + features - 1) // features
     for tile in range(part, (q_length + OWN - 1) // OWN * tiles, parts):
-        begin, base = tile // tiles * OWN, tile % tiles * features
+        begin, base = tile // tiles * OWN, small(tile % tiles * features)
         own = begin, small(min(OWN, q_length - begin))
         clear(sums, 32)
         clear(totals, 4)
@@ -201,7 +201,7 @@ def attention_gradient(
     units, block, blocks = q_lengths.size * each, i8(cuda.blockIdx.x), i8(cuda.gridDim.x)
     parts = max(blocks // units, 1)
     for work in range(block, units * parts, blocks):
-        unit, team = work // parts, (work % parts, parts)
+        unit, team = work // parts, (small(work % parts), small(parts))
         row, head = u8(unit // each), unit % each
         queries, keys = (q_starts[row], q_lengths[row]), (k_starts[row], k_lengths[row])
         segments = (q, queries, q_mask, k, v, keys, k_mask)
@@ -248,7 +248,7 @@ def attention_gradient_row(
     features = BYTES // bytes_of_item(memory)
     tiles = (max(size, 1) + features - 1) // features
     for tile in range(part, (length + OWN - 1) // OWN * tiles, parts):
-        begin, base = tile // tiles * OWN, tile % tiles * features
+        begin, base = tile // tiles * OWN, small(tile % tiles * features)
         own = begin, small(min(OWN, length - begin))
         clear(sums, 32)
         start, end = span_seen(own, near, far, first, last)
