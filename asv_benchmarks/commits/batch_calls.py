@@ -137,6 +137,10 @@ def ops(x):
     yield "softmax out", lambda: [rm.temporal_softmax(x, out=out), out]
     if hasattr(rm, "temporal_cumsum"):
         yield "cumsum", lambda: rm.temporal_cumsum(x)
+    if hasattr(rm, "temporal_conv"):
+        kernel = values_of((3, *item_shape), "float32", seed=10)
+        for causal in (True, False):
+            yield f"conv {causal}", partial(rm.temporal_conv, x, kernel, causal=causal)
 
 
 def embeddings(ids):
