@@ -85,12 +85,14 @@ def test_weight_gradients_are_their_twins(ragged, dtype, features, places, parts
 
 
 @pytest.mark.parametrize("features", [1, 40])
-def test_a_block_takes_the_long_rows(features):
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_block_takes_the_long_rows(features, masked):
     rows, masks = long_rows(features, {1: [30, 600, 0], 40: [5, 25, 0, 19]}[features])
+    if not masked:
+        masks = [mask | True for mask in masks]
     batch = forms(rows, masks, NAN)["compact"]
-    for places in ((4, 3, 1), (3, 2, 2)):
-        check(*conv(batch, *places))
-        check(*weight_gradient(batch, *places, 2))
+    check(*conv(batch, 4, 3, 1))
+    check(*weight_gradient(batch, 3, 2, 2, 2))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])

@@ -447,8 +447,8 @@ def functional(function):
     ("make", "message"),
     [
         (
-            lambda: of_frames(layers.Conv1D(2, 2, name="steps")),
-            r"layer 'steps' \(Conv1D\) is not here yet",
+            lambda: of_frames(layers.Conv1DTranspose(2, 2, name="steps")),
+            r"layer 'steps' \(Conv1DTranspose\) is not here yet",
         ),
         (
             lambda: of_frames(layers.RNN([layers.GRUCell(2), OwnCell(2)], name="rows")),
@@ -498,9 +498,9 @@ def functional(function):
         (
             lambda: keras.Model(
                 entry := keras.Input((None, 4, 3)),
-                layers.TimeDistributed(layers.Conv1D(2, 2), name="t")(entry),
+                layers.TimeDistributed(layers.Conv1DTranspose(2, 2), name="t")(entry),
             ),
-            r"layer 't' \(TimeDistributed\) holds a Conv1D",
+            r"layer 't' \(TimeDistributed\) holds a Conv1DTranspose",
         ),
         (
             lambda: functional(
