@@ -137,18 +137,15 @@ def ops(x):
     yield "softmax out", lambda: [rm.temporal_softmax(x, out=out), out]
     if hasattr(rm, "temporal_cumsum"):
         yield "cumsum", lambda: rm.temporal_cumsum(x)
-<<<<<<< HEAD
     if hasattr(rm, "temporal_sort"):
         for op in (rm.temporal_flip, rm.temporal_sort, rm.temporal_argsort):
             yield op.__name__, partial(op, x)
             yield f"{op.__name__} mask", partial(op, x, mask=mask)
         yield "temporal_topk", partial(rm.temporal_topk, x, 3)
-=======
     if hasattr(rm, "temporal_conv"):
         kernel = values_of((3, *item_shape), "float32", seed=10)
         for causal in (True, False):
             yield f"conv {causal}", partial(rm.temporal_conv, x, kernel, causal=causal)
->>>>>>> conv
 
 
 def embeddings(ids):

@@ -113,7 +113,6 @@ FAULTS = [
         "AssertionError",
     ),
     Fault(
-<<<<<<< HEAD
         "steps are exchanged while others compare them",
         Edit("sort.py", "sort_row", "cuda.syncthreads()", "pass", number=2),
         "test_order.py::test_rows_of_more_steps_than_threads[300]",
@@ -124,12 +123,12 @@ FAULTS = [
         Edit("turn.py", "turn_row", "length - 1 - source", "length - source"),
         "test_order.py::test_long_rows_turned_are_the_reference[True-float64]",
         "AssertionError|out of bounds",
-=======
+    ),
+    Fault(
         "a convolution goes on into the next row",
         Edit("conv.py", "conv_tiles", "0 <= other < length", "it or True"),
         "test_conv.py::test_a_block_takes_the_long_rows[False-1]",
         "AssertionError|global load out of bounds",
->>>>>>> conv
     ),
     Fault(
         "the output before gets sums that are not there yet",
