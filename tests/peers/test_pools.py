@@ -68,4 +68,7 @@ def test_values_are_repeated_as_awkward_broadcasts_them(batch):
     expected, _ = ak.broadcast_arrays(values, of(batch))
     kept = np.ones(len(VALUES), bool) if batch.mask is None else batch.mask
     assert found.lengths.tolist() == ak.num(expected).to_list()
-    assert found.values[kept].tolist() == np.asarray(ak.flatten(ak.fill_none(expected, 0)))[kept].tolist()
+    assert (
+        found.values[kept].tolist()
+        == np.asarray(ak.flatten(ak.fill_none(expected, 0)))[kept].tolist()
+    )
