@@ -25,6 +25,7 @@ from ragmask.ops.gru import gru
 from ragmask.ops.input import arrow_rows
 from ragmask.ops.lstm import lstm
 from ragmask.ops.masks import masking
+from ragmask.ops.pool import NUMBERED
 from ragmask.ops.rnn import rnn
 from ragmask.ops.softmax import temporal_softmax
 from ragmask.ops.sort import temporal_sort
@@ -88,7 +89,8 @@ def register(
 
         ragmask_softmax(x)
         ragmask_cumsum(x)                       also of BIGINT[]
-        ragmask_pool(x, how := 'mean')          or 'sum', 'max', 'std', …: `rm.temporal_pool`'s
+        ragmask_pool(x, how := 'mean')          or 'sum', 'max', 'min', 'std', …
+        ragmask_count(x), ragmask_argmax(x)     BIGINT: how many steps are kept; the maximum's place
         ragmask_masking(x, mask_value := 0)     nulls for the steps of that value
 
     and of BIGINT[] too:
@@ -143,7 +145,7 @@ def _functions() -> Iterator[tuple[str, Function]]:
     sections = Option("sections", "BIGINT", None, 1), Option("width", "BIGINT", None, 1)
     softmax = Function(temporal_softmax, _each([*_FLOATS, *_VECTORS]))
     cumsum = Function(temporal_cumsum, _each(_NUMBERS))
-    pool = Function(columns.pool, _each([*_FLOATS, *_VECTORS]), (how,))
+    pool = Function(_pooled, _each([*_FLOATS, *_VECTORS]), (how,))
     split = Function(_sections, _each(_NUMBERS), sections)
     named = {"softmax": softmax, "cumsum": cumsum, "pool": pool, "split": split}
     descending = (Option("descending", "BOOLEAN", "false", False),)
@@ -154,6 +156,8 @@ def _functions() -> Iterator[tuple[str, Function]]:
     for name, function in named.items():
         yield name, function
         yield f"temporal_{name}", function
+    for word in NUMBERED:
+        yield word, Function(partial(columns.pool, how=word), _each([*_FLOATS, *_VECTORS]))
     yield "masking", Function(masking, _each([*_FLOATS, *_VECTORS]), (number,))
     yield "lengths", Function(columns.lengths, _each(_NUMBERS))
     yield "truncate", Function(columns.truncate, _each(_NUMBERS), (_MAXLEN, _SIDE))
@@ -211,6 +215,12 @@ def _input_type(spec: Spec, takes_words: bool) -> Any:
 
 def _each(types: Iterable[Any]) -> list[list[Any]]:
     return [[type_] for type_ in types]
+
+
+def _pooled(x: Any, how: Any) -> Any:
+    if how in NUMBERED:  # which a function of DuckDB's, of one type, cannot give beside the others
+        raise InvalidInputError(f"{how!r} gives integers, and has a function of its own: {how}(x)")
+    return columns.pool(x, how=how)
 
 
 def _padded(x: Any, **options: Any) -> Any:

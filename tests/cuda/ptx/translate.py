@@ -47,6 +47,8 @@ RULES = {
     f"neg.({INTEGER}|{FLOAT})": "-{a}",
     "abs.f32": "__builtin_fabsf({a})",
     "abs.f64": "__builtin_fabs({a})",
+    "sqrt.rn.f32": "__builtin_sqrtf({a})",
+    "sqrt.rn.f64": "__builtin_sqrt({a})",
     f"abs.{INTEGER}": "{a} < 0 ? -{a} : {a}",
     "copysign.f32": "__builtin_copysignf({b}, {a})",
     "copysign.f64": "__builtin_copysign({b}, {a})",
