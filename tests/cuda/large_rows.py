@@ -11,6 +11,7 @@ from ragmask.kernels import cuda
 from ragmask.kernels.compile import cuda_kernel
 from ragmask.kernels.constants import MEAN
 from tests.cuda import running
+from tests.cuda.test_attention import CAUSAL, EVERYTHING, check, check_gradients, drawn
 from tests.cuda.test_moves import check_compact, check_counts, check_pack, check_pad, pattern_of
 from tests.cuda.test_reductions import HOWS, TOLERANCES, pool, softmax
 
@@ -52,6 +53,17 @@ def test_moves_are_the_reference(dtype):
     check_pack(ragged)
     check_counts(ragged)
     check_pad(ragged, ragged.max_length + 3, dtype == "float32", pattern_of(ragged, True))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("window", [EVERYTHING, CAUSAL, (70, 40)])
+def test_attention_of_whole_heads(dtype, window):
+    """Of usual sizes, and of those that fill no tile."""
+    for sizes in ((2, 1, 64, 64), (1, 1, 24, 130)):
+        case = drawn([200, 0, 3, 64, 97], [210, 5, 0, 64, 33], sizes, dtype)
+        check(case._replace(window=window, scale=sizes[2] ** -0.5))
+        if dtype != "float16":
+            check_gradients(case._replace(window=window, scale=sizes[2] ** -0.5))
 
 
 # -- beyond 2^31 --------------------------------------------------------------------------

@@ -8,10 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ragmask as rm
 from ragmask.kernels import cuda
 from ragmask.kernels.cuda.launch import TILE, parts_of
 from ragmask.kernels.cuda.teams import WARPS
+from ragmask.ops.attention import Seen, attention_gradient
+from ragmask.ops.attention import attend as attend_rows
+from ragmask.rows.rows import Rows
 from tests.cuda import running
+from tests.cuda.host_memory import OnDevice, as_device
 from tests.strategies import FLOATS
 
 INF, NAN = np.inf, np.nan
@@ -294,3 +299,43 @@ def test_no_sums_are_wanted():
     arguments = *case.arguments, np.zeros(1, int), out.reshape(-1), None
     running.run(cuda.attention, 1, *arguments)
     np.testing.assert_array_equal(out, attend(case)[0])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_arrays_on_a_device_attend_as_the_hosts_do(monkeypatch, dtype):
+    as_device(monkeypatch)
+    case = drawn([6], [6], (2, 1, 2, 3), dtype, masked=False).compact()
+    mask = np.array([True, True, False, True, True, True])
+    batches = [
+        rm.Ragged(case.q, [0, 3], [2, 3]),
+        rm.Ragged(case.k, [1, 0], [4, 1], mask),
+        rm.Ragged(case.v, [1, 0], [4, 1]),
+    ]
+    expected = rm.temporal_attention(*batches, causal=True)
+    found = rm.temporal_attention(*map(on_device, batches), causal=True).to_host()
+    assert (found.dtype, found.lengths.tolist()) == (dtype, [2, 3])
+    tolerance = TOLERANCES[dtype]
+    np.testing.assert_allclose(found.values, expected.values, tolerance, tolerance)
+    if dtype == "float32":
+        seen, rows = Seen(UNLIMITED, 1, 0.5), [batch.compact()._rows for batch in batches]
+        rows[2] = Rows(rows[2].values, rows[1].layout, rows[1].mask)
+        for one, other in zip(gradients_of(rows, seen), there(rows, seen), strict=True):
+            np.testing.assert_allclose(other.to_host(), one, 1e-4, 1e-4)
+
+
+def on_device(batch):
+    arrays = batch.values, batch.starts, batch.lengths, batch.mask
+    return rm.Ragged(*(None if array is None else OnDevice(array.copy()) for array in arrays))
+
+
+def there(rows, seen):
+    moved = [on_device(rm.Ragged._of(one))._rows for one in rows]
+    return gradients_of([*moved[:2], Rows(moved[2].values, moved[1].layout, moved[1].mask)], seen)
+
+
+def gradients_of(rows, seen):
+    q, k, v = rows
+    out = q.arrays.empty((q.n_steps, 2, 3), np.float32)
+    log_sum = q.arrays.empty((q.n_steps, 2), np.float32)
+    attend_rows(q, k, v, seen, q.layout.end_to_end.starts, out, log_sum)
+    return attention_gradient(q, k, v, seen, out, log_sum, out)
