@@ -26,7 +26,7 @@ from ragmask.rows.rows import Rows, kept_counts
 How = Literal[
     "mean", "sum", "max", "min", "first", "last", "count", "argmax", "std", "logsumexp"
 ]  # fmt: skip
-NUMBERED = "count", "argmax"  # which are integers, and have no gradient
+NUMBERED: tuple[How, ...] = "count", "argmax"  # which are integers, and have no gradient
 
 _KERNELS = {"argmax": ARGMAX, "std": STD, "logsumexp": LOGSUMEXP}
 _GRADIENTS = {"std": STD_GRADIENT, "logsumexp": LOGSUMEXP_GRADIENT}
