@@ -47,12 +47,12 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
             rm.masking(batch)
             for how in ("mean", "max", "last"):
                 rm.temporal_pool(batch, how)
-            for batch in (batch, first(batch)):
-                rm.temporal_cumsum(batch)
-                rm.temporal_flip(batch)
-                rm.temporal_sort(batch, descending=True)
-                rm.temporal_argsort(batch)
-                rm.temporal_topk(batch, 3)
+            for one in (batch, first(batch)):
+                rm.temporal_cumsum(one)
+                rm.temporal_flip(one)
+                rm.temporal_sort(one, descending=True)
+                rm.temporal_argsort(one)
+                rm.temporal_topk(one, 3)
             {more}
         rows.roll(-2)
         rm.temporal_concat([rows, rows])
@@ -93,7 +93,8 @@ WITH_THE_JIT = """
 def test_indices_stay_inside_their_arrays(tmp_path):
     """Compiled with Numba's own checks, into a cache of its own."""
     code = SMALL_BATCHES.replace("            {more}\n", WITH_THE_JIT.lstrip("\n"))
-    said = run_python(code, NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path))
+    settings = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = run_python(code, timeout=400, **settings)  # everything is compiled anew
     assert said.split("\n") == ["bounds are checked", "done"]
 
 
