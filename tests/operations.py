@@ -104,7 +104,6 @@ OPERATIONS = {
     "flip of numbers": _on_numbers(lambda x: (rm.temporal_flip(x), ())),
     "sort": _on_vectors(lambda x: (rm.temporal_sort(x), ())),
     "sort, descending": _on_vectors(lambda x: (rm.temporal_sort(x, descending=True), ())),
-    "argsort": _on_vectors(lambda x: (rm.temporal_argsort(x), ())),
     "lstm": _on_vectors(_recurrent(rm.lstm, LSTM)),
     "lstm, float64": _on_vectors(_recurrent(rm.lstm, LSTM), np.float64),
     "lstm, backwards": _on_vectors(_recurrent(rm.lstm, LSTM, go_backwards=True)),

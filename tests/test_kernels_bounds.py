@@ -54,12 +54,12 @@ for order in (slice(None), slice(0, 0), slice(0, 1), [1, 5], slice(3, 8)):
             rm.temporal_repeat(x[: len(rows), 0], batch)
             if kind(rows) is rows:
                 rm.temporal_pool(rm.Ragged(x[:, 0], rows.starts, rows.lengths, kept), "std")
-            for batch in (batch, first(batch)):
-                rm.temporal_cumsum(batch)
-                rm.temporal_flip(batch)
-                rm.temporal_sort(batch, descending=True)
-                rm.temporal_argsort(batch)
-                rm.temporal_topk(batch, 3)
+            for one in (batch, first(batch)):
+                rm.temporal_cumsum(one)
+                rm.temporal_flip(one)
+                rm.temporal_sort(one, descending=True)
+                rm.temporal_argsort(one)
+                rm.temporal_topk(one, 3)
             {more}
         rows.roll(-2)
         rm.temporal_concat([rows, rows])
@@ -104,7 +104,8 @@ WITH_THE_JIT = """
 def test_indices_stay_inside_their_arrays(tmp_path):
     """Compiled with Numba's own checks, into a cache of its own."""
     code = SMALL_BATCHES.replace("            {more}\n", WITH_THE_JIT.lstrip("\n"))
-    said = run_python(code, NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path))
+    settings = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = run_python(code, timeout=400, **settings)  # everything is compiled anew
     assert said.split("\n") == ["bounds are checked", "done"]
 
 

@@ -61,8 +61,8 @@ def temporal_argsort(
       []
       [1 0]
 
-    Takes what `temporal_sort` takes. Returns x's kind, int64: at the row's end, where there are as
-    many masked steps as it has, 0.
+    Takes what `temporal_sort` takes. Returns x's kind, int64. Masked steps are counted, and so is
+    padding before a row; at the row's end, where they go, is 0.
     """
     given = Input.of(x, mask)
     rows = given.rows

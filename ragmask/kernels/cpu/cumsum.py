@@ -115,15 +115,19 @@ def add_four(
 
 @inline
 def kept(x: Any, mask: Any, at: Any, pairs: Any, slot: int) -> Any:
-    """A number, or 0 where it is masked.
+    """A number, or 0 where it is masked."""
+    return x[at] if mask is None else chosen(x[at], mask[at], pairs[slot])
 
-    It is looked up in a pair of both: of a choice LLVM makes a branch, and one that nobody can
-    foresee took 2 to 3 times as long.
+
+@inline
+def chosen(number: Any, keep: Any, pair: Any) -> Any:
+    """A number, or 0, which is the first of the pair.
+
+    It is looked up there: of a choice LLVM makes a branch, and one that nobody can foresee took 2
+    to 3 times as long.
     """
-    if mask is None:
-        return x[at]
-    pairs[slot, 1] = x[at]
-    return pairs[slot, np.int64(mask[at])]
+    pair[1] = number
+    return pair[np.int64(keep)]
 
 
 @njit
@@ -142,8 +146,19 @@ def cumsum_gradient(
     (n,) or None. A masked step gets 0, and what arrives there is not looked at.
     """
     features = gradient.shape[1]
-    total = np.empty(features, out.dtype)
+    total, pairs = np.empty(features, out.dtype), np.zeros((2, 2), out.dtype)
     for row in range(first_row, last_row):
+        if features == 1:
+            so_far, last = out.dtype.type(0), np.uint64(starts[row] + lengths[row] - 1)
+            for number in range(np.uint64(lengths[row])):
+                at = last - number
+                if mask is None:
+                    so_far += gradient[at, 0]
+                    out[at, 0] = so_far
+                else:
+                    so_far += chosen(gradient[at, 0], mask[at], pairs[0])
+                    out[at, 0] = chosen(so_far, mask[at], pairs[1])
+            continue
         total[:] = 0
         for number in range(lengths[row]):
             at = starts[row] + lengths[row] - 1 - number

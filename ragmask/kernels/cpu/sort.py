@@ -112,12 +112,14 @@ def rank_block(source: Any, begin: int, end: int, ranks: Any, out: Any) -> None:
     (keys, steps), (out_keys, out_steps) = source, out
     first, last = np.uint64(begin), np.uint64(end)
     for place in range(first, last):
-        key, rank = keys[place], np.int32(0)
-        for other in range(first, place):
-            rank += np.int32(keys[other] <= key)
+        ranks[place - first] = 0
+    for place in range(first, last):
+        key, before = keys[place], np.int32(0)
         for other in range(place + np.uint64(1), last):
-            rank += np.int32(keys[other] < key)
-        ranks[place - first] = rank
+            is_less = np.int32(keys[other] < key)
+            before += is_less
+            ranks[other - first] += np.int32(1) - is_less
+        ranks[place - first] += before
     for place in range(first, last):
         to = first + np.uint64(ranks[place - first])
         out_keys[to] = keys[place]
@@ -134,10 +136,10 @@ def merge(source: Any, begin: int, middle: Any, end: Any, first: int, out: Any) 
     (keys, steps), (out_keys, out_steps) = source, out
     left, right, to = middle - 1, end - 1, end - 1
     while to >= first and left >= begin and right >= middle:
-        # as a number: of a choice LLVM makes a branch, and 4 times the time
-        is_left: Any = np.int64(keys[np.uint64(left)] > keys[np.uint64(right)])
-        at = np.uint64(right + (left - right) * is_left)
-        out_keys[np.uint64(to)] = keys[at]
+        one, other = keys[np.uint64(left)], keys[np.uint64(right)]
+        is_left: Any = np.int64(one > other)
+        at = np.uint64(right + (left - right) * is_left)  # LLVM would make a branch of a choice
+        out_keys[np.uint64(to)] = one if one > other else other  # and makes a maximum of this one
         if steps.size > 0:
             out_steps[np.uint64(to)] = steps[at]
         left -= is_left
