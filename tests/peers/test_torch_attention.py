@@ -152,6 +152,9 @@ def test_a_pair_that_no_op_can_take_is_refused():
         rt.temporal_attention(q, k[:5], v[:5])
     with pytest.raises(rm.UnsupportedTypeError, match="float32 or float64, all the same"):
         rt.temporal_attention(q, k, v.to(torch.float32))
+    tensors = q.values, q.offsets, None, k.values, v.values, k.offsets, None
+    with pytest.raises(rm.InvalidInputError, match="window must be at least 0; got -1"):
+        custom.temporal_attention(*tensors, 0, -1, 1.0)
     with pytest.raises(rm.UnsupportedTypeError, match="k must be a RaggedTensor"):
         rt.temporal_attention(q, k.values, v)
 

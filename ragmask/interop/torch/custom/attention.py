@@ -8,7 +8,7 @@ from torch import Tensor
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.interop.torch.custom.arrays import array_like, rows_of, tensor_of
 from ragmask.interop.torch.custom.define import define, fake, no_second
-from ragmask.ops.attention import Seen, attend, attention_gradient, sizes_of
+from ragmask.ops.attention import attend, attention_gradient, checked_seen, sizes_of
 from ragmask.rows.rows import Rows
 
 
@@ -31,7 +31,7 @@ def temporal_attention(
     arrays = queries.arrays
     out = arrays.empty((*q.shape[:-1], value_dim), queries.dtype)
     log_sum = arrays.empty((len(q), heads), queries.dtype)
-    seen = Seen(left, right, scale)
+    seen = checked_seen(False, (left, right), scale, 1)
     attend(queries, keys, values, seen, queries.layout.end_to_end.starts, out, log_sum)
     return tensor_of(out), tensor_of(log_sum)
 
@@ -60,7 +60,7 @@ def _gradient(
         array_like(log_sum, (len(q), heads), q, "log_sum"),
         array_like(gradient, shape, q, "the gradient"),
     )
-    seen = Seen(left, right, scale)
+    seen = checked_seen(False, (left, right), scale, 1)
     of_q, of_k, of_v = map(tensor_of, attention_gradient(queries, keys, values, seen, *given))
     return of_q, of_k, of_v
 
