@@ -14,7 +14,14 @@ import numpy as np
 
 from ragmask.kernels.compile import njit
 from ragmask.kernels.constants import TILE_ROWS
-from ragmask.kernels.cpu.lanes import LANES, largest_of_lanes, sum_of_lanes
+from ragmask.kernels.cpu.lanes import (
+    LANES,
+    borrowed,
+    largest_of_lanes,
+    spaced,
+    sum_of_lanes,
+    whole,
+)
 from ragmask.kernels.cpu.product import Factor, group_of, multiply_columns, multiply_depths
 from ragmask.kernels.math import decay
 
@@ -23,6 +30,7 @@ SCORES = (
     24_576  # of a block, which has fewer lines where keys are many: the second cache holds them
 )
 CHUNK = 256  # keys that a block's gradient looks at together
+APART = 272  # their lines, as `spaced` says
 
 
 class Task(NamedTuple):
@@ -71,7 +79,7 @@ def attention(
     """
     heads, key_heads, dim, value_dim = sizes
     places, most_keys = places_of(first_task, last_task, sizes, q_lengths, k_lengths)
-    room, width = stride_of(q, most_keys), whole(value_dim, LANES)
+    room, width = stride_of(q, most_keys), spaced(value_dim)
     most_scores = min(LINES * room, max(SCORES, TILE_ROWS * room))
     scratch = (
         np.zeros(room * dim, q.dtype),
@@ -92,8 +100,8 @@ def attention(
         logs = no_logs if log_sum is None else row_of(log_sum, to, length, heads)
         group = heads // key_heads
         if task.queries.size < length * group:
-            fill(row_out, head, group, heads, value_dim, 0)
-            fill(logs, head, group, heads, 1, np.inf)
+            fill(row_out, head * group, group, heads, value_dim, 0)
+            fill(logs, head * group, group, heads, 1, np.inf)
         attend(
             row_of(q, at, length, heads * dim),
             row_of(k, key_at, key_length, key_heads * dim),
@@ -122,9 +130,10 @@ def attend(
     logs: Any,
 ) -> None:
     """One task of `attention`, on the numbers of its row."""
-    k_turned, values, queries, scores, sums, totals, log_sums = scratch
-    lines, keys, lows, highs = task
-    width = whole(value_dim, LANES)
+    q, k, v, out, logs = borrowed((q, k, v, out, logs))
+    k_turned, values, queries, scores, sums, totals, log_sums = borrowed(scratch)
+    lines, keys, lows, highs = borrowed((task.queries, task.keys, task.low, task.high))
+    width = spaced(value_dim)
     turn(k, keys, dim, k_turned)
     gather(v, keys, value_dim, 1, values, width)
     is_apart = sees_less(task) and not all_finite(values[: keys.size * width])
@@ -140,7 +149,7 @@ def attend(
             for line in range(own.size):
                 logs[own[line]] = log_sums[line]
         factor = Factor(scores, stride, 1)
-        multiply_depths(factor, values, width, sums, low, high, is_apart, False)
+        multiply_depths(factor, values, value_dim, sums, low, high, is_apart, False)
         for line in range(own.size):
             target, total = out[own[line] * value_dim :][:value_dim], totals[line]
             line_sums = sums[line * width :]
@@ -164,8 +173,10 @@ def soften(scores: Any, stride: int, low: Any, high: Any, totals: Any, log_sums:
         totals[line] = 0
         log_sums[line] = np.inf
         if low[line] < high[line]:
-            own[begin : low[line]] = -np.inf
-            own[high[line] : end] = -np.inf
+            if begin < low[line]:
+                own[begin : low[line]] = -np.inf
+            if high[line] < end:
+                own[high[line] : end] = -np.inf
             seen = own[begin:end]
             largest = largest_of_lanes(seen)
             shift = largest if largest > -np.inf else scores.dtype.type(0)
@@ -177,8 +188,10 @@ def soften(scores: Any, stride: int, low: Any, high: Any, totals: Any, log_sums:
                 log_sums[line] = shift + math.log(total)
         else:
             begin = end = tile_begin
-        own[tile_begin:begin] = 0
-        own[end:tile_end] = 0
+        if tile_begin < begin:
+            own[tile_begin:begin] = 0
+        if end < tile_end:
+            own[end:tile_end] = 0
 
 
 @njit
@@ -212,7 +225,7 @@ def attention_gradient(
     heads, key_heads, dim, value_dim = sizes
     places, most_keys = places_of(first_task, last_task, sizes, q_lengths, k_lengths)
     room = stride_of(q, most_keys)
-    width, value_width = whole(dim, LANES), whole(value_dim, LANES)
+    width, value_width = spaced(dim), spaced(value_dim)
     scratch = (
         np.zeros(most_keys * width, q.dtype),  # what fills up a panel is 0, and stays so
         np.zeros(room * dim, q.dtype),
@@ -220,8 +233,8 @@ def attention_gradient(
         np.zeros(LINES * width, q.dtype),
         np.zeros(LINES * value_width, q.dtype),
         np.zeros(LINES * value_width, q.dtype),
-        np.zeros(LINES * CHUNK, q.dtype),
-        np.zeros(LINES * CHUNK, q.dtype),
+        np.zeros(LINES * APART, q.dtype),
+        np.zeros(LINES * APART, q.dtype),
         np.zeros(LINES * width, q.dtype),
         np.zeros(most_keys * width, q.dtype),
         np.zeros(most_keys * value_width, q.dtype),
@@ -243,7 +256,7 @@ def attention_gradient(
         of_v = row_of(v_gradient, key_at, key_length, key_heads * value_dim)
         group = heads // key_heads
         if task.queries.size < length * group:
-            fill(of_q, head, group, heads, dim, 0)
+            fill(of_q, head * group, group, heads, dim, 0)
         if task.keys.size < key_length:
             fill(of_k, head, 1, key_heads, dim, 0)
             fill(of_v, head, 1, key_heads, value_dim, 0)
@@ -286,9 +299,11 @@ def go_back(
 
     Sums over lines are made block by block, in their order.
     """
-    keys, k_turned, v_turned, queries, gradients, outs, weights, slopes = scratch[:8]
-    of_queries, of_keys, of_values, means, logs, ranges = scratch[8:]
-    width, value_width = whole(dim, LANES), whole(value_dim, LANES)
+    q, k, v, out, log_sum, gradient = borrowed((q, k, v, out, log_sum, gradient))
+    of_q, of_k, of_v = borrowed((of_q, of_k, of_v))
+    keys, k_turned, v_turned, queries, gradients, outs, weights, slopes = borrowed(scratch[:8])
+    of_queries, of_keys, of_values, means, logs, ranges = borrowed(scratch[8:])
+    width, value_width = spaced(dim), spaced(value_dim)
     count = task.keys.size
     gather(k, task.keys, dim, 1, keys, width)
     turn(k, task.keys, dim, k_turned)
@@ -316,18 +331,18 @@ def go_back(
         for begin in range(low[0] // CHUNK * CHUNK, high[own.size - 1], CHUNK):
             by_line, by_key = see_chunk(low, high, begin, min(CHUNK, count - begin), ranges)
             factor = Factor(queries, width, 1)
-            multiply_columns(factor, dim, k_turned[begin * dim :], weights, CHUNK, *by_line)
+            multiply_columns(factor, dim, k_turned[begin * dim :], weights, APART, *by_line)
             factor, turned = Factor(gradients, value_width, 1), v_turned[begin * value_dim :]
-            multiply_columns(factor, value_dim, turned, slopes, CHUNK, *by_line)
+            multiply_columns(factor, value_dim, turned, slopes, APART, *by_line)
             go_back_softly(weights, slopes, *by_line, by_key[0].size, logs, means)
-            factor, target = Factor(slopes, CHUNK, 1), of_queries
+            factor, target = Factor(slopes, APART, 1), of_queries
             multiply_depths(
                 factor, keys[begin * width :], width, target, *by_line, keys_apart, True
             )
-            factor, target = Factor(slopes, 1, CHUNK), of_keys[begin * width :]
-            multiply_depths(factor, queries, width, target, *by_key, queries_apart, True)
-            factor, target = Factor(weights, 1, CHUNK), of_values[begin * value_width :]
-            multiply_depths(factor, gradients, value_width, target, *by_key, gradients_apart, True)
+            factor, target = Factor(slopes, 1, APART), of_keys[begin * width :]
+            multiply_depths(factor, queries, dim, target, *by_key, queries_apart, True)
+            factor, target = Factor(weights, 1, APART), of_values[begin * value_width :]
+            multiply_depths(factor, gradients, value_dim, target, *by_key, gradients_apart, True)
         scatter(of_queries, width, scale, own, dim, of_q)
     scatter(of_keys, width, 1, task.keys, dim, of_k)
     scatter(of_values, value_width, 1, task.keys, value_dim, of_v)
@@ -344,16 +359,19 @@ def go_back_softly(
     """
     for line in range(low.size):
         begin, end = low[line] // LANES * LANES, whole(high[line], LANES)
-        own, theirs = scores[line * CHUNK :][:CHUNK], slopes[line * CHUNK :][:CHUNK]
+        own, theirs = scores[line * APART :][:CHUNK], slopes[line * APART :][:CHUNK]
         seen, slopes_seen = own[begin:end], theirs[begin:end]
         log, mean = logs[line], means[line]
         for at in range(seen.size):
             seen[at] = decay(seen[at] - log)
         for at in range(seen.size):
             slopes_seen[at] = seen[at] * (slopes_seen[at] - mean)
-        for line_of in (own, theirs):
-            line_of[: low[line]] = 0
-            line_of[high[line] : whole(keys, LANES)] = 0
+        if low[line] > 0:
+            own[: low[line]] = 0
+            theirs[: low[line]] = 0
+        if high[line] < whole(keys, LANES):
+            own[high[line] : whole(keys, LANES)] = 0
+            theirs[high[line] : whole(keys, LANES)] = 0
 
 
 @njit
@@ -484,7 +502,8 @@ def turn(source: Any, heads: Any, size: int, out: Any) -> None:
 @njit
 def fill(out: Any, head: int, group: int, heads: int, size: int, value: float) -> None:
     """Puts a value into some heads of each of a row's steps."""
-    for begin in range(head * group * size, out.size, heads * size):
+    for step in range(out.size // max(heads * size, 1)):
+        begin = (step * heads + head) * size
         out[begin : begin + group * size] = value
 
 
@@ -494,12 +513,6 @@ def all_finite(numbers: Any) -> bool:
     for i in range(numbers.size):
         others |= numbers[i] - numbers[i] != 0
     return others == 0
-
-
-@njit
-def whole(count: int, of: int) -> int:
-    """The next multiple of a number."""
-    return (count + of - 1) // of * of
 
 
 @njit

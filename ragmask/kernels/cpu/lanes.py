@@ -1,17 +1,23 @@
-"""Sums and largest numbers, lane by lane, in registers: LLVM reorders no sum of its own accord."""
+"""What loops over many short lines of numbers need, and Python has no words for."""
 
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from ragmask.kernels.compile import njit
 
 LANES = 16  # whatever the numbers are
 
 
 def _folded(start: float, fold: Callable[[Any, Any, Any], Any]) -> Any:
-    """All numbers of an array of whole lanes in one: each lane's in order, and then the lanes."""
+    """All numbers of an array of whole lanes in one: each lane's in order, then halves of lanes.
+
+    In registers, as LLVM reorders no sum of its own accord.
+    """
 
     def folded(typing_context: Any, array: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -29,14 +35,19 @@ def _folded(start: float, fold: Callable[[Any, Any, Any], Any]) -> Any:
                 place = builder.bitcast(place, vector.as_pointer())
                 some = builder.load(place, align=array.dtype.bitwidth // 8)
                 builder.store(fold(builder, builder.load(lanes), some), lanes)
-            each = [
-                builder.extract_element(builder.load(lanes), ir.Constant(ir.IntType(32), lane))
-                for lane in range(LANES)
-            ]
-            total = each[0]
-            for one in each[1:]:
-                total = fold(builder, total, one)
-            return total
+            halves, width = builder.load(lanes), LANES
+            while width > 1:
+                width //= 2
+                parts = (
+                    ir.Constant(
+                        ir.VectorType(ir.IntType(32), width), [*range(begin, begin + width)]
+                    )
+                    for begin in (0, width)
+                )
+                nothing = ir.Constant(halves.type, ir.Undefined)
+                one, other = (builder.shuffle_vector(halves, nothing, part) for part in parts)
+                halves = fold(builder, one, other)
+            return builder.extract_element(halves, ir.Constant(ir.IntType(32), 0))
 
         return array.dtype(array), codegen
 
@@ -53,3 +64,41 @@ def _larger(builder: Any, one: Any, other: Any) -> Any:
 
 sum_of_lanes: Any = _folded(0.0, _add)
 largest_of_lanes: Any = _folded(float("-inf"), _larger)  # NaN is passed over
+
+
+def _borrowed(typing_context: Any, arrays: Any) -> Any:
+    """The same arrays, whose owner somebody else keeps: their parts are made without counting.
+
+    To count how often an array is used, for each of its parts, took as long as a short line.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[0]
+        bare = []
+        for kind, value in zip(kinds, cgutils.unpack_tuple(builder, args[0]), strict=True):
+            array = context.make_array(kind)(context, builder, value)
+            array.meminfo = cgutils.get_null_value(array.meminfo.type)
+            array.parent = cgutils.get_null_value(array.parent.type)
+            bare.append(array._getvalue())
+        return context.make_tuple(builder, signature.return_type, bare)
+
+    return types.Tuple(list(arrays))(arrays), codegen
+
+
+borrowed: Any = intrinsic(_borrowed)
+
+
+@njit
+def whole(count: int, of: int) -> int:
+    """The next multiple of a number."""
+    return (count + of - 1) // of * of
+
+
+@njit
+def spaced(count: int) -> int:
+    """How far apart lines of so many numbers are to begin: whole lanes, and an odd number of these.
+
+    Those a power of two apart share few places in a cache.
+    """
+    lanes: int = whole(count, LANES) // LANES | 1
+    return lanes * LANES

@@ -9,6 +9,7 @@ from numba.extending import intrinsic
 
 from ragmask.kernels.compile import njit
 from ragmask.kernels.constants import SPAN, TILE_ROWS
+from ragmask.kernels.cpu.lanes import spaced
 from ragmask.kernels.cpu.tile import TileCode, family_of, lanes_of
 
 
@@ -132,27 +133,28 @@ def multiply_columns(
 
 @njit
 def multiply_depths(
-    x: Any, y: Any, width: int, sums: Any, low: Any, high: Any, is_apart: bool, goes_on: bool
+    x: Any, y: Any, columns: int, sums: Any, low: Any, high: Any, is_apart: bool, goes_on: bool
 ) -> None:
     """sums[row] = Σ x[row, i] · y[i] for i in [low[row], high[row]), or added to it.
 
-    x a Factor; y (depth, width) and sums (rows, width), both flat and of whole panels. low and high
-    never fall from row to row. Rows share a tile, and x is to be 0 where a row needs less of the
-    depth than its tile: from the first one's low, rounded down to whole spans, to the last one's
-    high. Unless `is_apart`: where y may be NaN, which times 0 is not 0.
+    x a Factor; y (depth, columns) and sums (rows, columns), both flat, with lines as far apart as
+    `spaced` says, of whole lanes. low and high never fall from row to row. Rows share a tile, and x
+    is to be 0 where a row needs less of the depth than its tile: from the first one's low, rounded
+    down to whole spans, to the last one's high. Unless `is_apart`, where y may be NaN: that times 0
+    is not 0.
     """
     rows, group, lanes = low.size, group_of(y), lanes_of(y)
-    at_once = 1 if is_apart else TILE_ROWS
-    for column in range(0, width, group):
-        panels = min(group, width - column) // lanes
+    stride, at_once = spaced(columns), 1 if is_apart else TILE_ROWS
+    for column in range(0, columns, group):
+        panels = (min(group, columns - column) + lanes - 1) // lanes
         for row in range(0, rows, at_once):
             count = min(at_once, rows - row)
-            places = (row * x.stride, column, row * width + column)
+            places = (row * x.stride, column, row * stride + column)
             begin, end = low[row] // SPAN * SPAN, high[row + count - 1]
             adds = goes_on
             if is_apart and begin < low[row]:  # the spans stay the same
                 first = (low[row], min(begin + SPAN, end))
-                tile(x, y, width, sums, width, places, (count, panels), first, adds)
+                tile(x, y, stride, sums, stride, places, (count, panels), first, adds)
                 begin, adds = begin + SPAN, True
             if begin < end or not adds:
-                tile(x, y, width, sums, width, places, (count, panels), (begin, end), adds)
+                tile(x, y, stride, sums, stride, places, (count, panels), (begin, end), adds)
