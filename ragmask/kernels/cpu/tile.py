@@ -7,7 +7,6 @@ Each sum runs over the depth in order, span by span, one fused multiply-add at a
 tile's shape: how rows are grouped into tiles changes no bit of a result.
 """
 
-from functools import reduce
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -77,9 +76,6 @@ class TileCode:
 
     def const(self, value: int) -> Any:
         return ir.Constant(ir.IntType(64), value)
-
-    def sum_of(self, *terms: Any) -> Any:
-        return reduce(self.builder.add, terms)
 
     def times(self, a: Any, b: Any) -> Any:
         return self.builder.mul(a, b if isinstance(b, ir.Value) else self.const(b))
