@@ -9,7 +9,7 @@ from ragmask.kernels.constants import NAT
 
 # So many numbers are put in order by counting, for each, those that belong before it: a number of
 # comparisons that grows with the square, but vectorised and without a branch. At 64 it took a
-# seventh of an insertion sort's time, and half of it at 8.
+# seventh of an insertion sort's time, and a third of it at 8.
 BLOCK = 64
 
 
