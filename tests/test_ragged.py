@@ -409,7 +409,7 @@ def test_rows_outside_the_batch(batch, index):
     [
         ([True, False], "needs one for each of 4 rows"),
         (True, "needs one for each of 4 rows"),
-        ((0, 1), "got tuple"),
+        ((0, 1, 2), "got tuple"),
         ([0.5], "the index must be integers; got float64"),
         (None, "the index must have one dimension"),
         (..., "the index must have one dimension"),

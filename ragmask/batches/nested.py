@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ragmask import arrow
 from ragmask.arrays.coerce import index_array, mask_array
-from ragmask.arrays.host import HOST
+from ragmask.arrays.host import HOST, read_only
 from ragmask.arrays.protocol import Array, Bools, Ints
 from ragmask.batches.constructors import rows_of
 from ragmask.batches.elementwise import apply
@@ -125,7 +125,7 @@ class NestedRagged(Ragged):
             row = bisect_right(offsets, number) - 1
             return f"row {row}, inner row {number - offsets[row]}"
 
-        layout = Layout.between(HOST, len(inner), np.array(offsets))
+        layout = Layout.between(HOST, len(inner), read_only(np.array(offsets, np.int64)))
         return cls._made(*_over(layout, rows_of(inner, dtype, name), None))
 
     @classmethod

@@ -5,12 +5,15 @@ from typing import Any
 
 from ragmask import arrow
 from ragmask.arrays.coerce import as_words, same_device, to_array, values_array
+from ragmask.arrays.host import HOST
 from ragmask.arrays.protocol import AnyArray
+from ragmask.batches.nested import NestedRagged
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.kernels.registry import REPEAT
 from ragmask.ops.input import Input, arrow_rows
+from ragmask.rows.checks import check_same_lengths
 from ragmask.rows.layout import Layout
 
 
@@ -27,7 +30,8 @@ def temporal_repeat(values: Any, like: Ragged | Padded | Any) -> Any:
 
     Parameters
     ----------
-    values : an array (rows, *item) of any dtype, or an array of Arrow's, one item a row.
+    values : an array (rows, *item) of any dtype, or an array of Arrow's, one item a row. For a
+        NestedRagged the Ragged that `temporal_pool` gives of it, one item an inner row.
     like : Ragged, Padded, array (rows, width, *any item) or Arrow's lists, whose rows and mask are
         taken; its numbers are not looked at.
 
@@ -36,6 +40,9 @@ def temporal_repeat(values: Any, like: Ragged | Padded | Any) -> Any:
     there is not one value a row.
     """
     given = Input.of(like, what="like")
+    if isinstance(like, NestedRagged) and isinstance(values, Ragged):
+        check_same_lengths(HOST, values._rows.lengths, like.lengths, "values and like")
+        values = values._rows.compact().values
     numbers, valid = _one_a_row(values, len(given.rows))
     arrays, layout = given.arrays, given.rows.layout.end_to_end
     same_device(values=numbers, like=given.rows.values)
