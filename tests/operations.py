@@ -93,7 +93,7 @@ OPERATIONS = {
     ),
     "attention": _on_vectors(lambda x: (rm.temporal_attention(x, x, x), ())),
     "attention, causal": _on_vectors(
-        lambda x: (rm.temporal_attention(x, x, x, causal=True, window=5), ()), np.float64
+        lambda x: (rm.temporal_attention(x, x, x, causal=True, window=5), ())
     ),
     "cumsum of numbers": _on_numbers(lambda x: (rm.temporal_cumsum(x), ())),
     "flip": _on_vectors(lambda x: (rm.temporal_flip(x), ())),

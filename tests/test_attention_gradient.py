@@ -10,6 +10,8 @@ from ragmask.ops.attention import Seen, attend, attention_gradient
 from tests import reference
 from tests.test_attention_op import NAN, normals
 
+pytestmark = pytest.mark.slow  # two kernels compiled for two dtypes: 40 seconds
+
 LEFT, RIGHT = 2**62, 2**62
 LONG = [1, 0, 5, 6, 7, 16, 47, 48, 49, 97, 255, 256, 257, 300, 513]
 

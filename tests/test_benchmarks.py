@@ -107,6 +107,7 @@ def run_script(name, **environment):
     return process.stdout
 
 
+@pytest.mark.slow
 def test_the_page_has_the_roofline_that_the_script_prints(roofline):
     (found,) = roofline.MARKED.findall(roofline.PAGE.read_text(encoding="utf-8"))
     assert found == run_script("roofline.py")

@@ -58,6 +58,7 @@ def test_floats_are_the_reference(ragged, kind, how, dtype, item_shape, specials
     assert pooled.shape == shape_of(ragged, how, item_shape)
 
 
+@pytest.mark.slow
 @given(
     raggeds(dtypes=(*INTEGERS, "bool"), item_shapes=[(), (3,)]),
     KINDS,
@@ -141,6 +142,7 @@ def test_powers_beyond_any_float_have_a_logarithm(top, item_shape):
     np.testing.assert_allclose(pooled, np.full_like(pooled, top + np.log(50)), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int64", "uint64", "int8"])
 def test_the_largest_and_smallest_integers(dtype):
     info = np.iinfo(dtype)

@@ -51,6 +51,7 @@ def test_floats_are_the_reference(ragged, kind, dtype, item_shape, descending):
     check(as_kind(with_equals(ragged, dtype, item_shape), kind), descending)
 
 
+@pytest.mark.slow
 @given(raggeds(dtypes=(*INTEGERS, "bool"), item_shapes=[(), (2,)]), KINDS, st.booleans())
 def test_integers_are_the_reference(ragged, kind, descending):
     check(as_kind(ragged, kind), descending)
@@ -80,6 +81,7 @@ def test_the_largest_are_the_reference(ragged, kind, k, item_shape):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint64"])
 @pytest.mark.parametrize("masked", [False, True])
 def test_long_rows_are_numpys(dtype, masked):
@@ -107,6 +109,7 @@ def test_long_rows_are_numpys(dtype, masked):
         assert largest[row].tobytes() == numbers[backwards].tobytes()
 
 
+@pytest.mark.slow
 @given(LAYOUTS, st.sampled_from(["datetime64[ns]", "timedelta64[s]", "datetime64[D]"]))
 def test_dates_are_numpys_row_by_row(ragged, dtype):
     numbers = np.random.default_rng(0).integers(-3, 3, len(ragged.values))
@@ -118,6 +121,7 @@ def test_dates_are_numpys_row_by_row(ragged, dtype):
     assert rm.temporal_topk(batch, 2)[0].dtype == dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int64", "uint64", "int8", "uint32"])
 def test_the_largest_and_smallest_integers(dtype):
     """The smallest int64 is NaT only where there are dates."""

@@ -138,7 +138,8 @@ def copy_rows(values: AnyArray, layout: Layout, out_starts: AnyArray, out: AnyAr
     if out.size == 0:
         return
     item_bytes = out.nbytes // len(out)
-    words, out_words = as_words(item_bytes, values, out)
+    # of values that may be written to, the kernel would be compiled once more
+    words, out_words = as_words(item_bytes, layout.arrays.frozen(values), out)
     layout.run(
         COMPACT,
         item_bytes,
@@ -169,7 +170,7 @@ def turn_rows(rows: Rows, shifts: AnyArray, backwards: bool, out: AnyArray) -> N
     if out.size == 0:
         return
     item_bytes = out.nbytes // len(out)
-    words, out_words = as_words(item_bytes, rows.values, out)
+    words, out_words = as_words(item_bytes, rows.arrays.frozen(rows.values), out)
     rows.layout.run(
         TURN,
         item_bytes,
