@@ -18,7 +18,7 @@ import ragmask.interop.torch as rt
 from ragmask.data import JAPANESE_VOWELS
 
 FEATURES, SIZE, HEADS, WIDTH, SPEAKERS = 12, 64, 4, 5, 9
-EPOCHS = 25
+EPOCHS = 15
 
 table = pq.read_table(JAPANESE_VOWELS, columns=["frames", "speaker", "split"])
 is_test = np.array([split == "test" for split in table["split"].to_pylist()])
