@@ -17,6 +17,8 @@ from tests.interpreters import ROOT
 from tests.operations import OPERATIONS
 from tests.strategies import lists_of, nested_rows_of, nesteds
 
+pytestmark = pytest.mark.slow  # each op, and what it compiles
+
 GLOSSES = ROOT / "examples" / "data" / "wordnet_glosses.parquet"
 HOWS = ("mean", "sum", "max", "first", "last")
 LAYOUTS = nesteds(dtypes=("uint8",), item_shapes=[()], tame=True)

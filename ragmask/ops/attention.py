@@ -54,9 +54,9 @@ def temporal_attention(
 
     >>> import numpy as np
     >>> import ragmask as rm
-    >>> x = rm.Ragged.from_rows([np.eye(2), np.ones((3, 2))])
+    >>> x = rm.Ragged.from_rows([np.eye(2), np.ones((3, 2))], "float32")
     >>> rm.temporal_attention(x, x, x, causal=True)
-    Ragged(2 rows, 5 steps, 2 float64, lengths 2–3)
+    Ragged(2 rows, 5 steps, 2 float32, lengths 2–3)
       [[1. 0.] [0.3302 0.6698]]
       [[1. 1.] [1. 1.] [1. 1.]]
 
