@@ -8,11 +8,11 @@ from ragmask.arrays.protocol import LARGEST, AnyArray
 from ragmask.batches.padded import Padded
 from ragmask.batches.ragged import Ragged
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.kernels.registry import COUNT_KEPT, SORT
+from ragmask.kernels.registry import SORT
 from ragmask.ops.input import Input, as_dtype, flat_items
 from ragmask.rows.checks import check_count
 from ragmask.rows.layout import Layout
-from ragmask.rows.rows import Rows, copy_rows
+from ragmask.rows.rows import Rows, copy_rows, kept_counts
 
 
 def temporal_sort(
@@ -178,16 +178,6 @@ def as_keys(rows: Rows, op: str) -> tuple[Rows, bool]:
             f"{op} takes floats, integers, bools, dates and durations; got {dtype}"
         )
     return rows if computed == dtype else as_dtype(rows, computed), False
-
-
-def kept_counts(rows: Rows) -> AnyArray:
-    """How many steps each row keeps, int64 (rows,)."""
-    if rows.mask is None:
-        return rows.lengths
-    arrays = rows.arrays
-    kept = arrays.empty((len(rows),), np.int64)
-    rows.layout.run(COUNT_KEPT, 0, rows.mask, rows.starts, rows.lengths, kept)
-    return arrays.read_only(kept)
 
 
 def first_steps(layout: Layout, counts: AnyArray) -> AnyArray:

@@ -23,7 +23,12 @@ class Layout:
         lengths: AnyArray,
         facts: Facts | None = None,
     ) -> None:
-        self.arrays, self.starts, self.lengths = arrays, starts, lengths
+        # of arrays that may be written to, kernels would be compiled once more
+        self.arrays, self.starts, self.lengths = (
+            arrays,
+            arrays.frozen(starts),
+            arrays.frozen(lengths),
+        )
         self._facts: Facts = {} if facts is None else facts
         self._offsets: AnyArray = None
         self._end_to_end: Layout | None = None

@@ -128,9 +128,7 @@ def host_rows(
     values: Array, starts: Ints, lengths: Ints, mask: Bools | None = None, form: Any = None
 ) -> Rows:
     """Rows of numpy arrays that are known to fit each other."""
-    # of arrays that may be written to, kernels would be compiled once more
-    layout = Layout(HOST, HOST.frozen(starts), HOST.frozen(lengths))
-    return Rows(HOST.frozen(values), layout, mask, form)
+    return Rows(HOST.frozen(values), Layout(HOST, starts, lengths), mask, form)
 
 
 def copy_rows(values: AnyArray, layout: Layout, out_starts: AnyArray, out: AnyArray) -> None:

@@ -27,6 +27,7 @@ except ImportError as error:
     ) from error
 
 from ragmask.interop.torch import nn
+from ragmask.interop.torch.attention import temporal_attention, varlen_attn
 from ragmask.interop.torch.dataset import StreamDataset, TensorBatch, TensorList, to_tensors
 from ragmask.interop.torch.functional import (
     concatenate,
@@ -35,14 +36,12 @@ from ragmask.interop.torch.functional import (
     lstm,
     masking,
     rnn,
-    temporal_attention,
     temporal_concat,
     temporal_conv,
     temporal_pool,
     temporal_repeat,
     temporal_softmax,
     temporal_split,
-    varlen_attn,
 )
 from ragmask.interop.torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from ragmask.interop.torch.models import from_torch

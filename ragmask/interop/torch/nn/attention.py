@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.interop.torch import functional
+from ragmask.interop.torch.attention import temporal_attention
 from ragmask.interop.torch.ragged import RaggedTensor, check_ragged_tensor
 from ragmask.rows.checks import check_count
 
@@ -121,7 +121,7 @@ class MultiheadAttention(torch.nn.Module):
             self._heads(batch, *projection)
             for batch, projection in zip((query, key, value), self._projections(), strict=True)
         ]
-        mixed = functional.temporal_attention(*heads, causal=is_causal, window=window)
+        mixed = temporal_attention(*heads, causal=is_causal, window=window)
         return mixed.with_values(self.out_proj(mixed.values.flatten(1))), None
 
     def _projections(self) -> list[tuple[Tensor, Tensor | None]]:
