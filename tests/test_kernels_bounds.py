@@ -1,9 +1,12 @@
 """No kernel reads or writes past its arrays, and none needs memory by rows times width."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 import ragmask as rm
+from ragmask.ops.pool import NUMBERED, How, pool_gradient
 from tests.interpreters import run_python
 from tests.memory import traced_peak
 
@@ -159,3 +162,31 @@ def test_a_skewed_batch_needs_no_memory_for_padding(op, masked):
     batch = rm.Ragged(values, np.cumsum(lengths) - lengths, lengths, mask)
     _, peak = traced_peak(lambda: op(batch))
     assert peak < 2 * values.nbytes  # on top of the input, so less than 3 times in and outputs
+
+
+@pytest.mark.parametrize("features", [1, 16, 17, 70])
+@pytest.mark.parametrize("lengths", [[], [0], [0, 0, 0]])
+def test_steps_of_many_features_where_no_row_has_one(features, lengths):
+    """Room is made for the longest row, which has no step to look at."""
+    batch = rm.Ragged(np.ones((2, features), np.float32), [1] * len(lengths), lengths)
+    for how in get_args(How):
+        pooled = rm.temporal_pool(batch, how)
+        assert len(pooled) == len(lengths)
+        assert np.isin(pooled, [0, -1, -np.inf]).all()
+        if how not in NUMBERED:
+            gradient = np.ones((len(lengths), features), np.float32)
+            assert pool_gradient(batch.compact()._rows, how, gradient).shape == (0, features)
+    for op in (
+        rm.temporal_softmax,
+        rm.temporal_cumsum,
+        rm.temporal_flip,
+        rm.temporal_sort,
+        rm.temporal_argsort,
+        lambda x: rm.temporal_topk(x, 2)[0],
+        lambda x: rm.temporal_conv(x, np.ones((3, features))),
+        lambda x: rm.temporal_attention(x, x, x),
+        lambda x: rm.temporal_repeat(np.ones((len(x), features)), x),
+        lambda x: x.roll(1),
+        rm.masking,
+    ):
+        assert op(batch).lengths.tolist() == lengths

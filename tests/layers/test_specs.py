@@ -13,7 +13,14 @@ from ragmask.layers.graph import map_structure
 from ragmask.ops.pool import How
 
 MASK = [True, False, True, True]
-DTYPES = ["float32", "float64", "float16", "int64", "uint8", "bool"]
+DTYPES = [
+    "float32",
+    "int64",
+    *(
+        pytest.param(dtype, marks=pytest.mark.slow)
+        for dtype in ("float64", "float16", "uint8", "bool")
+    ),
+]
 
 
 def batches(item_shape, dtype):

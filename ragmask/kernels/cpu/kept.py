@@ -10,12 +10,15 @@ from ragmask.kernels.cpu.softmax import LANES
 
 @njit
 def room_for(first_row: int, last_row: int, x: Any, lengths: Any) -> Any:
-    """(scratch, lanes): room for the steps of the longest row and LANES numbers more, for sums."""
+    """(scratch, lanes): room for the steps of the longest row and LANES numbers more, for sums.
+
+    For one step at least, which may be looked at where there is none.
+    """
     longest = 0
     for row in range(first_row, last_row):
         longest = max(longest, lengths[row])
     # zeros: of a mask that another thread changes, the second reading may keep more steps
-    return np.zeros(longest * x.shape[1] + LANES, x.dtype), np.empty(LANES, x.dtype)
+    return np.zeros(max(longest, 1) * x.shape[1] + LANES, x.dtype), np.empty(LANES, x.dtype)
 
 
 @inline
