@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
+import pytest
 
 import ragmask as rm
 from ragmask.ops.pool import How
@@ -110,6 +111,12 @@ OPERATIONS = {
     "gru, backwards": _on_vectors(_recurrent(rm.gru, GRU, go_backwards=True)),
     "rnn": _on_vectors(_recurrent(rm.rnn, RNN)),
 }
+
+
+def marks_of(name):
+    """What takes longest to compile, or is compiled for another dtype, is for the slow tests."""
+    slow = any(word in name for word in ("attention", "float64", "dilated"))
+    return [pytest.mark.slow] if slow else []
 
 
 def outcome(operation, batch):

@@ -10,6 +10,8 @@ import ragmask as rm
 from tests import reference
 from tests.strategies import FLOATS, as_kind, over, raggeds
 
+pytestmark = pytest.mark.slow  # a kernel compiled for two dtypes, 10 seconds each
+
 INF, NAN = np.inf, np.nan
 TOLERANCES = {"float16": 2e-3, "float32": 2e-5, "float64": 1e-12}
 HEADS = [(1, 1), (2, 2), (4, 2), (3, 1)]
@@ -72,7 +74,6 @@ def assert_close(rows, expected, tolerance):
     np.testing.assert_allclose(flat(rows), flat(expected), tolerance, tolerance)
 
 
-@pytest.mark.slow  # a kernel compiled for two dtypes, 10 seconds each
 @given(
     st.sampled_from([0.0, 0.05]).flatmap(lambda specials: batches(specials=specials)),
     st.sampled_from(["ragged", "padded"]),
@@ -156,7 +157,6 @@ def test_a_key_is_kept_by_both_masks_or_by_the_one_that_is_given():
     assert found.mask.tolist() == last.tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_what_is_not_finite_reaches_queries_that_see_it_and_no_others(dtype):
     x = ones(40, 40, heads=2, dtype=dtype)

@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 import ragmask as rm
 from ragmask import threads
 from ragmask.ops import recurrent
-from tests.operations import OPERATIONS, outcome
+from tests.operations import OPERATIONS, marks_of, outcome
 from tests.strategies import forms, raggeds
 
-pytestmark = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+pytestmark = pytest.mark.parametrize(
+    "operation",
+    [pytest.param(OPERATIONS[name], id=name, marks=marks_of(name)) for name in OPERATIONS],
+)
+
 
 LAYOUTS = raggeds(dtypes=("uint8",), item_shapes=[()], max_rows=9, max_steps=40)
 few_examples = settings(max_examples=25)

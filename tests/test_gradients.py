@@ -203,7 +203,7 @@ def test_threads_change_no_bit(num_threads, item_shape):
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("item_shape", [(), (3,)])
 def test_a_row_is_changed_by_its_kept_steps_alone(dtype, item_shape):
     """To the bit: not by NaN in other rows and masked steps, nor by how many of those there are."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from tests.arrow_lists import LISTS, lists_of
-from tests.operations import FEATURES, GRU, LSTM, OPERATIONS, RNN, TABLE
+from tests.operations import FEATURES, GRU, LSTM, OPERATIONS, RNN, TABLE, marks_of
 
 ITEMS = {"embedding": "ids", "embedding, mask_zero": "ids"}
 
@@ -42,7 +42,7 @@ def null_rows(array):
     return [not valid for valid in array.is_valid().to_pylist()]
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in OPERATIONS])
 @given(data=st.data())
 def test_an_op_gives_lists_for_lists(name, data):
     array = data.draw(list_arrays(ITEMS.get(name, "vectors")))

@@ -46,6 +46,7 @@ def check(batch, descending):
     assert (made.dtype, steps.dtype) == (batch.dtype, np.int64)
 
 
+@pytest.mark.slow
 @given(LAYOUTS, KINDS, st.sampled_from(FLOATS), ITEM_SHAPES, st.booleans())
 def test_floats_are_the_reference(ragged, kind, dtype, item_shape, descending):
     check(as_kind(with_equals(ragged, dtype, item_shape), kind), descending)
@@ -57,6 +58,7 @@ def test_integers_are_the_reference(ragged, kind, descending):
     check(as_kind(ragged, kind), descending)
 
 
+@pytest.mark.slow
 @given(LAYOUTS, KINDS, st.integers(0, 45), ITEM_SHAPES)
 def test_the_largest_are_the_reference(ragged, kind, k, item_shape):
     batch = as_kind(with_equals(ragged, "float32", item_shape), kind)
