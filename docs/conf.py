@@ -1,0 +1,52 @@
+"""How the site is built: `python -m sphinx -W -j 2 -b html docs docs/_build/html`."""
+
+import os
+
+import ragmask
+
+project = "ragmask"
+author = "the ragmask developers"
+copyright = f"2026, {author}"
+version = release = ragmask.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "myst_nb",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+nitpicky = True
+
+# pages are executed as they are read, and a cell that fails fails the build
+nb_execution_mode = "force"
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+suppress_warnings = ["mystnb.unknown_mime_type"]  # of what a package draws beside HTML and text
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+autodoc_typehints = "none"  # signatures and docstrings say them
+autosummary_generate = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = "ragmask"
+html_static_path = ["_static"]
+html_css_files = ["ragmask.css"]
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 6,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": ["page-toc"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {"index": []}
