@@ -6,7 +6,7 @@ import ragmask
 
 project = "ragmask"
 author = "the ragmask developers"
-copyright = f"2026, {author}"
+copyright = f"2026, {author}"  # noqa: A001
 version = release = ragmask.__version__
 
 extensions = [
