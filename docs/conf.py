@@ -1,8 +1,15 @@
 """How the site is built: `python -m sphinx -W -j 2 -b html docs docs/_build/html`."""
 
 import os
+import sys
+from pathlib import Path
 
 import ragmask
+from ragmask.kernels import cpu
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+for name in cpu.__all__:  # the reference reads the Python beneath each kernel
+    setattr(cpu, name, getattr(cpu, name).py_func)
 
 project = "ragmask"
 author = "the ragmask developers"
@@ -16,8 +23,9 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "myst_nb",
+    "docstrings",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_*"]
 templates_path = ["_templates"]
 nitpicky = True
 
@@ -49,4 +57,5 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+html_context = {"default_mode": "auto"}
 html_sidebars = {"index": []}

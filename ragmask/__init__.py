@@ -7,6 +7,23 @@ array([[ 711,  632,   71,    0,    0],
        [  73,    8, 3215,   55,  927],
        [   0,    0,    0,    0,    0]])
 
+`help(rm.NAME)` says more of each:
+
+batches     Ragged, Padded, NestedRagged, NestedPadded; pad_sequences, concatenate
+streams     stream, Stream, Batch; Vocabulary, of words and their ids
+ids, masks  embedding, masking
+over time   temporal_softmax, temporal_pool, temporal_repeat, temporal_cumsum, temporal_flip,
+            temporal_sort, temporal_argsort, temporal_topk, temporal_conv, temporal_attention,
+            temporal_split, temporal_concat
+recurrent   lstm, gru, rnn; LSTMWeights, GRUWeights, RNNWeights; LSTMResult, GRUResult, RNNResult
+threads     get_num_threads, set_num_threads
+errors      RagmaskError, and of that kind InvalidInputError, UnsupportedTypeError, RowIndexError,
+            StepIndexError, MissingAttributeError, MissingExtraError, DeviceError, StreamError
+layers      models of layers with Keras's masking protocol
+interop     torch, keras, jax, datasets, polars, pandas, duckdb, ray, spark: one package for each
+kernels     cpu and cuda: the kernels, to call from @njit and @cuda.jit code
+data        paths of data sets that come with the package
+
 Names load on first use: importing ragmask compiles nothing and imports no optional package.
 """
 
@@ -24,8 +41,8 @@ def _homes() -> dict[str, str]:
     return {name: module for _, module, _, name, *_ in words}
 
 
+# No __all__: help(ragmask) would be the help of every class that it names, some 4,000 lines.
 _HOME = _homes()
-__all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -40,4 +57,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted(set(globals()) | set(_HOME))

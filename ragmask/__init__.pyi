@@ -3,6 +3,9 @@
 Editors and type checkers read this, and `__init__.py` does, to import a name on its first use.
 """
 
+from ragmask import data as data
+from ragmask import interop as interop
+from ragmask import kernels as kernels
 from ragmask import layers as layers
 from ragmask.batches.nested import NestedPadded as NestedPadded
 from ragmask.batches.nested import NestedRagged as NestedRagged

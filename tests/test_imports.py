@@ -1,5 +1,6 @@
 """What an import brings with it, and which way imports point."""
 
+import pydoc
 import sys
 
 import pytest
@@ -81,13 +82,38 @@ def test_padding_loads_numba_alone():
 
 
 def test_every_public_name_is_there():
-    for name in rm.__all__:
+    for name in [*rm._HOME, "__version__"]:
         assert getattr(rm, name) is not None
         assert name in dir(rm)
-    assert set(rm._HOME) | {"__version__", "layers"} == set(rm.__all__)
+        assert name in rm.__doc__.replace(",", " ").replace(";", " ").split() or name[0] == "_"
 
 
-@pytest.mark.parametrize("name", sorted(rm._HOME.keys() - {"layers"}))
+def test_help_is_a_page():
+    text = pydoc.render_doc(rm, renderer=pydoc.plaintext)
+    assert rm.__doc__.splitlines()[-1] in text
+    assert len(text.splitlines()) < 100
+
+
+def test_a_library_is_an_attribute_of_interop():
+    code = """
+import sys
+import ragmask as rm
+
+sys.modules["duckdb"] = None
+try:
+    rm.interop.duckdb
+except rm.MissingExtraError as error:
+    print(error)
+"""
+    assert "ragmask[duckdb]" in run_python(code)
+    with pytest.raises(AttributeError, match="has no attribute 'tensorflow'"):
+        _ = rm.interop.tensorflow
+
+
+ROOMS = {"data", "interop", "kernels", "layers"}
+
+
+@pytest.mark.parametrize("name", sorted(rm._HOME.keys() - ROOMS))
 def test_a_public_name_says_where_it_lives(name):
     value = getattr(rm, name)
     assert value.__module__.startswith(rm._HOME[name])

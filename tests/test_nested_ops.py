@@ -259,7 +259,7 @@ NESTED = rm.NestedRagged.from_rows([[[1.0, 2.0], [3.0]], [], [[4.0, 5.0, 6.0], [
 VECTORS = NESTED.with_inner(NESTED.inner.with_values(np.ones((7, 2))))
 FUNCTIONS = [
     name
-    for name in rm.__all__
+    for name in rm._HOME
     if inspect.isfunction(getattr(rm, name)) and name != "stream"  # which takes paths
 ]
 

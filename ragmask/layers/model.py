@@ -119,8 +119,8 @@ class Model(Network):
     def save(self, path: Any, *, vocabulary: Any = None) -> None:
         """Write a folder: model.json, weights.safetensors, and vocabularies (extra `models`).
 
-        vocabulary : a Vocabulary for the only input, or {input: Vocabulary}: with it `ragmask
-        apply` encodes columns of strings.
+        vocabulary : a Vocabulary for the only input, or {input: Vocabulary}: with it
+            `ragmask apply` encodes columns of strings.
 
         The folder appears whole or not at all, and takes the place of a saved model alone. Raises
         InvalidInputError where anything else is there; StreamError, naming the folder, where the
