@@ -1,0 +1,109 @@
+"""The site and the reports as a browser shows them: on a phone and on a desk, light and dark."""
+
+import shutil
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
+
+from ragmask.data import JAPANESE_VOWELS
+from tests.interpreters import run_python
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WIDTHS = [400, 1280]
+# of the theme: what it says of its own mode when it starts
+QUIET = "[PST]"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    run_python(
+        "from ragmask.cli import main; main()", "inspect", str(JAPANESE_VOWELS), "--html", str(path)
+    )
+    return path
+
+
+def sampled(site):
+    """Every page that was written, and one of each kind that was made."""
+    made = ["ragmask.Ragged", "ragmask.stream", "ragmask.StreamError", "ragmask.layers.LSTM"]
+    pages = [page for page in sorted(site.rglob("*.html")) if "generated" not in page.parts]
+    pages = [page for page in pages if not {"_modules", "benchmarks"} & set(page.parts)]
+    return [*pages, *(site / "reference" / "generated" / f"{name}.html" for name in made)]
+
+
+def wide(page):
+    """What reaches past the window, and is in no box of its own that scrolls."""
+    return page.evaluate("""() => {
+        const scrolls = e => e && (['auto', 'scroll', 'hidden', 'clip'].includes(
+            getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+        return [...document.querySelectorAll('body *')].filter(e => {
+            const box = e.getBoundingClientRect();
+            return box.width && box.right > innerWidth + 1 && !scrolls(e.parentElement)
+                && getComputedStyle(e).position != 'fixed' && e.checkVisibility();
+        }).map(e => e.outerHTML.slice(0, 120));
+    }""")
+
+
+def look(browser, path, width, dark):
+    """What is wrong with a page."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
+    )
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("requestfailed", lambda request: said.append(f"not loaded: {request.url}"))
+    page.goto(path.as_uri())
+    page.screenshot()
+    wrong = [text for text in said if QUIET not in text]
+    if page.evaluate("document.documentElement.scrollWidth") > width:
+        wrong.append("the page scrolls sideways")
+    wrong += [f"cut off: {element}" for element in wide(page)]
+    for violation in Axe().run(page).response["violations"]:
+        where = [node["html"][:120] for node in violation["nodes"]][:3]
+        wrong.append(f"{violation['id']}: {violation['help']} {where}")
+    context.close()
+    return wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_pages_are_whole_and_readable(site, browser, width, dark):
+    found = {
+        str(page.relative_to(site)): look(browser, page, width, dark) for page in sampled(site)
+    }
+    assert not {page: wrong for page, wrong in found.items() if wrong}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_report_is_whole_and_readable(report, browser, width, dark):
+    assert not look(browser, report, width, dark)
+
+
+def test_what_is_wrong_is_found(browser, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<title>x</title><img src=missing.png><p style='width: 900px; color: #eee'>words</p>"
+        "<script>console.log('said')</script>"
+    )
+    wrong = " ".join(look(browser, page, 400, dark=False))
+    for word in [
+        "console: said",
+        "not loaded",
+        "sideways",
+        "cut off",
+        "image-alt",
+        "color-contrast",
+    ]:
+        assert word in wrong
