@@ -1,6 +1,7 @@
 """How batches are drawn: rows as bars as long as their steps, masked steps hatched."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -154,17 +155,14 @@ def _exact(mask: Bools) -> list[Run]:
     ends = [0, *(np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist(), len(mask)]
     if len(ends) > _MOST_RUNS + 1:
         return []
-    return [
-        Run(end - begin, "kept" if mask[begin] else "masked")
-        for begin, end in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    return [Run(end - begin, "kept" if mask[begin] else "masked") for begin, end in pairwise(ends)]
 
 
 def _coarse(mask: Bools) -> list[Run]:
     """Of equal parts of the steps, whether all, some or none are kept."""
     runs: list[Run] = []
     ends = [len(mask) * part // _MOST_RUNS for part in range(_MOST_RUNS + 1)]
-    for begin, end in zip(ends[:-1], ends[1:], strict=True):
+    for begin, end in pairwise(ends):
         part = mask[begin:end]
         kind: Kind = "kept" if part.all() else "partly" if part.any() else "masked"
         if runs and runs[-1].kind == kind:
