@@ -9,6 +9,7 @@ _WIDTH, _HEIGHT = 380, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 40, 44  # around the axes
 _ACROSS, _DOWN = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 _LETTER = 6.2  # pixels of a digit
+_APART = 8.0  # pixels between numbers below an axis
 
 # lines differ by their dashes and marks too, for those who do not tell the colours
 _STYLES = (
@@ -31,18 +32,7 @@ def histogram_chart(bins: Sequence[Bin], marks: Mapping[str, int], label: str) -
                 f'<rect x="{_LEFT + place * wide + 0.5:.1f}" y="{_TOP + _DOWN - height:.1f}" '
                 f'width="{max(wide - 1, 1):.1f}" height="{height:.1f}" fill="var(--one)"/>'
             )
-    last = float("-inf")
-    for place, one in enumerate(bins):
-        middle = _LEFT + (place + 0.5) * wide
-        name = f"{one.first:,}" + ("" if one.last == one.first else f"–{one.last:,}")
-        room = (len(name) + 2) * _LETTER / 2
-        is_tail = place == len(bins) - 1
-        if (middle - room > last and middle + room < _tail_begin(bins, wide)) or (
-            is_tail and middle - room > last
-        ):
-            at = min(middle, _WIDTH - room + _LETTER)
-            parts.append(_text(at, _TOP + _DOWN + 15, name, "middle"))
-            last = at + room
+    parts += [_text(x, _TOP + _DOWN + 15, name, "middle") for x, name in _names(bins, wide)]
     for height, (name, length) in enumerate(marks.items()):
         x = _LEFT + wide * _place_of(bins, length)
         y = 11 + 11 * height
@@ -56,11 +46,21 @@ def histogram_chart(bins: Sequence[Bin], marks: Mapping[str, int], label: str) -
     return _svg(parts, label)
 
 
-def _tail_begin(bins: Sequence[Bin], wide: float) -> float:
-    """Where the label of the last bin may begin, which the others leave room for."""
-    last = bins[-1]
-    room = len(f"{last.first:,}–{last.last:,}") * _LETTER
-    return _LEFT + (len(bins) - 0.5) * wide - room / 2
+def _names(bins: Sequence[Bin], wide: float) -> list[tuple[float, str]]:
+    """The lengths of bars, and where they are written: of the last, and of others with room."""
+    spans = []
+    for place, one in enumerate(bins):
+        name = f"{one.first:,}" if one.first == one.last else f"{one.first:,}–{one.last:,}"
+        half = len(name) * _LETTER / 2
+        middle = min(_LEFT + (place + 0.5) * wide, _WIDTH - half)
+        spans.append((middle - half, middle, middle + half, name))
+    *others, last = spans
+    end, named = -_APART, []
+    for left, middle, right, name in others:
+        if end + _APART <= left and right + _APART <= last[0]:
+            named.append((middle, name))
+            end = right
+    return [*named, (last[1], last[3])]
 
 
 def _place_of(bins: Sequence[Bin], length: int) -> float:

@@ -107,6 +107,9 @@ class Plot:
 
 
 def plot_of(model: Network) -> Plot:
+    if not model._nodes and not model._chain:
+        why = "no layers" if model._chain is not None else "a call of its own"
+        raise InvalidInputError(f"model {model.name!r} has {why}: there is no graph to draw")
     boxes, edges = _of_graph(model) if model._nodes else _of_chain(model)
     width, height = _lay_out(boxes, edges)
     flows = [flow for flow in _LINES if any(edge.flow == flow for edge in edges)]
@@ -203,11 +206,7 @@ def _of_graph(model: Network) -> tuple[list[_Box], list[_Edge]]:
 
 def _of_chain(model: Network) -> tuple[list[_Box], list[_Edge]]:
     """Layers of which it is not known yet what they are called on."""
-    if model._chain is None:
-        raise InvalidInputError(
-            f"model {model.name!r} has a call of its own: there is no graph to draw"
-        )
-    boxes = [_layer_box(rank, layer) for rank, layer in enumerate(model._chain)]
+    boxes = [_layer_box(rank, layer) for rank, layer in enumerate(model._chain or [])]
     return boxes, [_Edge(list(pair), "unknown") for pair in pairwise(boxes)]
 
 
