@@ -6,11 +6,12 @@ _SHORT = 60
 
 # Colours are translucent or the page's own, so that they do on light and on dark pages alike.
 STYLE = """
-.ragmask{font-size:13px;line-height:1.5;max-width:min(100%,900px);overflow-wrap:anywhere;text-align:left}
+.ragmask{font-size:13px;line-height:1.5;max-width:100%;overflow-wrap:anywhere;text-align:left}
 .ragmask p{margin:0 0 .4em;padding:0}
 .ragmask .rm-code,.ragmask .rm-n,.ragmask .rm-s{font-family:ui-monospace,Menlo,Consolas,\
 "DejaVu Sans Mono",monospace;font-size:12px}
 .ragmask .rm-n{white-space:nowrap;text-align:right}
+.ragmask .rm-rows,.ragmask table,.ragmask .rm-chain{max-width:900px}
 .ragmask .rm-rows{display:grid;align-items:center;gap:3px 8px;margin:.4em 0;\
 grid-template-columns:auto minmax(0,1fr) auto}
 .ragmask .rm-rows.rm-heads{grid-template-columns:auto minmax(0,1fr) auto auto}
@@ -75,7 +76,8 @@ def text(given: str, most: int = _SHORT) -> str:
 
 def data(given: str, most: int = _SHORT) -> str:
     """A text that somebody else chose; letters from right to left do not turn what is around it."""
-    return f"<bdi>{text(given, most)}</bdi>"
+    seen = given if given.strip() else f'"{given}"'
+    return f"<bdi>{text(seen, most)}</bdi>"
 
 
 def head(kind: str, facts: list[str]) -> str:
