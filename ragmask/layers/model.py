@@ -123,8 +123,9 @@ class Model(Network):
         >>> import ragmask as rm
         >>> ids = rm.layers.Input((None,), dtype="int32", name="ids")
         >>> x = rm.layers.Embedding(5000, 16, mask_zero=True)(ids)
-        >>> rm.layers.Model(ids, rm.layers.LSTM(32)(x)).plot()
-        Plot(174×428 pixels; save(path) writes it as SVG)
+        >>> model = rm.layers.Model(ids, rm.layers.LSTM(32)(x), name="reader")
+        >>> model.plot()
+        Plot('reader', 2 layers)
 
         A layer's box has its name, its class, the shapes that it gives, and what it does with
         masks, in the words of `summary`; lines with a mask are thick, those without are dashed.

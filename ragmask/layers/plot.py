@@ -50,14 +50,14 @@ class Plot:
 
     >>> import ragmask as rm
     >>> model = rm.layers.Sequential([rm.layers.Dense(2, name="last")], name="small")
-    >>> str(model.plot())[:12]
-    '<svg xmlns="'
+    >>> model.plot()
+    Plot('small', 1 layer)
 
     Notebooks show it. `str` is its SVG, which `save` writes to a file.
     """
 
-    def __init__(self, label: str, body: str, width: float, height: float) -> None:
-        self._label, self._body = label, body
+    def __init__(self, told: str, label: str, body: str, width: float, height: float) -> None:
+        self._told, self._label, self._body = told, label, body
         self._width, self._height = round(width), round(height)
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Plot:
         return self._svg(f' width="{self._width}" height="{self._height}"', page)
 
     def __repr__(self) -> str:
-        return f"Plot({self._width}×{self._height} pixels; save(path) writes it as SVG)"
+        return f"Plot({self._told})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture to an SVG file, which appears whole or not at all.
@@ -124,7 +124,8 @@ def plot_of(model: Network) -> Plot:
             *(box.words for box in boxes if box.words),
         ]
     )
-    return Plot(label, "".join(parts), width, height + _LINE * len(flows) + _GAP / 2)
+    told = f"{model.name!r}, {count(len(model.layers), 'layer')}"
+    return Plot(told, label, "".join(parts), width, height + _LINE * len(flows) + _GAP / 2)
 
 
 def html_of(model: Network) -> str:
