@@ -14,6 +14,7 @@ from ragmask.arrays.host import HOST, read_only
 from ragmask.arrays.protocol import Array, Bools, Ints
 from ragmask.batches.constructors import rows_of
 from ragmask.batches.elementwise import apply
+from ragmask.batches.picture import Drawing, Piece, Row, inner_rows
 from ragmask.batches.ragged import Ragged
 from ragmask.batches.show import count, item_name, nested_row_text, with_lines
 from ragmask.errors import InvalidInputError, RowIndexError, UnsupportedTypeError
@@ -463,15 +464,32 @@ class NestedRagged(Ragged):
         return _restored, (Ragged._of(inner.compact()), outer.layout.offsets, outer.mask, form)
 
     def __repr__(self) -> str:
+        return with_lines(f"NestedRagged({', '.join(self._told())})", len(self), self._row_text)
+
+    def _told(self) -> list[str]:
         outer, inner = self._own()
-        head = f"NestedRagged({count(len(self), 'row')}, {count(self.n_steps, 'inner row')}, "
-        head += item_name(self.item_shape, self.dtype)
+        told = [count(len(self), "row"), count(self.n_steps, "inner row")]
+        told.append(item_name(self.item_shape, self.dtype))
         for name, rows in (("lengths", outer), ("inner lengths", inner)):
             if len(rows):
-                head += f", {name} {rows.lengths.min()}–{rows.layout.longest}"
+                told.append(f"{name} {rows.lengths.min()}–{rows.layout.longest}")
         is_masked = outer.mask is not None or inner.mask is not None
-        head += ", masked)" if is_masked else ")"
-        return with_lines(head, len(self), self._row_text)
+        return [*told, "masked"] if is_masked else told
+
+    def _drawing(self) -> Drawing:
+        outer, inner = self._own()
+        rows = Ragged._of(inner)
+
+        def row(number: int) -> Row:
+            first, length = int(outer.starts[number]), int(outer.lengths[number])
+            end, last = first + inner_rows(length), first + length
+            pieces = [
+                Piece(*rows._row_parts(step), outer.mask is not None and not outer.mask[step])
+                for step in range(first, end)
+            ]
+            return Row(pieces, last - end, int(inner.lengths[end:last].sum()))
+
+        return Drawing("NestedRagged", self._told(), len(self), row, is_nested=True)
 
     def _row_text(self, row: int) -> str:
         outer, inner = self._own()

@@ -7,6 +7,7 @@ import numpy as np
 from ragmask.arrays.coerce import arrays_of, check_mask, same_device
 from ragmask.arrays.protocol import AnyArray, Array, Arrays, Bools
 from ragmask.batches.elementwise import Elementwise
+from ragmask.batches.picture import Drawing, Piece, Row, whole
 from ragmask.batches.show import count, item_name, with_rows
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.rows.padding import dense_array, dense_rows
@@ -115,15 +116,29 @@ class Padded(Elementwise):
             )
 
     def __repr__(self) -> str:
+        head = f"Padded({', '.join(self._told())})"
+        return with_rows(head, len(self), self._row_parts) if self._arrays.is_host else head
+
+    def _repr_html_(self) -> str:
+        return whole(self._drawing())
+
+    def _told(self) -> list[str]:
+        """What the first line says of it."""
         rows, width = self.shape[:2]
+        told = [f"{count(rows, 'row')} of {count(width, 'step')}"]
+        told.append(item_name(self.item_shape, self.dtype))
         if not self._arrays.is_host:
-            what = f"{count(rows, 'row')} of {count(width, 'step')}"
-            return f"Padded({what}, {item_name(self.item_shape, self.dtype)}, on {self.device})"
+            return [*told, f"on {self.device}"]
         kept = rows * width if self._mask is None else int(self._mask.sum())
-        head = f"Padded({count(rows, 'row')} of {count(width, 'step')}, "
-        head += f"{item_name(self.item_shape, self.dtype)}, "
-        return with_rows(
-            f"{head}{kept} kept)",
-            rows,
-            lambda row: (self._values[row], None if self._mask is None else self._mask[row]),
-        )
+        return [*told, f"{kept} kept"]
+
+    def _drawing(self) -> Drawing:
+        def row(number: int) -> Row:
+            return Row([Piece(*self._row_parts(number))])
+
+        is_host = self._arrays.is_host
+        return Drawing("Padded", self._told(), len(self), row if is_host else None, is_padded=True)
+
+    def _row_parts(self, row: int) -> tuple[Array, Bools | None]:
+        """A row's values, and their mask."""
+        return self._values[row], None if self._mask is None else self._mask[row]

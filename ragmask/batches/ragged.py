@@ -22,6 +22,7 @@ from ragmask.batches.access import steps_at
 from ragmask.batches.constructors import Constructors
 from ragmask.batches.elementwise import Elementwise
 from ragmask.batches.padded import Padded
+from ragmask.batches.picture import Drawing, Piece, Row, whole
 from ragmask.batches.show import count, item_name, with_rows
 from ragmask.errors import InvalidInputError, RowIndexError, UnsupportedTypeError
 from ragmask.rows import padding as pads
@@ -439,15 +440,32 @@ class Ragged(Constructors, Elementwise):
         return _restored, (rows.values, rows.layout.offsets, rows.mask, rows.form)
 
     def __repr__(self) -> str:
+        head = f"Ragged({', '.join(self._told())})"
+        return with_rows(head, len(self), self._row_parts) if self._rows.arrays.is_host else head
+
+    def _repr_html_(self) -> str:
+        return whole(self._drawing())
+
+    def _told(self) -> list[str]:
+        """What the first line says of it."""
         rows = self._rows
-        head = f"Ragged({count(len(self), 'row')}, {count(self.n_steps, 'step')}, "
-        head += item_name(self.item_shape, self.dtype)
-        masked = "" if rows.mask is None else ", masked"
-        if not rows.arrays.is_host:
-            longest = f", lengths to {self.max_length}" if len(self) else ""
-            return f"{head}{longest}{masked}, on {self.device})"
-        lengths = f", lengths {rows.lengths.min()}–{self.max_length}" if len(self) else ""
-        return with_rows(f"{head}{lengths}{masked})", len(self), self._row_parts)
+        told = [count(len(self), "row"), count(self.n_steps, "step")]
+        told.append(item_name(self.item_shape, self.dtype))
+        is_host = rows.arrays.is_host
+        if len(self):
+            span = f"{rows.lengths.min()}–" if is_host else "to "
+            told.append(f"lengths {span}{self.max_length}")
+        if rows.mask is not None:
+            told.append("masked")
+        return told if is_host else [*told, f"on {self.device}"]
+
+    def _drawing(self) -> Drawing:
+        def row(number: int) -> Row:
+            return Row([Piece(*self._row_parts(number))])
+
+        return Drawing(
+            "Ragged", self._told(), len(self), row if self._rows.arrays.is_host else None
+        )
 
 
 def _restored(values: Any, offsets: Any, mask: Any, form: arrow.Form | None) -> Ragged:

@@ -73,6 +73,14 @@ def inspect(
             show_default=False,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT.html",
+            help="Write a report, one file: lengths, padding at each batch size, and advice.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """How long the rows of a data set are, what padding would cost, and how to batch them.
 
@@ -80,7 +88,7 @@ def inspect(
     """
     from ragmask.cli.inspect import run
 
-    run(paths, column or None, plot, Console(highlight=False))
+    run(paths, column or None, plot, html, Console(highlight=False))
 
 
 @app.command()

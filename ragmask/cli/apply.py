@@ -1,7 +1,6 @@
 """`ragmask apply`: a data set through a saved model, batch by batch, into Parquet."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ragmask.cli.progress import progress_bar
+from ragmask.cli.targets import check_target
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.open import stream
 from ragmask.streaming.sink import write_parquet
@@ -38,7 +38,7 @@ def run(
         raise InvalidInputError("--workers is for --engine ray or spark: local is this process")
     model = TableModel(model_path, keep, _pairs(inputs))
     data = stream(list(source))
-    _check_target(data.paths, target)
+    check_target(data.paths, target)
     batches = stream(list(source), model.columns(data.schema.names)).batch(rows=rows)
     model.check(batches.schema)
     with progress_bar() as progress:
@@ -77,16 +77,6 @@ def _size(path: Path) -> int:
     """Of a file, or of the parts in a folder."""
     files = path.iterdir() if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
-
-
-def _check_target(paths: Sequence[str], target: str) -> None:
-    """Raise where the output would take the place of what is read."""
-    there = False
-    with suppress(OSError):  # of a name that cannot be: it is refused once it is to be written
-        there = Path(target).exists()
-    for path in map(Path, paths):
-        if there and path.exists() and path.samefile(target):
-            raise InvalidInputError(f"{target} is the file being read: write to another one")
 
 
 def _pairs(given: Sequence[str]) -> dict[str, str]:

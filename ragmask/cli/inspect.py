@@ -22,6 +22,9 @@ from ragmask.cli.advice import Advice, advise, code, percent, quoted
 from ragmask.cli.lengths import QUANTILES, by_rows, by_tokens, histogram, quantile, tokens_for
 from ragmask.cli.measure import Measured, measure, ragged_columns
 from ragmask.cli.progress import progress_bar
+from ragmask.cli.report import Section, write_report
+from ragmask.cli.targets import check_target
+from ragmask.files import name_to_write, shown
 from ragmask.streaming.epoch import WINDOW_ROWS
 from ragmask.streaming.formats import Options
 from ragmask.streaming.plan import Order, Window
@@ -32,15 +35,21 @@ _BAR = 44
 
 
 def run(
-    paths: Sequence[str], columns: Sequence[str] | None, plot: Path | None, console: Console
+    paths: Sequence[str],
+    columns: Sequence[str] | None,
+    plot: Path | None,
+    report: Path | None,
+    console: Console,
 ) -> None:
-    """Measure, print, and draw if asked."""
+    """Measure, print, and draw or write a report if asked."""
     if plot is not None:
         from ragmask.cli.plot import draw, need_matplotlib
 
         need_matplotlib()  # said before the reading, not after
     columns = None if columns is None else list(dict.fromkeys(columns))
     source = Source.open(paths, columns, "empty", Options())
+    if report is not None:
+        check_target(source.paths, name_to_write(report))
     names = ragged_columns(source, columns)
     source = replace(source, columns=tuple(names))
     with progress_bar() as progress:
@@ -58,6 +67,24 @@ def run(
     if plot is not None:
         draw({name: measured[name].lengths for name in names}, windows, batch_sizes, plot)
         console.print(f"\ndrawn: {escape(str(plot))}", soft_wrap=True)
+    if report is not None:
+        sections = [_section(source, name, measured[name], windows, paths) for name in names]
+        write_report(source, sections, windows, report)
+        console.print(f"\nwritten: {escape(shown(report))}", soft_wrap=True)
+
+
+def _section(
+    source: Source,
+    name: str,
+    column: Measured,
+    windows: Sequence[Window],
+    paths: Sequence[str],
+) -> Section:
+    """What a report tells of a column."""
+    type_, lengths = source.schema.field(name).type, column.lengths
+    advice = advise(lengths, windows) if lengths.any() else None
+    lines = _lines(advice, paths, name, type_) if advice else ""
+    return Section(name, lengths, _exceptions(column), batch_sizes(lengths.size), advice, lines)
 
 
 def batch_sizes(rows: int) -> list[int]:
@@ -108,7 +135,7 @@ def _print_column(
     advice = advise(lengths, windows)
     _print_advice(advice, console)
     console.print()
-    _print_code(code(advice, _as_code(paths), name, _rows_of(name, type_)), console)
+    _print_code(_lines(advice, paths, name, type_), console)
 
 
 def _exceptions(column: Measured) -> str:
@@ -183,9 +210,15 @@ def _print_advice(advice: Advice, console: Console) -> None:
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
-def _print_code(text: str, console: Console) -> None:
+def _lines(advice: Advice, paths: Sequence[str], name: str, type_: Any) -> str:
+    """The advice as lines of Python."""
+    text = code(advice, _as_code(paths), name, _rows_of(name, type_))
     if " encode(" in text:
         text = "# encode is yours: it makes a Ragged of ids from the lists\n" + text
+    return text
+
+
+def _print_code(text: str, console: Console) -> None:
     highlighted = Syntax("", "python", theme="ansi_dark").highlight(text)
     highlighted.rstrip()
     for line in highlighted.split("\n"):

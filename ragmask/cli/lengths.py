@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ragmask.arrays.protocol import Ints
-from ragmask.streaming.arrange import PLAIN, Budget, Rounding
+from ragmask.streaming.arrange import PLAIN, Buckets, Budget, Packing, Rounding
 from ragmask.streaming.plan import Window
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75}
@@ -101,14 +101,31 @@ def by_tokens(
     lengths: Ints, windows: Sequence[Window], tokens: int, rounding: Rounding = PLAIN
 ) -> Batches:
     """What `Stream.batch(tokens=)` makes of these windows."""
-    budget = Budget(tokens, column="", bucket=True, rounding=rounding)
+    return _cut(lengths, windows, Budget(tokens, column="", bucket=True, rounding=rounding))
+
+
+def by_length(lengths: Ints, windows: Sequence[Window], rows: int) -> Batches:
+    """What `Stream.batch(rows=, bucket=True)` makes of these windows."""
+    return _cut(lengths, windows, Buckets(rows, column=""))
+
+
+def _cut(lengths: Ints, windows: Sequence[Window], arrangement: Budget | Buckets) -> Batches:
     ordered, ends = [lengths[:0]], [np.zeros(1, np.int64)]
     for window in windows:
         rows = lengths[window.first : window.last]
-        order, cuts = budget.cut(rows, None)
+        order, cuts = arrangement.cut(rows, None)
         ordered.append(rows[order])
         ends.append(window.first + cuts[1:])
     return Batches(np.concatenate(ordered), np.concatenate(ends))
+
+
+def packed(lengths: Ints, windows: Sequence[Window], length: int) -> Ints:
+    """The lengths of the sequences that `Stream.pack` makes of these windows."""
+    packing, sequences = Packing(length, column=""), [lengths[:0]]
+    for window in windows:
+        _, _, sizes, ends = packing.lay(lengths[window.first : window.last], None)
+        sequences.append(np.diff(np.append(0, sizes.cumsum())[ends]))
+    return np.concatenate(sequences)
 
 
 def evenly(lengths: Ints, number: int) -> Batches:

@@ -13,6 +13,7 @@ from ragmask.layers.graph import Symbol
 from ragmask.layers.inputs import Input, InputLayer
 from ragmask.layers.layer import NOTHING, Layer
 from ragmask.layers.network import Network
+from ragmask.layers.plot import Plot, html_of, plot_of
 from ragmask.layers.registry import MODELS
 from ragmask.layers.saved.folder import read_model, save_model
 from ragmask.layers.saved.reader import read_description
@@ -115,6 +116,28 @@ class Model(Network):
         the mask.
         """
         print(summary_of(self))
+
+    def plot(self) -> Plot:
+        """A picture of its layers, and of the masks that flow through them.
+
+        >>> import ragmask as rm
+        >>> ids = rm.layers.Input((None,), dtype="int32", name="ids")
+        >>> x = rm.layers.Embedding(5000, 16, mask_zero=True)(ids)
+        >>> model = rm.layers.Model(ids, rm.layers.LSTM(32)(x), name="reader")
+        >>> model.plot()
+        Plot('reader', 2 layers)
+
+        A layer's box has its name, its class, the shapes that it gives, and what it does with
+        masks, in the words of `summary`; lines with a mask are thick, those without are dashed.
+        Notebooks show it; `.save("model.svg")` writes it, and `str` is its SVG.
+
+        A Sequential that is not built yet is drawn without shapes and masks. Raises
+        InvalidInputError for a model with a `call` of its own.
+        """
+        return plot_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     def save(self, path: Any, *, vocabulary: Any = None) -> None:
         """Write a folder: model.json, weights.safetensors, and vocabularies (extra `models`).

@@ -18,7 +18,7 @@ def summary_of(model: Network) -> str:
     counted: set[int] = set()
     for node in model._nodes:
         layer = node.layer
-        shapes = ", ".join(symbol.shown_shape for symbol in symbols_in(node.outputs))
+        shapes = ", ".join(shapes_of(node))
         count = "" if id(layer) in counted else f"{layer.count_params():,}"
         counted.add(id(layer))
         sources = ", ".join(dict.fromkeys(one.node.layer.name for one in node.sources()))
@@ -34,9 +34,15 @@ def summary_of(model: Network) -> str:
     return "\n".join([head, *lines, f"{model.count_params():,} numbers in all"])
 
 
+def shapes_of(node: Node) -> list[str]:
+    """The shapes of what one call of a layer gives."""
+    return [symbol.shown_shape for symbol in symbols_in(node.outputs)]
+
+
 def mask_flow(node: Node) -> str:
     """What becomes of the mask in one call of a layer."""
-    had = any(symbol.is_masked for symbol in node.sources())
+    given = node.mask is not None
+    had = given or any(symbol.is_masked for symbol in node.sources())
     has = any(symbol.is_masked for symbol in symbols_in(node.outputs))
     words = ["used"] if had and node.layer.uses_mask else []
     if has and not had:

@@ -17,6 +17,7 @@ from ragmask.streaming.columns import (
     own,
     read_column,
 )
+from ragmask.streaming.picture import draw_batch
 
 Fields = Mapping[str, Any]  # of columns that come from files: their pyarrow fields
 
@@ -189,6 +190,9 @@ class Batch(Mapping[str, Column]):
         widest = max(map(len, texts), default=0)
         lines = [f"  {name:<{widest}}  {text}" for name, text in texts.items()]
         return "\n".join([f"Batch of {self.num_rows:,} rows", *lines])
+
+    def _repr_html_(self) -> str:
+        return draw_batch(self.num_rows, self._columns, self._fields)
 
 
 def read_batch(columns: dict[str, Column], fields: Fields, metadata: Any) -> Batch:

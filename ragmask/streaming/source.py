@@ -142,6 +142,10 @@ class Source:
         fields = (_field_of(schema, name) for name in self.columns)
         return pa.schema([one for one in fields if one is not None])
 
+    def first_field(self, name: str) -> Any:
+        """The field of a column as the first file has it; None where that lacks it."""
+        return _field_of(pa.schema([*self.first.schema, *self.key_schema]), name)
+
     @cached_property
     def full_schema(self) -> Any:
         """Every column there is, in the type that holds what all files have in it."""
@@ -319,6 +323,14 @@ class Source:
     @property
     def num_rows(self) -> int:
         return sum(group.rows for group in self.groups)
+
+    @property
+    def known_rows(self) -> int | None:
+        """The rows of all files, as far as they are known without reading another footer."""
+        if len(self.found) == 1:
+            return sum(self.first.group_rows)
+        files = vars(self.whole or self).get("files")
+        return None if files is None else sum(sum(file.group_rows) for file in files)
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ragmask.streaming.arrange import (
     packed_fields,
 )
 from ragmask.streaming.batch import Batch, delivered, read_batch
+from ragmask.streaming.chain import draw_stream
 from ragmask.streaming.columns import ragged_column
 from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
 from ragmask.streaming.lockstep import in_lockstep
@@ -537,3 +538,6 @@ class Stream:
             lines.append(f"  where {self._source.filter_text}")
         fields = [f"  {field.name}: {field.type}" for field in self._source.first_schema]
         return "\n".join([*lines, *fields])
+
+    def _repr_html_(self) -> str:
+        return draw_stream(self._source, self._settings, self._maps)

@@ -405,6 +405,8 @@ def test_a_batch_tells_where_it_is():
     there = BATCH.to_device()
     assert repr(there) == "Ragged(3 rows, 3 steps, float64, lengths to 2, on cuda:0)"
     assert repr(there.to_padded()) == "Padded(3 rows of 2 steps, float64, on cuda:0)"
+    for batch in (there, there.to_padded()):
+        assert "to_host() brings them here" in batch._repr_html_()
     assert (BATCH.device, BATCH.to_host(), there.to_device()) == ("cpu", BATCH, there)
     assert isinstance(there._rows.values, CudaArray)
 

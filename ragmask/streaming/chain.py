@@ -1,0 +1,82 @@
+"""How a stream is drawn: what it reads, and what it does with it, in order."""
+
+from collections.abc import Iterator
+
+from ragmask import markup
+from ragmask.batches.show import count
+from ragmask.streaming.arrange import PLAIN
+from ragmask.streaming.epoch import Settings
+from ragmask.streaming.maps import MapFunction
+from ragmask.streaming.picture import MOST_COLUMNS, code, type_text
+from ragmask.streaming.plan import DRAWS
+from ragmask.streaming.source import Source
+
+
+def draw_stream(source: Source, settings: Settings, maps: tuple[MapFunction, ...]) -> str:
+    """A stream as a fragment of HTML: what it reads, and what it does with it, step by step.
+
+    Nothing is read for it, neither data nor the footers of files that nobody asked for yet.
+    """
+    files = len(source.found)
+    facts = [count(files, "file"), count(len(source.columns), "column")]
+    what = f"<p>{code(markup.data(source.found[0].path, 160))}"
+    what += f" and {count(files - 1, 'more file')}</p>" if files > 1 else "</p>"
+    steps = "".join(
+        f"<li><strong>{step}</strong> {told}</li>" for step, told in _steps(source, settings, maps)
+    )
+    names = source.columns[:MOST_COLUMNS]
+    lines = [[code(markup.data(name)), code(_type_in_first(source, name))] for name in names]
+    left = len(source.columns) - len(names)
+    more = f"<p>… {count(left, 'more column')}</p>" if left else ""
+    chain = f'<ol class="rm-chain" aria-label="What the stream does, in order">{steps}</ol>'
+    table = markup.table(["column", "type"], lines)
+    return markup.figure(markup.head("Stream", facts), what, chain, table, more)
+
+
+def _type_in_first(source: Source, name: str) -> str:
+    field = source.first_field(name)
+    return "not in the first file" if field is None else markup.text(type_text(field.type), 120)
+
+
+def _steps(
+    source: Source, settings: Settings, maps: tuple[MapFunction, ...]
+) -> Iterator[tuple[str, str]]:
+    """What is done with rows, in order: the name of the method, and its arguments in words."""
+    rows = source.known_rows
+    yield "read", "" if rows is None else count(rows, "row")
+    if source.filter is not None:
+        yield "where", markup.data(source.filter_text or "", 120)
+    for part in source.portions:
+        share = (part.high - part.low) / DRAWS
+        yield "split", f"{share:.4g} of the rows, seed {part.key[0]}"
+    if settings.shuffle:
+        window = count(settings.shuffle.window_rows, "row")
+        yield "shuffle", f"seed {settings.shuffle.seed}, windows of {window}"
+    if settings.shard.world_size > 1:
+        even = ", even" if settings.shard.even else ""
+        yield "shard", f"rank {settings.shard.rank} of {settings.shard.world_size:,}{even}"
+    if settings.packing:
+        of = markup.data(settings.packing.column)
+        yield "pack", f"{of} to {count(settings.packing.length, 'step')}"
+    if batches := _batches(settings):
+        yield "batch", batches
+    for function in maps:
+        yield "map", markup.data(str(getattr(function, "__name__", type(function).__name__)))
+    yield "prefetch", count(settings.prefetch, "window")
+
+
+def _batches(settings: Settings) -> str:
+    text = ""
+    if budget := settings.budget:
+        text = f"at most {count(budget.tokens, 'padded step')} of {markup.data(budget.column)}"
+        text += ", by length" if budget.bucket else ""
+    elif buckets := settings.buckets:
+        text = f"{count(buckets.rows, 'row')}, by length of {markup.data(buckets.column)}"
+        text += ", the last left out" if buckets.drop_last else ""
+    elif settings.rows is not None:
+        text = count(settings.rows, "sequence" if settings.packing else "row")
+        text += ", the last left out" if settings.drop_last else ""
+    if settings.rounding != PLAIN:
+        steps, rows = settings.rounding.multiple_of, settings.rounding.rows_multiple
+        text += f", for widths in multiples of {steps:,} and rows of {rows:,}"
+    return text
