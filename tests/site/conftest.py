@@ -4,6 +4,7 @@
 ends with exit code 5, no tests collected.
 """
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,17 @@ BUILT = ROOT / "docs" / "_build" / "html"
 
 _IS_THERE = find_spec("playwright") and (BUILT / "index.html").exists()
 collect_ignore_glob = [] if _IS_THERE else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

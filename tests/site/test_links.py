@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import ragmask as rm
-from tests.site.pages import read
+from tests.site.links import read
 
 # what a stranger comes for, and the page that answers it
 TASKS = {

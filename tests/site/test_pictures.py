@@ -1,11 +1,10 @@
 """Pictures and reports in a browser, wide and narrow, light and dark: whole, and legible."""
 
-import shutil
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 import ragmask as rm
 from ragmask import layers
@@ -14,13 +13,6 @@ from tests.layers.examples import Drops, two_inputs, words
 from tests.pages import HOSTILE
 from tests.test_cli import run
 
-playwright = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
 COLOURS = {"light": ("#222832", "#ffffff"), "dark": ("#ced6dd", "#14181e")}
 # what reaches beyond the page or its box, but for what is scrolled
 CUT_OFF = """() => [...document.querySelectorAll("body *")].filter(one => {
@@ -95,14 +87,7 @@ def pages(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", COLOURS)
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("name", ["pictures", "vowels", "lists", "model.svg"])
@@ -118,7 +103,7 @@ def test_it_is_whole_legible_and_quiet(name, width, scheme, pages, browser):
     if name != "model.svg":
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(CUT_OFF) == []
-        found = axe.Axe().run(page).response["violations"]
+        found = Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
     assert said == []
     page.close()

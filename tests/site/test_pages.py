@@ -1,35 +1,11 @@
-"""The site and the reports as a browser shows them: on a phone and on a desk, light and dark."""
-
-import shutil
+"""The site as a browser shows it: on a phone and on a desk, light and dark."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
-from ragmask.data import JAPANESE_VOWELS
-from tests.interpreters import run_python
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDTHS = [400, 1280]
 # of the theme: what it says of its own mode when it starts
 QUIET = "[PST]"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    run_python(
-        "from ragmask.cli import main; main()", "inspect", str(JAPANESE_VOWELS), "--html", str(path)
-    )
-    return path
 
 
 def sampled(site):
@@ -83,12 +59,6 @@ def test_pages_are_whole_and_readable(site, browser, width, dark):
         str(page.relative_to(site)): look(browser, page, width, dark) for page in sampled(site)
     }
     assert not {page: wrong for page, wrong in found.items() if wrong}
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_a_report_is_whole_and_readable(report, browser, width, dark):
-    assert not look(browser, report, width, dark)
 
 
 def test_what_is_wrong_is_found(browser, tmp_path):
