@@ -98,7 +98,7 @@ def test_a_block_takes_the_long_rows(features, masked):
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_how_many_blocks_share_rows_changes_no_bit(monkeypatch, parts):
     """Of 70 features, which are 3 tiles, each takes some, or all, or none."""
-    rows, masks = long_rows(70, [3, 0, 20, 40, 6])
+    rows, masks = long_rows(70, [3, 0, 11, 6])
     batch = forms([row.astype(np.float32) for row in rows], masks, NAN)["compact"]
 
     def bits():

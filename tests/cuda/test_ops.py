@@ -190,6 +190,7 @@ def test_what_is_for_the_host_alone():
     assert there.drop_masked() is there
 
 
+@settings(running.few_examples, max_examples=3)  # each of 20 sorts
 @given(VECTORS, st.sampled_from(FLOATS), st.sampled_from([(), (3,)]), st.integers(0, 9))
 def test_steps_are_put_in_order_as_on_the_host(ragged, dtype, item_shape, k):
     batch = with_normals(ragged, dtype, item_shape, 0.2)
