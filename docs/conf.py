@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from jupyter_client.connect import ConnectionFileMixin
+
 import ragmask
 from ragmask.kernels import cpu
 
@@ -29,6 +31,7 @@ exclude_patterns = ["_*"]
 templates_path = ["_templates"]
 nitpicky = True
 
+ConnectionFileMixin.transport.default_value = "ipc"  # kernels listen to no port
 # pages are executed as they are read, and a cell that fails fails the build
 nb_execution_mode = "force"
 nb_execution_timeout = 120
