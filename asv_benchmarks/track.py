@@ -2,6 +2,7 @@
 
     python asv_benchmarks/track.py suites
     python asv_benchmarks/track.py run HEAD~3..HEAD [--suite ratios]
+    python asv_benchmarks/track.py show Softmax
     python asv_benchmarks/track.py worse
 
 Results are kept in `results/FAMILY/`, where FAMILY is a kind of machine and not one of them;
@@ -24,14 +25,15 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SCRATCH = HERE / ".asv" / "scratch"  # of `asv run --quick`, and of environments that were there
 
-# name: (what is in it, asv's pattern for that). A ratio is steady where both of its sides take as
-# many threads: of ops beside a copy or a sum, that is so for batches too small to be shared.
-SUITES = {
-    "core": (
-        "steady ratios: they hold on a busy machine as well",
-        r"\.track_(one_by_one|long_row|memory|longer_file|padding_left|unfilled|import)"
-        r"|views\.Views\.track_|\.track_\w+\((15000|256, [^(]|500\))",
-    ),
+# A ratio is steady where both of its sides take as many threads, and as many caches. Of an op beside
+# a copy or a sum, that is so where the batch is too small to be shared among threads.
+CORE = (
+    r"\.track_(one_by_one|wide_steps|long_row|memory)",
+    r"\.track_(longer_file|padding_left|unfilled)",
+    r"pools\.PoolNumbers\.track_pool\(15000",
+)
+SUITES = {  # name: (what is in it, asv's pattern for that)
+    "core": ("ratios that hold on a busy machine as well", "|".join(CORE)),
     "ratios": ("every ratio to what one could at best reach", r"\.track_"),
     "all": ("times and peak memory too", ""),
 }
@@ -67,17 +69,17 @@ def benchmarks_in(folder):
 
 
 def results_in(folder):
-    """Those of this kind of machine, the newest first: {name: {column: what asv stored}}."""
+    """Of this kind of machine, the newest commit first: (commit, {name: {column: its cell}})."""
     files = (folder / family()).glob("*-*.json")
     stored = [json.loads(path.read_text("utf-8")) for path in files]
     stored.sort(key=lambda one: one["date"], reverse=True)
-    return [
-        {
-            name: dict(zip(one["result_columns"], row, strict=False))
-            for name, row in one["results"].items()
-        }
-        for one in stored
-    ]
+    return [(one["commit_hash"][:8], rows_by_name(one)) for one in stored]
+
+
+def rows_by_name(stored):
+    columns = stored["result_columns"]
+    rows = stored["results"].items()
+    return {name: dict(zip(columns, row, strict=False)) for name, row in rows}
 
 
 def calls_of(name, params):
@@ -103,17 +105,18 @@ def numbers_of(results, pattern):
 def suites():
     """A table of what there is, and how long it took where this kind of machine has run it."""
     known, stored = benchmarks_in(RESULTS), results_in(RESULTS)
-    print(f"| suite | what | benchmarks | calls | {family()} takes |")
-    print("|---|---|---:|---:|---:|")
+    table = [["suite", "benchmarks", "calls", "took", "what"]]
     for suite, (what, pattern) in SUITES.items():
         calls = {
             name: sum(bool(re.search(pattern, call)) for call in calls_of(name, one["params"]))
             for name, one in known.items()
         }
         names = [name for name, count in calls.items() if count]
-        took = next(filter(None, (seconds(names, pattern, one) for one in stored)), None)
+        took = next(filter(None, (seconds(names, pattern, one) for _, one in stored)), None)
         shown = "–" if took is None else f"{took:.0f} s"
-        print(f"| {suite} | {what} | {len(names)} | {sum(calls.values())} | {shown} |")
+        table.append([suite, str(len(names)), str(sum(calls.values())), shown, what])
+    print(f"On {family()}:")
+    print_aligned(table)
 
 
 def seconds(names, pattern, results):
@@ -129,6 +132,24 @@ def seconds(names, pattern, results):
     return total
 
 
+def show(pattern):
+    """A table of what is stored, from the oldest commit to the newest."""
+    stored = results_in(RESULTS)[::-1]
+    numbers = [numbers_of(results, pattern) for _, results in stored]
+    table = [[family(), *(commit for commit, _ in stored)]]
+    for call in sorted(set().union(*numbers)):
+        cells = (f"{found[call]:.3g}" if call in found else "–" for found in numbers)
+        table.append([call, *cells])
+    print_aligned(table)
+
+
+def print_aligned(rows):
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
 def worse(limit, suite):
     """Prints ratios that have grown since this kind of machine's results were last stored."""
     stored, found = results_in(RESULTS), results_in(SCRATCH)
@@ -137,7 +158,8 @@ def worse(limit, suite):
         print(f"{missing.relative_to(HERE)} has nothing of {family()}: nothing to compare with.")
         return
     pattern = SUITES[suite][1]
-    before, now = numbers_of(stored[0], pattern), numbers_of(found[0], pattern)
+    (_, old), (_, new) = stored[0], found[0]
+    before, now = numbers_of(old, pattern), numbers_of(new, pattern)
     units = {name: one["unit"] for name, one in benchmarks_in(SCRATCH).items()}
     both = [call for call in now if call in before]
     grown = [call for call in both if now[call] > (1 + limit) * before[call]]
@@ -159,14 +181,16 @@ def main():
     one = commands.add_parser("run", help="run a suite over commits, and store the results")
     one.add_argument("revisions", nargs="+", help="a commit, or a range such as HEAD~3..HEAD")
     one.add_argument("--suite", choices=SUITES, default="core", help="by default core")
-    one = commands.add_parser(
-        "worse", help="ratios that `asv run --quick` found grown; exits with 0"
-    )
+    one = commands.add_parser("show", help="what is stored of this kind of machine")
+    one.add_argument("pattern", nargs="?", default="", help="in a benchmark's name or parameters")
+    one = commands.add_parser("worse", help="ratios that grew, of `asv run --quick`")
     one.add_argument("--by", type=float, default=0.1, help="by how much; by default 0.1")
     one.add_argument("--suite", choices=["core", "ratios"], default="core")
     chosen = parser.parse_args()
     if chosen.command == "run":
         return run(chosen.revisions, chosen.suite)
+    if chosen.command == "show":
+        return show(chosen.pattern)
     return suites() if chosen.command == "suites" else worse(chosen.by, chosen.suite)
 
 

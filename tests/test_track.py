@@ -1,7 +1,9 @@
 """The numbers over time: names of machines, suites, what grew, and what asv is kept from."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -194,15 +196,26 @@ def test_nothing_to_compare_with(track, capsys, there):
 def test_a_suite_takes_its_share_of_what_its_benchmarks_took(track, capsys):
     numbers = {"ops.Some.track_unfilled": [1.0], "ops.Some.track_a": [1.0, 1.0, nan, None]}
     stored(track.RESULTS, 1, numbers)
-    results = track.results_in(track.RESULTS)[0]
+    ((_, results),) = track.results_in(track.RESULTS)
     assert track.seconds([*numbers], r"unfilled|track_a\(0", results) == 8 + 4
     assert track.seconds(["ops.Some.track_new"], "", results) is None
     track.suites()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" | ")[2:] for line in lines[2:]] == [
-        ["1", "1", "8 s |"],
-        ["2", "5", "16 s |"],
-        ["2", "5", "16 s |"],
+    assert [line.split()[:5] for line in lines[2:]] == [
+        ["core", "1", "1", "8", "s"],
+        ["ratios", "2", "5", "16", "s"],
+        ["all", "2", "5", "16", "s"],
+    ]
+
+
+def test_what_is_stored_is_shown_from_the_oldest_on(track, capsys):
+    stored(track.RESULTS, 2, {"ops.track_a": [2.0], "ops.track_b": [1.0]})
+    stored(track.RESULTS, 1, {"ops.track_a": [1 / 3], "ops.other": [1.0]})
+    track.show("track_")
+    assert capsys.readouterr().out.splitlines() == [
+        "some-neon-2cores  00000001  00000002",
+        "ops.track_a       0.333     2",
+        "ops.track_b       –         1",
     ]
 
 
@@ -217,3 +230,98 @@ def test_commits_are_named_one_by_one_or_as_a_range(track, tmp_path, monkeypatch
     assert len({first, second, third}) == 3
     with pytest.raises(subprocess.CalledProcessError):
         track.commits_of("none")
+
+
+def test_results_say_nothing_of_one_machine():
+    """What is kept in the repository: no paths, hosts or kernels."""
+    folders = [path for path in RESULTS.iterdir() if path.is_dir()]
+    assert folders
+    for folder in folders:
+        assert KIND.fullmatch(folder.name)
+        for path in folder.iterdir():
+            found = json.loads(path.read_text("utf-8"))
+            of_machine = found.get("params", found)
+            assert of_machine["machine"] == folder.name
+            assert of_machine["os"] in ("Linux", "Darwin", "Windows")
+            assert of_machine["ram"] == ""
+            assert found.get("env_name", "virtualenv").startswith("virtualenv")
+            assert "/" not in found.get("python", "") + of_machine["cpu"]
+
+
+def test_every_part_of_a_suite_is_there(script):
+    track = script("track")
+    known = track.benchmarks_in(RESULTS)
+    calls = [call for name, one in known.items() for call in track.calls_of(name, one["params"])]
+    for part in track.CORE:
+        found = [call for call in calls if re.search(part, call)]
+        assert found, part
+        assert all(".track_" in call for call in found)
+
+
+# -- asv ----------------------------------------------------------------------------------
+
+SMALL = """
+def track_small():
+    return 2.0
+
+
+track_small.unit = "× a copy"
+"""
+
+
+@pytest.fixture
+def asv(tmp_path):
+    """Runs asv, with our settings, on a project of one benchmark: what it prints, and its end."""
+    pytest.importorskip("asv")
+    folder = tmp_path / "asv_benchmarks"
+    (folder / "benchmarks").mkdir(parents=True)
+    (folder / "benchmarks" / "__init__.py").touch()
+    (folder / "benchmarks" / "small.py").write_text(SMALL)
+    for name in ("asv.conf.json", "asv_plugin.py", "machine.py", "track.py"):
+        shutil.copy(SCRIPTS / name, folder)
+    shutil.copytree(SCRIPTS / "vendor", folder / "vendor")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@localhost"]
+    subprocess.run([*git, "init", "--quiet", "--initial-branch=main"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "all"], check=True)
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "asv", *arguments]
+        process = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        return process.stdout, process.returncode
+
+    run.folder = folder
+    return run
+
+
+@pytest.mark.slow
+def test_what_is_run_once_is_no_result_and_the_site_needs_no_network(asv):
+    said, code = asv("run", "--quick", "--environment", "existing:same", "--set-commit-hash=HEAD")
+    assert code == 0, said
+    results, scratch = asv.folder / "results", asv.folder / ".asv" / "scratch"
+    assert not results.exists()
+    (kind,) = (path.name for path in scratch.iterdir() if path.is_dir())
+    assert KIND.fullmatch(kind)
+    assert not (asv.folder.parent / ".asv-machine.json").exists()
+
+    scratch.rename(results)
+    said, code = asv("publish")
+    assert code == 0, said
+    site = asv.folder.parent / "docs" / "_build" / "html" / "benchmarks"
+    page = (site / "index.html").read_text("utf-8")
+    asked = re.findall(r'<(?:script|link)[^>]*?(?:src|href)="([^"]+)"', page)
+    assert len(asked) > 15
+    assert all((site / name).exists() for name in asked)
+
+    said, code = asv("continuous", "--quick", "HEAD", "HEAD")
+    assert code == 1
+    assert "tells nothing about two commits" in said
