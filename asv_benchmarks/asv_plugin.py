@@ -15,6 +15,7 @@ from asv import util
 from asv.commands.continuous import Continuous
 from asv.commands.run import Run
 from asv.console import log
+from asv.environment import ExistingEnvironment, get_environments
 from asv.machine import Machine
 from asv.publishing import OutputPublisher
 from machine import busy, family, processor
@@ -31,8 +32,8 @@ def setup():
     run, load, continuous = Run.run, Machine.load, Continuous.run
 
     def run_and_warn(cls, conf, **options):
-        existing = any("existing" in name for name in options.get("env_spec") or [])
-        if options.get("quick") or existing:
+        found = get_environments(conf, options.get("env_spec"), verbose=False)
+        if options.get("quick") or any(isinstance(one, ExistingEnvironment) for one in found):
             conf.results_dir = str(SCRATCH)
             log.info(f"Results go to {SCRATCH.relative_to(HERE)}: they are not to be kept")
         if said := busy():
@@ -61,11 +62,14 @@ def kind_of_machine():
     return machine
 
 
-class ScriptsBeside(OutputPublisher):
-    """A step of `asv publish`, which works where there is no network."""
+class WholeSite(OutputPublisher):
+    """The last step of `asv publish`: a site that asks for nothing that is not there."""
 
     @classmethod
     def publish(cls, conf, repo, benchmarks, graphs, revisions):
+        for name in list(benchmarks):
+            if not graphs.get_graph_group(name):  # no result is stored, and no graph is drawn
+                del benchmarks[name]
         take_scripts_along(Path(conf.html_dir))
 
 

@@ -25,11 +25,11 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SCRATCH = HERE / ".asv" / "scratch"  # of `asv run --quick`, and of environments that were there
 
-# A ratio is steady where both of its sides take as many threads, and as many caches. Of an op beside
-# a copy or a sum, that is so where the batch is too small to be shared among threads.
+# Counts, and ratios whose both sides take one thread: how fast two threads are depends on whoever
+# else uses the machine.
 CORE = (
-    r"\.track_(one_by_one|wide_steps|long_row|memory)",
-    r"\.track_(longer_file|padding_left|unfilled)",
+    r"\.track_(memory|longer_file|padding_left|unfilled)",
+    r"\.track_wide_steps",
     r"pools\.PoolNumbers\.track_pool\(15000",
 )
 SUITES = {  # name: (what is in it, asv's pattern for that)

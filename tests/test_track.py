@@ -265,13 +265,17 @@ def track_small():
     return 2.0
 
 
-track_small.unit = "× a copy"
+def track_other():
+    return 3.0
+
+
+track_small.unit = track_other.unit = "× a copy"
 """
 
 
 @pytest.fixture
 def asv(tmp_path):
-    """Runs asv, with our settings, on a project of one benchmark: what it prints, and its end."""
+    """Runs asv, with our settings, on a project of two benchmarks: what it prints, and its end."""
     pytest.importorskip("asv")
     folder = tmp_path / "asv_benchmarks"
     (folder / "benchmarks").mkdir(parents=True)
@@ -305,10 +309,11 @@ def asv(tmp_path):
 
 @pytest.mark.slow
 def test_what_is_run_once_is_no_result_and_the_site_needs_no_network(asv):
-    said, code = asv("run", "--quick", "--environment", "existing:same", "--set-commit-hash=HEAD")
-    assert code == 0, said
     results, scratch = asv.folder / "results", asv.folder / ".asv" / "scratch"
-    assert not results.exists()
+    for options in (["--quick", "--environment=existing:same"], ["--python=same"]):
+        said, code = asv("run", *options, "--bench=small$", "--set-commit-hash=HEAD")
+        assert code == 0, said
+        assert not results.exists()
     (kind,) = (path.name for path in scratch.iterdir() if path.is_dir())
     assert KIND.fullmatch(kind)
     assert not (asv.folder.parent / ".asv-machine.json").exists()
@@ -321,6 +326,7 @@ def test_what_is_run_once_is_no_result_and_the_site_needs_no_network(asv):
     asked = re.findall(r'<(?:script|link)[^>]*?(?:src|href)="([^"]+)"', page)
     assert len(asked) > 15
     assert all((site / name).exists() for name in asked)
+    assert [*json.loads((site / "index.json").read_text())["benchmarks"]] == ["small.track_small"]
 
     said, code = asv("continuous", "--quick", "HEAD", "HEAD")
     assert code == 1
