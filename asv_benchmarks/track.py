@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from machine import family
+from machine import busy, family
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -33,7 +33,7 @@ CORE = (
     r"pools\.PoolNumbers\.track_pool\(15000",
 )
 SUITES = {  # name: (what is in it, asv's pattern for that)
-    "core": ("ratios that hold on a busy machine as well", "|".join(CORE)),
+    "core": ("counts, and the ratios that a busy machine spoils least", "|".join(CORE)),
     "ratios": ("every ratio to what one could at best reach", r"\.track_"),
     "all": ("times and peak memory too", ""),
 }
@@ -68,9 +68,9 @@ def benchmarks_in(folder):
     return {name: one for name, one in found.items() if name != "version"}
 
 
-def results_in(folder):
-    """Of this kind of machine, the newest commit first: (commit, {name: {column: its cell}})."""
-    files = (folder / family()).glob("*-*.json")
+def results_in(folder, kind=None):
+    """Of one kind of machine, the newest commit first: (commit, {name: {column: its cell}})."""
+    files = (folder / (kind or family())).glob("*-*.json")
     stored = [json.loads(path.read_text("utf-8")) for path in files]
     stored.sort(key=lambda one: one["date"], reverse=True)
     return [(one["commit_hash"][:8], rows_by_name(one)) for one in stored]
@@ -133,10 +133,15 @@ def seconds(names, pattern, results):
 
 
 def show(pattern):
-    """A table of what is stored, from the oldest commit to the newest."""
-    stored = results_in(RESULTS)[::-1]
+    """A table for each kind of machine, from the oldest commit to the newest."""
+    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+        show_kind(folder.name, pattern)
+
+
+def show_kind(kind, pattern):
+    stored = results_in(RESULTS, kind)[::-1]
     numbers = [numbers_of(results, pattern) for _, results in stored]
-    table = [[family(), *(commit for commit, _ in stored)]]
+    table = [[kind, *(commit for commit, _ in stored)]]
     for call in sorted(set().union(*numbers)):
         cells = (f"{found[call]:.3g}" if call in found else "–" for found in numbers)
         table.append([call, *cells])
@@ -164,6 +169,8 @@ def worse(limit, suite):
     both = [call for call in now if call in before]
     grown = [call for call in both if now[call] > (1 + limit) * before[call]]
     print(f"Of {len(both)} ratios, {len(grown)} are more than {limit:.0%} worse than stored.")
+    if grown and (said := busy()):
+        print(said)
     for call in sorted(grown, key=lambda call: before[call] / now[call]):
         unit = units[call.partition("(")[0]]
         times = now[call] / before[call]
@@ -181,7 +188,7 @@ def main():
     one = commands.add_parser("run", help="run a suite over commits, and store the results")
     one.add_argument("revisions", nargs="+", help="a commit, or a range such as HEAD~3..HEAD")
     one.add_argument("--suite", choices=SUITES, default="core", help="by default core")
-    one = commands.add_parser("show", help="what is stored of this kind of machine")
+    one = commands.add_parser("show", help="what is stored of each kind of machine")
     one.add_argument("pattern", nargs="?", default="", help="in a benchmark's name or parameters")
     one = commands.add_parser("worse", help="ratios that grew, of `asv run --quick`")
     one.add_argument("--by", type=float, default=0.1, help="by how much; by default 0.1")

@@ -15,7 +15,7 @@ from tests.interpreters import ROOT
 
 SCRIPTS = ROOT / "asv_benchmarks"
 RESULTS = SCRIPTS / "results"
-OURS = ("machine", "track", "tables", "compare_ops", "benchmarks")
+OURS = ("machine", "track", "tables", "benchmarks")
 KIND = re.compile(r"[a-z0-9-]+-(sse|avx2|avx512|neon)(-[a-z]+)*-\d+cores?")
 
 
@@ -43,6 +43,7 @@ def track(script, tmp_path, monkeypatch):
     monkeypatch.setattr(track, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(track, "SCRATCH", tmp_path / "scratch")
     monkeypatch.setattr(track, "family", lambda: "some-neon-2cores")
+    monkeypatch.setattr(track, "busy", lambda: "Others compute.")
     return track
 
 
@@ -134,16 +135,6 @@ def test_only_chosen_rows_are_measured(script, monkeypatch, words, expected):
     assert [row.what for row in tables.rows_of(some_table)] == expected == measured
 
 
-def test_tables_of_ops_measure_chosen_rows_alone(script, monkeypatch):
-    """Those whose rows are made by hand, from what was measured before."""
-    tables, ops = script("tables"), script("compare_ops")
-    monkeypatch.setattr(tables, "_words", ["to_padded"])
-    monkeypatch.setattr(ops, "fastest", lambda *functions: range(1, len(functions) + 1))
-    monkeypatch.setattr(ops, "op_memory", lambda *args, **kwargs: pytest.fail("was measured"))
-    (row,) = tables.rows_of(ops.growth)
-    assert row.what == "to_padded, a step of 240,000"
-
-
 # -- results ------------------------------------------------------------------------------
 
 
@@ -173,6 +164,7 @@ def test_what_grew_is_printed_from_the_worst_on(track, capsys):
     track.worse(0.1, "ratios")
     assert capsys.readouterr().out.splitlines() == [
         "Of 3 ratios, 2 are more than 10% worse than stored.",
+        "Others compute.",
         "2.00×: ops.track_a(1): 2 → 4 × a copy",
         "1.12×: ops.track_b: 4 → 4.5 × a copy",
     ]
@@ -208,9 +200,10 @@ def test_a_suite_takes_its_share_of_what_its_benchmarks_took(track, capsys):
     ]
 
 
-def test_what_is_stored_is_shown_from_the_oldest_on(track, capsys):
+def test_what_is_stored_is_shown_from_the_oldest_on(track, capsys, monkeypatch):
     stored(track.RESULTS, 2, {"ops.track_a": [2.0], "ops.track_b": [1.0]})
     stored(track.RESULTS, 1, {"ops.track_a": [1 / 3], "ops.other": [1.0]})
+    monkeypatch.setattr(track, "family", lambda: "other-neon-2cores")  # all kinds are shown
     track.show("track_")
     assert capsys.readouterr().out.splitlines() == [
         "some-neon-2cores  00000001  00000002",
