@@ -1,8 +1,9 @@
 """ragmask beside what people use today, as Markdown tables.
 
-    python asv_benchmarks/compare.py [TOPIC …]
+    python asv_benchmarks/compare.py [TOPIC …] [--only WORD …]
 
 Topics: padding, stream, startup, recurrent, ops, steps, layers, overhead, train, pipelines.
+`--only lstm` measures the rows that have the word in their first cell or in their table's name.
 Clusters have scripts of their own: compare_ray.py and compare_spark.py.
 
 Calls are interleaved and the least time of several rounds counts. Each peer runs its fastest
@@ -52,11 +53,10 @@ from benchmarks.common import (
     state_in_the_middle,
     streaming_peak_bytes,
 )
-from numba.core.registry import cpu_target
-from tables import Row, against, installed, show_memory, show_rate
+from machine import busy, processor
+from tables import Row, against, choose, installed, rows_of, show_memory, show_rate, wanted
 
 import ragmask as rm
-from ragmask.kernels.cpu.tile import family_of
 
 PACKAGES = (
     "ragmask",
@@ -154,34 +154,36 @@ def stream(rows=400_000):
         yield row("batches of 1,024, padded, reused buffers", padded, target=0.6)
         shuffled = partial(read_shuffled, path, out)
         yield row("shuffled, batches of 1,024, padded", shuffled, target=0.6)
-        report = bucketed(path).measure_padding()
-        share = f"{report.real / report.padded:.1%} real steps"
-        yield row(
-            f"shuffled, bucketed to 16,384 padded steps ({share}), padded",
-            partial(read_bucketed, path, out),
-            target=0.5,
-        )
-        ours, theirs = resume_and_decode(path, state_in_the_middle(path))
+        what = "shuffled, bucketed to 16,384 padded steps ({:.1%} real steps), padded"
+        if wanted(what):
+            report = bucketed(path).measure_padding()
+            what = what.format(report.real / report.padded)
+            yield row(what, partial(read_bucketed, path, out), target=0.5)
         what = "resuming a shuffled stream, to its first batch"
-        peer = "pyarrow, decoding one window of 100,000 rows"
-        yield Row(what, ours, peer, theirs, of="time", target=2)
+        if wanted(what):
+            ours, theirs = resume_and_decode(path, state_in_the_middle(path))
+            peer = "pyarrow, decoding one window of 100,000 rows"
+            yield Row(what, ours, peer, theirs, of="time", target=2)
         yield from stream_of_huggingface(path, rows, padded, rate)
 
-        peak = streaming_peak_bytes(path)
-        yield Row(
-            f"peak memory of the padded stream, {4 * rows:,} rows",
-            streaming_peak_bytes(parquet_file(4 * rows, folder)),
-            f"ragmask, {rows:,} rows",
-            peak,
-            of="memory",
-            target=1.15,
-            show=show_memory,
-        )
+        what = f"peak memory of the padded stream, {4 * rows:,} rows"
+        if wanted(what):
+            yield Row(
+                what,
+                streaming_peak_bytes(parquet_file(4 * rows, folder)),
+                f"ragmask, {rows:,} rows",
+                streaming_peak_bytes(path),
+                of="memory",
+                target=1.15,
+                show=show_memory,
+            )
 
 
 def stream_of_huggingface(path, rows, padded, rate, slow_rows=40_000):
     """Padded batches of 1,024 from `datasets`: row by row, and its quicker ways of batches."""
     what = "batches of 1,024, padded, reused buffers"
+    if not wanted(what):
+        return
     cache = tempfile.mkdtemp(dir=path.parent)
     torch = installed("torch")
     datasets = installed("datasets", HF_HUB_OFFLINE="1", HF_DATASETS_CACHE=cache)
@@ -257,17 +259,22 @@ def startup():
         (IMPORT, IMPORT, 1.25),
         (f"{IMPORT}, every name used", IMPORT_ALL, None),
     ):
-        ours, theirs = fastest_start(
-            partial(import_seconds, statement), partial(import_seconds, IMPORT_PEERS)
-        )
-        yield Row(what, ours, IMPORT_PEERS, theirs, of="time", target=target)
-    first_batch_seconds()  # fills the compile cache
-    first_lstm_seconds()
-    ours, lstm = fastest_start(first_batch_seconds, first_lstm_seconds)
-    yield Row("from `import numba` to a padded batch", ours, "–", of="seconds", target=1)
-    yield Row("from `import numba` to an LSTM's result", lstm, "–", of="seconds", target=2)
-    cold = compile_all_seconds()
-    yield Row("compiling every kernel, an empty cache", cold, "–", of="seconds", target=30)
+        if wanted(what):
+            ours, theirs = fastest_start(
+                partial(import_seconds, statement), partial(import_seconds, IMPORT_PEERS)
+            )
+            yield Row(what, ours, IMPORT_PEERS, theirs, of="time", target=target)
+    for what, start, target in (
+        ("from `import numba` to a padded batch", first_batch_seconds, 1),
+        ("from `import numba` to an LSTM's result", first_lstm_seconds, 2),
+    ):
+        if wanted(what):
+            start()  # fills the compile cache
+            (ours,) = fastest_start(start)
+            yield Row(what, ours, "–", of="seconds", target=target)
+    what = "compiling every kernel, an empty cache"
+    if wanted(what):
+        yield Row(what, compile_all_seconds(), "–", of="seconds", target=30)
 
 
 # -- the tables ---------------------------------------------------------------------------
@@ -300,12 +307,11 @@ def machine():
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             versions.append(f"{package} –")
-    family = family_of(*cpu_target.target_context.codegen().magic_tuple())
     products = [*sgemms()]
     times = fastest(*(run for _, run in products))
     rate = max(flops / time for (flops, _), time in zip(products, times, strict=True))
     return (
-        f"{cpu} ({family.name}; NumPy's sgemm reaches {rate / 1e9:.0f} Gflop/s), "
+        f"{cpu} ({processor().name}; NumPy's sgemm reaches {rate / 1e9:.0f} Gflop/s), "
         f"{rm.get_num_threads()} cores, {platform.system()}, "
         f"Python {platform.python_version()}; {', '.join(versions)}"
     )
@@ -314,14 +320,30 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("topics", nargs="*", metavar="topic", choices=[*TOPICS, []])
-    topics = parser.parse_args().topics or list(TOPICS)
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="rows with all these")
+    chosen = parser.parse_args()
+    choose(chosen.only)
+    said = busy()
     print(machine(), flush=True)
-    for table in (table for topic in topics for table in TOPICS[topic]):
-        print(f"\n### {table.__name__}\n\n{inspect.cleandoc(table.__doc__)}\n")
-        print("| what | ragmask | peer | its result | ratio | target |")
-        print("|---|---:|---|---:|---:|---:|", flush=True)
-        for row in table():
-            print(row, flush=True)
+    if said:
+        print(f"\n**{said}**", flush=True)
+        print(said, file=sys.stderr)
+    for table in (table for topic in chosen.topics or TOPICS for table in TOPICS[topic]):
+        print_table(table)
+
+
+def print_table(table):
+    """A table has a head only where one of its rows was chosen."""
+    head = (
+        f"\n### {table.__name__}\n\n{inspect.cleandoc(table.__doc__)}\n\n"
+        "| what | ragmask | peer | its result | ratio | target |\n"
+        "|---|---:|---|---:|---:|---:|"
+    )
+    for row in rows_of(table):
+        if head:
+            print(head)
+            head = ""
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

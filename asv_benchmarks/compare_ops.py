@@ -13,7 +13,7 @@ from benchmarks.common import (
     ragged_of,
     skewed_lengths,
 )
-from tables import Row, against, installed
+from tables import Row, against, installed, wanted
 
 import ragmask as rm
 
@@ -180,9 +180,12 @@ def growth():
     on_two_threads()
     mebibytes = (64 + 128) * 4 * int(skewed_lengths().sum()) / 2**20
     for op in ("softmax", "lstm"):
+        what = f"{op}, peak memory, 64 features"
+        if not wanted(what):
+            continue
         op_memory(op, rows=10, longest=100)  # fills the compile cache
         yield Row(
-            f"{op}, peak memory, 64 features",
+            what,
             op_memory(op),
             f"its inputs and outputs ({mebibytes if op == 'lstm' else mebibytes * 2 / 3:.0f} MiB)",
             1,
@@ -197,11 +200,14 @@ def growth():
         ("lstm, 64 × 128", (64,), np.float32, partial(rm.lstm, weights=weights)),
         ("to_padded", (), np.int32, rm.Ragged.to_padded),
     ):
+        what = f"{what}, a step of {STEPS:,}"
+        if not wanted(what):
+            continue
         sizes = STEPS // 16, STEPS
         few, many = (ragged_of(log_normal_to(steps), item_shape, dtype) for steps in sizes)
         short, long = fastest(partial(op, few), partial(op, many))
         yield Row(
-            f"{what}, a step of {STEPS:,}",
+            what,
             long / STEPS,
             f"ragmask, of {STEPS // 16:,}",
             short * 16 / STEPS,
@@ -232,6 +238,8 @@ def inference(torch):
 
 def best_of(torch, what, run, peer, make, batch, target):
     """A Row against the fastest of the calls that `make(torch, batch)` gives, once they agree."""
+    if not wanted(what):
+        return None
     if not torch:
         return against(what, run, peer, None, target=target)
     with inference(torch):

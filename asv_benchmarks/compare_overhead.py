@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from benchmarks.common import fastest, lstm_weights
-from tables import Row
+from tables import Row, wanted
 
 import ragmask as rm
 from ragmask.kernels import cpu
@@ -26,7 +26,7 @@ class Call(NamedTuple):
 def overhead():
     """Eight rows of five steps: ids, or 4 features in float32; an LSTM of 8 units. Beside each
     call its kernel, called by itself from Python with the same arrays."""
-    for call in calls():
+    for call in (call for call in calls() if wanted(call.name)):
         if call.kernel is None:
             (ours,) = fastest(call.run)
             yield Row(call.name, ours, "–")

@@ -13,7 +13,7 @@ from benchmarks.common import (
     with_sgemm,
 )
 from compare_ops import THREADS, check, inference, on_two_threads, padded_tensors, rng
-from tables import Row, against, installed, show_amount
+from tables import Row, against, installed, show_amount, wanted
 
 import ragmask as rm
 
@@ -53,6 +53,8 @@ def gru():
 def layer(torch, cell, name, lengths, features, units, target=None, packed=None):
     """Rows of one batch and one layer, against each peer's way."""
     what = f"{len(lengths)} × {features} × {units}, {name}"
+    if not wanted(what):
+        return
     batch, weights = ragged_of(lengths, (features,)), recurrent_weights(cell, features, units)
     run = partial(OPS[cell], batch, weights)
     peers = {**in_torch(torch, cell, batch, weights), **in_onnxruntime(cell, batch, weights)}
@@ -193,20 +195,22 @@ def recurrent_by_itself():
         ("GRU", 512, 128, 256, "log-normal", "float32", None),
         ("GRU", 256, 64, 128, "all of 128", "float32", None),
     ):
+        what = f"{cell}, {dtype}, {rows} × {features} × {units}, {lengths}"
+        if not wanted(what):
+            continue
         batch = ragged_of(lengths_of(lengths, rows), (features,), dtype)
         weights = recurrent_weights(cell, features, units)
         flops = recurrent_flops(batch, weights)
         seconds, rate = with_sgemm(partial(OPS[cell], batch, weights), products[dtype])
         show = partial(show_amount, flops / 1e9, "Gflop/s")
         peer = "best sgemm" if dtype == "float32" else "best dgemm"
-        what = f"{cell}, {dtype}, {rows} × {features} × {units}, {lengths}"
         yield Row(what, seconds, peer, flops / rate, target=target, show=show)
 
     small, large = recurrent_weights("LSTM", 64, 128), recurrent_weights("LSTM", 128, 256)
     mixed = ragged_of(log_normal_lengths(512, rng()), (128,))
-    yield Row("LSTM, 512 × 128 × 256, log-normal", *one_thread(mixed, large), target=1.6)
+    yield on_one_thread("LSTM, 512 × 128 × 256, log-normal", mixed, large)
     few = ragged_of(log_normal_lengths(256, rng()), (64,))
-    yield Row("LSTM, 256 × 64 × 128, log-normal", *one_thread(few, small), target=1.6)
+    yield on_one_thread("LSTM, 256 × 64 × 128, log-normal", few, small)
 
     lengths = log_normal_lengths(512, rng())
     plain = ragged_of(lengths, (64,))
@@ -227,14 +231,17 @@ def lengths_of(name, rows):
     return rng().integers(1, 257, rows) if name == "1 to 256" else np.full(rows, 128)
 
 
-def one_thread(batch, weights):
+def on_one_thread(what, batch, weights):
+    if not wanted(what):
+        return None
+
     def run(threads):
         rm.set_num_threads(threads)
         rm.lstm(batch, weights)
 
     ours, theirs = fastest(partial(run, THREADS), partial(run, 1), calls=2)
     rm.set_num_threads(THREADS)
-    return ours, "ragmask, one thread", theirs
+    return Row(what, ours, "ragmask, one thread", theirs, target=1.6)
 
 
 TABLES = [lstm, gru, recurrent_by_itself]

@@ -13,7 +13,7 @@ from benchmarks.common import (
     with_sgemm,
 )
 from compare_ops import check, on_two_threads, rng
-from tables import Row, against, installed, show_amount
+from tables import Row, against, installed, show_amount, wanted
 
 import ragmask as rm
 
@@ -38,9 +38,11 @@ def attention():
         (32, 200, True, None),
         (4, 2_000, False, None),
     ):
+        what = f"{rows} rows, median {median}{', causal' if causal else ''}"
+        if not wanted(what):
+            continue
         lengths = row_lengths(rows, median)
         ours, theirs, padded = attention_calls(torch, lengths, causal)
-        what = f"{rows} rows, median {median}{', causal' if causal else ''}"
         seconds = fastest(ours, theirs, calls=2)
         yield Row(what, seconds[0], "torch, row by row", seconds[1], target=target)
         if rows > 4:
@@ -122,6 +124,9 @@ def convolution(channels=256, width=4):
 
     torch.manual_seed(0)
     batch = rt.RaggedTensor.from_ragged(ragged_of(log_normal_to(256 * 60), (channels,)))
+    what = f"{len(batch)} rows, {channels} channels, width {width}"
+    if not wanted(what):
+        return
     values = batch.values.clone().requires_grad_()
     kernel = torch.randn(width, channels, requires_grad=True)
     bias = torch.randn(channels, requires_grad=True)
@@ -151,7 +156,6 @@ def convolution(channels=256, width=4):
         scale = float(other.abs().max())
         check(one.numpy() / scale, other.numpy() / scale, "convolution")
     seconds = fastest(ours, theirs, calls=2)
-    what = f"{len(batch)} rows, {channels} channels, width {width}"
     yield Row(what, seconds[0], "torch conv1d, padded", seconds[1], target=8)
 
 

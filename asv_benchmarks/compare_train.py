@@ -18,7 +18,7 @@ from benchmarks.common import (
 )
 from compare_ops import STEPS, check, on_two_threads, rng
 from compare_recurrent import lengths_of
-from tables import Row, against, show_amount, show_memory
+from tables import Row, against, show_amount, show_memory, wanted
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 VOCABULARY = 50_000
@@ -44,6 +44,9 @@ def training():
         ("GRU", "log-normal", 64, 16, 32, 3),
         ("GRU", "all of 128", 256, 64, 128, 1.5),
     ):
+        what = f"{cell}, {rows} × {features} × {units}, {lengths}"
+        if not wanted(what):
+            continue
         calls = layer(torch, cell, lengths_of(lengths, rows), features, units)
         # the last call of two: torch's threads spin on for a while
         ours, *theirs = fastest(*calls.values(), rounds=2, calls=2)
@@ -51,7 +54,6 @@ def training():
         best = min(by_name, key=by_name.get)
         others = [f"{name} takes {by_name[name] / by_name[best]:.2g}×" for name in by_name]
         others.remove(f"{best} takes 1×")
-        what = f"{cell}, {rows} × {features} × {units}, {lengths}"
         yield Row(what, ours, "; ".join([best, *others]), by_name[best], target=target)
 
 
@@ -111,18 +113,23 @@ def training_by_itself():
         ("GRU", 18, 256, 64, 128, 0.5),
         ("GRU", 18, 512, 128, 256, 0.5),
     ):
+        what = f"{cell}, {rows} × {features} × {units}, log-normal"
+        if not wanted(what):
+            continue
         lengths = lengths_of("log-normal", rows)
         run = layer(torch, cell, lengths, features, units)["ragmask"]
         flops = int(lengths.sum()) * flops_a_step * units * (features + units)
         seconds, rate = with_sgemm(run, products)
         show = partial(show_amount, flops / 1e9, "Gflop/s")
-        what = f"{cell}, {rows} × {features} × {units}, log-normal"
         yield Row(what, seconds, "best sgemm", flops / rate, target=target, show=show)
     for cell, rows, features, units in (("LSTM", 256, 64, 128), ("GRU", 256, 64, 128)):
         what = f"{cell}, {rows} × {features} × {units}, a forward that keeps"
         run = partial(forward, torch, cell, lengths_of("log-normal", rows), features, units)
         yield against(what, run(True), "ragmask, a forward that does not", run(False), of="time")
     for cell, rows, features, units in (("LSTM", 256, 64, 128), ("LSTM", 512, 128, 256)):
+        what = f"{cell}, {rows} × {features} × {units}, most memory"
+        if not wanted(what):
+            continue
         needed = 4 * int(lengths_of("log-normal", rows).sum()) * (features + (1 + KEPT) * units)
         share = python(
             "import sys\n"
@@ -130,7 +137,6 @@ def training_by_itself():
             "print(memory_share(sys.argv[1], *map(int, sys.argv[2:])))",
             *(cell, rows, features, units, needed),
         )
-        what = f"{cell}, {rows} × {features} × {units}, most memory"
         peer = "inputs, outputs and kept gates"
         yield Row(what, share * needed, peer, needed, "memory", 3, show_memory)
 
@@ -168,6 +174,8 @@ def embedding():
         ("uniform ids", rng().integers(0, VOCABULARY, STEPS)),
         ("ids by Zipf's law, 1.2", np.minimum(rng().zipf(1.2, STEPS), VOCABULARY) - 1),
     ):
+        if not wanted(what):
+            continue
         lengths = log_normal_to(STEPS)
         ids = torch.tensor(np.resize(numbers, lengths.sum()))
         batch = rt.RaggedTensor(ids, torch.tensor(np.cumsum([0, *lengths])))
@@ -189,13 +197,16 @@ def example():
     torch = on_two_threads()
     if not torch:
         return
+    what = "an epoch, end to end"
+    if not wanted(what):
+        return
     spec = spec_from_file_location("example_08", EXAMPLES / "08_train_on_ragged_rows.py")
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     ours, theirs = module.Training(), module.Training(module.PackedClassifier)
     seconds = fastest(ours.run_epoch, theirs.run_epoch, rounds=5, calls=2)
-    yield Row("an epoch, end to end", seconds[0], "torch with packing", seconds[1], target=3)
+    yield Row(what, seconds[0], "torch with packing", seconds[1], target=3)
 
 
 TABLES = [training, training_by_itself, embedding, example]

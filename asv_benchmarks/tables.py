@@ -9,6 +9,27 @@ from types import ModuleType
 
 from benchmarks.common import fastest
 
+_words: list[str] = []  # that a row's table or its first cell must have
+_table = ""
+
+
+def choose(words):
+    """Have only rows measured that have all of these words, or whose table has them in its name."""
+    _words[:] = [word.lower() for word in words]
+
+
+def rows_of(table):
+    """The rows of a table, of those that were chosen."""
+    global _table
+    _table = table.__name__.replace("_", " ")
+    return filter(None, table())
+
+
+def wanted(what):
+    """Whether a row is to be measured."""
+    text = f"{_table} {what}".lower()
+    return all(word in text for word in _words)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -72,7 +93,9 @@ def show_memory(amount):
 
 
 def against(what, run, peer, run_peer, **options):
-    """A Row of two functions, or of one where the peer is not installed."""
+    """A Row of two functions, or of one where the peer is not installed; None where not chosen."""
+    if not wanted(what):
+        return None
     if run_peer is None:
         (ours,) = fastest(run)
         return Row(what, ours, f"{peer}: not installed", **options)
