@@ -4,7 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-from jupyter_client.connect import ConnectionFileMixin
 from sphinx.application import Sphinx
 
 import ragmask
@@ -32,7 +31,6 @@ exclude_patterns = ["_*"]
 templates_path = ["_templates"]
 nitpicky = True
 
-ConnectionFileMixin.transport.default_value = "ipc"  # kernels listen to no port
 # pages are executed as they are read, and a cell that fails fails the build
 nb_execution_mode = "force"
 nb_execution_timeout = 120
