@@ -39,6 +39,8 @@ nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]  # of what a package draws beside HTML and text
+# the commands of this environment, not those of another
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 

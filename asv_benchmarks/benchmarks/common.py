@@ -20,7 +20,7 @@ import ragmask as rm
 import ragmask.kernels.cpu
 
 # What is loaded on first use, in the process that asv forks the others from: once for all.
-for name in rm.__all__:
+for name in dir(rm):
     getattr(rm, name)
 numba.njit(lambda: None)()
 if find_spec("numba_cuda") is not None:
