@@ -1,5 +1,6 @@
 """Where the site's links lead, and how many clicks away from the front page a task is."""
 
+import re
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -52,6 +53,8 @@ def test_every_link_and_anchor_is_there(site):
             if (to := target(site, page, address)) is None or address == "#":
                 continue
             path, anchor = to
+            # sphinx.ext.viewcode names all that a module has after whoever documents some of it
+            anchor = "" if "_modules" in page.parts else anchor
             if not path.exists() or (anchor and anchor not in read(path).anchors):
                 broken.append(f"{page.relative_to(site)}: {address}")
     assert not broken
@@ -74,6 +77,9 @@ def test_every_public_name_has_a_page(site):
     # other names of the same layers, as Keras has them
     twice = {"Convolution1D", "GlobalAvgPool1D", "GlobalMaxPool1D"}
     assert {f"ragmask.layers.{name}" for name in set(rm.layers.__all__) - twice} <= pages
-    for page in pages:
+    bound = re.compile(
+        r"ragmask\.kernels\.cpu\.(lstm|gru|rnn)"
+    )  # made by their records, of no file
+    for page in filter(lambda name: not bound.match(name), pages):
         text = (site / "reference" / "generated" / f"{page}.html").read_text("utf-8")
         assert "[source]" in text, page
