@@ -51,6 +51,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "ragmask"
 html_static_path = ["_static"]
 html_css_files = ["ragmask.css"]
+html_js_files = ["labels.js"]
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
