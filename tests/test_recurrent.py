@@ -107,7 +107,7 @@ def test_more_units_than_panels_hold(op, kind, plain):
 
 @of_each_cell
 @pytest.mark.parametrize("units", [3, 16, 17])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("equal", [True, False])
 def test_any_number_of_rows_gives_each_its_own_bits(
     op, kind, plain, units, dtype, equal, num_threads

@@ -193,7 +193,9 @@ def test_a_nan_stays_in_its_row():
 
 @SLOW
 @pytest.mark.parametrize("name", ["reset before", "own cell", "fast"])
-@pytest.mark.parametrize("dtype", [None, "float16", "float64"])
+@pytest.mark.parametrize(
+    "dtype", [None, "float16", pytest.param("float64", marks=pytest.mark.slow)]
+)
 def test_it_computes_in_its_dtype(name, dtype, frames):
     options = {"return_sequences": True, "return_state": True, "dtype": dtype}
     make = {**SLOW_LAYERS, "fast": lambda **o: layers.LSTM(3, **o)}[name]

@@ -167,7 +167,13 @@ def test_of_one_batch(name, dtype):
             assert_said(LAYERS[name], batch)
 
 
-@pytest.mark.parametrize("name", JOINING)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "attention" else name
+        for name in JOINING
+    ],
+)
 def test_of_two_batches(name):
     firsts = [batch for shape in ((), (4,)) for batch in batches(shape, "float32")]
     for dtype, shape in (("float32", ()), ("float64", (4,)), ("int32", (1,)), ("bool", (3,))):
