@@ -56,7 +56,7 @@ html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
     "show_toc_level": 2,
-    "collapse_navigation": True,  # 220 names in each page's menu take a third of the build
+    "collapse_navigation": True,  # not every name of the reference in each page's menu
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],

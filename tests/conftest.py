@@ -6,6 +6,7 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,16 @@ def no_terminal(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", None, raising=False)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script of asv_benchmarks as if it was run in its folder."""
+    folder = Path(__file__).parents[1] / "asv_benchmarks"
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+    yield import_module
+    own = {path.stem for path in folder.iterdir()}
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in own:
+            del sys.modules[name]

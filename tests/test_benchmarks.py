@@ -75,17 +75,6 @@ def test_benchmark_runs(owner, function, params, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def script(monkeypatch):
-    """Imports a script as if it was run in its folder."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    before = set(sys.modules)
-    yield import_module
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("benchmarks", "compare_overhead", "roofline", "tables"):
-            del sys.modules[name]
-
-
-@pytest.fixture
 def roofline(script):
     return script("roofline")
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from math import nan
 
 import pytest
@@ -15,19 +14,7 @@ from tests.interpreters import ROOT
 
 SCRIPTS = ROOT / "asv_benchmarks"
 RESULTS = SCRIPTS / "results"
-OURS = ("machine", "track", "tables", "benchmarks")
 KIND = re.compile(r"[a-z0-9-]+-(sse|avx2|avx512|neon)(-[a-z]+)*-\d+cores?")
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Imports a script as if it was run in its folder."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    before = set(sys.modules)
-    yield import_module
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in OURS:
-            del sys.modules[name]
 
 
 @pytest.fixture

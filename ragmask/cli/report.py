@@ -10,6 +10,7 @@ from rich.filesize import decimal
 import ragmask
 from ragmask import markup
 from ragmask.arrays.protocol import Ints
+from ragmask.batches.show import count
 from ragmask.cli.advice import Advice, percent
 from ragmask.cli.charts import histogram_chart, legend, lines_chart
 from ragmask.cli.lengths import (
@@ -116,7 +117,7 @@ def write_report(
 def _facts(source: Source, sections: Sequence[Section]) -> list[str]:
     size = sum(file.stamp.size for file in source.files)
     parts = [
-        f"<p>{_counted(source.num_rows, 'row')} in {_counted(len(source.paths), 'file')}, "
+        f"<p>{count(source.num_rows, 'row')} in {count(len(source.paths), 'file')}, "
         f"{decimal(size)}.</p>"
     ]
     if len(source.paths) > 1:
@@ -141,7 +142,7 @@ def _facts(source: Source, sections: Sequence[Section]) -> list[str]:
         )
     more = len(source.full_schema) - len(rows)
     parts.append("<h2>Columns</h2>" + _scrolled("The columns", ["column", "type", "lengths"], rows))
-    return [*parts, f"<p>… {_counted(more, 'more column')}</p>"] if more else parts
+    return [*parts, f"<p>… {count(more, 'more column')}</p>"] if more else parts
 
 
 def _section(number: int, section: Section, windows: Sequence[Window]) -> list[str]:
@@ -149,7 +150,7 @@ def _section(number: int, section: Section, windows: Sequence[Window]) -> list[s
     steps = int(lengths.sum())
     parts = [
         f'<section><h2 id="column-{number}">{_code(section.name)}</h2>',
-        f"<p>{_counted(steps, 'step')} in {_counted(lengths.size, 'row')}"
+        f"<p>{count(steps, 'step')} in {count(lengths.size, 'row')}"
         f"{html.escape(section.exceptions)}.</p>",
     ]
     if section.advice is None:
@@ -257,7 +258,3 @@ def _table(headers: list[str], rows: list[list[str]], kind: str) -> str:
 
 def _code(text: str) -> str:
     return f"<code>{markup.data(text, 120)}</code>"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("s" if number != 1 else "")
