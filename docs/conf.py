@@ -14,7 +14,7 @@ for name in cpu.__all__:  # the reference reads the Python beneath each kernel
     setattr(cpu, name, getattr(cpu, name).py_func)
 
 project = "ragmask"
-author = "the ragmask developers"
+author = "the ragmask contributors"
 copyright = f"2026, {author}"  # noqa: A001
 version = release = ragmask.__version__
 
