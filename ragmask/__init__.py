@@ -10,7 +10,7 @@ array([[ 711,  632,   71,    0,    0],
 `help(rm.NAME)` says more of each:
 
 batches     Ragged, Padded, NestedRagged, NestedPadded; pad_sequences, concatenate
-streams     stream, Stream, Batch; Vocabulary, of words and their ids
+streams     stream, mix, Stream, Batch; Vocabulary, of words and their ids
 ids, masks  embedding, masking
 over time   temporal_softmax, temporal_pool, temporal_repeat, temporal_cumsum, temporal_flip,
             temporal_sort, temporal_argsort, temporal_topk, temporal_conv, temporal_attention,

@@ -43,6 +43,7 @@ from ragmask.ops.sort import temporal_topk as temporal_topk
 from ragmask.ops.split import temporal_concat as temporal_concat
 from ragmask.ops.split import temporal_split as temporal_split
 from ragmask.streaming.batch import Batch as Batch
+from ragmask.streaming.mix import mix as mix
 from ragmask.streaming.open import stream as stream
 from ragmask.streaming.stream import Stream as Stream
 from ragmask.threads import get_num_threads as get_num_threads

@@ -25,9 +25,9 @@ from ragmask.cli.progress import progress_bar
 from ragmask.cli.report import Section, write_report
 from ragmask.cli.targets import check_target
 from ragmask.files import name_to_write, shown
-from ragmask.streaming.epoch import WINDOW_ROWS
 from ragmask.streaming.formats import Options
 from ragmask.streaming.plan import Order, Window
+from ragmask.streaming.settings import WINDOW_ROWS
 from ragmask.streaming.source import Source
 
 _BATCH_ROWS = (32, 64, 128, 256, 512, 1024)

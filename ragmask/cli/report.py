@@ -25,9 +25,9 @@ from ragmask.cli.lengths import (
     tokens_for,
 )
 from ragmask.files import shown, whole_file
-from ragmask.streaming.epoch import WINDOW_ROWS
 from ragmask.streaming.picture import type_text
 from ragmask.streaming.plan import Window
+from ragmask.streaming.settings import WINDOW_ROWS
 from ragmask.streaming.source import Source
 
 _MOST_FILES, _MOST_COLUMNS = 20, 200

@@ -6,7 +6,7 @@ delivery; what comes out depends on the window's rows and its key alone.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -27,17 +27,11 @@ from ragmask.streaming.columns import (
     slice_columns,
     take_columns,
 )
+from ragmask.streaming.origins import Part, RowIds, numbers_of, pick_ids
 from ragmask.streaming.plan import number_of_batches, shuffled
 
 Key = tuple[int, ...] | None
 _ROW_ORDER, _ITEM_ORDER = 1, 2  # so that the two draw different numbers
-
-
-class Part(NamedTuple):
-    """Some items' rows, and their numbers in the data set."""
-
-    columns: dict[str, Column]
-    row_ids: Ints
 
 
 class Arranged(Protocol):
@@ -57,28 +51,30 @@ class Batches:
     """Rows in order of delivery; item i is rows `[ends[i], ends[i + 1])`, or row i."""
 
     columns: dict[str, Column]
-    row_ids: Ints
+    row_ids: RowIds
     ends: Ints | None = None
 
     @property
     def items(self) -> int:
-        return len(self.row_ids) if self.ends is None else len(self.ends) - 1
+        return len(numbers_of(self.row_ids)) if self.ends is None else len(self.ends) - 1
 
     def take(self, first: int, last: int) -> Part:
         if self.ends is not None:
             first, last = int(self.ends[first]), int(self.ends[last])
-        return Part(slice_columns(self.columns, first, last), self.row_ids[first:last])
+        return Part(
+            slice_columns(self.columns, first, last), pick_ids(self.row_ids, slice(first, last))
+        )
 
 
 @dataclass(frozen=True)
 class Rows:
     """Each row is an item; with a key, in random order."""
 
-    def arrange(self, columns: dict[str, Column], row_ids: Ints, key: Key) -> Batches:
+    def arrange(self, columns: dict[str, Column], row_ids: RowIds, key: Key) -> Batches:
         if key is None:
             return Batches(columns, row_ids)
-        order = self.order(len(row_ids), key)
-        return Batches(take_columns(columns, order), row_ids[order])
+        order = self.order(len(numbers_of(row_ids)), key)
+        return Batches(take_columns(columns, order), pick_ids(row_ids, order))
 
     def order(self, rows: int, key: Key) -> Ints:
         return np.arange(rows) if key is None else shuffled(rows, _ROW_ORDER, *key)
@@ -122,9 +118,9 @@ class Buckets:
     column: str
     drop_last: bool = False
 
-    def arrange(self, columns: dict[str, Column], row_ids: Ints, key: Key) -> Batches:
+    def arrange(self, columns: dict[str, Column], row_ids: RowIds, key: Key) -> Batches:
         order, ends = self.cut(lengths_of(self.column, columns[self.column]), key)
-        return Batches(take_columns(columns, order), row_ids[order], ends)
+        return Batches(take_columns(columns, order), pick_ids(row_ids, order), ends)
 
     def count(self, lengths: Ints, key: Key) -> int:
         """The number of items."""
@@ -153,9 +149,9 @@ class Budget:
     bucket: bool
     rounding: Rounding = PLAIN
 
-    def arrange(self, columns: dict[str, Column], row_ids: Ints, key: Key) -> Batches:
+    def arrange(self, columns: dict[str, Column], row_ids: RowIds, key: Key) -> Batches:
         order, ends = self.cut(lengths_of(self.column, columns[self.column]), key)
-        return Batches(take_columns(columns, order), row_ids[order], ends)
+        return Batches(take_columns(columns, order), pick_ids(row_ids, order), ends)
 
     def count(self, lengths: Ints, key: Key) -> int:
         """The number of items."""
@@ -194,7 +190,7 @@ class Packing:
     length: int
     column: str
 
-    def arrange(self, columns: dict[str, Column], row_ids: Ints, key: Key) -> "Sequences":
+    def arrange(self, columns: dict[str, Column], row_ids: RowIds, key: Key) -> "Sequences":
         lengths = lengths_of(self.column, columns[self.column])
         rows, begins, sizes, ends = self.lay(lengths, key)
         for name, column in columns.items():
@@ -242,7 +238,7 @@ class Sequences:
     """Pieces of rows in order of delivery; sequence i is pieces `[ends[i], ends[i + 1])`."""
 
     columns: dict[str, Column]
-    row_ids: Ints
+    row_ids: RowIds
     rows: Ints
     begins: Ints
     sizes: Ints
@@ -264,11 +260,11 @@ class Sequences:
                 columns[name] = _join_pieces(column, rows, begins, sizes, steps[ends])
             else:
                 columns[name] = _group(take_columns({name: column}, rows)[name], ends)
-        ids = np.repeat(self.row_ids[rows], sizes)
+        ids = np.repeat(numbers_of(self.row_ids)[rows], sizes)
         columns["row_ids"] = Ragged.from_offsets(ids, steps[ends])
         columns["positions"] = Ragged.from_offsets(_ranges(begins, sizes), steps[ends])
         columns["cu_seqlens"] = _cumulative(steps, ends)
-        return Part(columns, self.row_ids[rows])
+        return Part(columns, pick_ids(self.row_ids, rows))
 
 
 def check_names(columns: Iterable[str]) -> None:
@@ -302,12 +298,12 @@ def _is_ragged(column: Column) -> bool:
     return True
 
 
-def _check_alike(name: str, lengths: Ints, other: str, others: Ints, row_ids: Ints) -> None:
+def _check_alike(name: str, lengths: Ints, other: str, others: Ints, row_ids: RowIds) -> None:
     differs = lengths != others
     if differs.any():
         row = int(differs.argmax())
         raise InvalidInputError(
-            f"columns {name!r} and {other!r} cannot be packed together: row {row_ids[row]} has "
+            f"columns {name!r} and {other!r} cannot be packed together: row {numbers_of(row_ids)[row]} has "
             f"{lengths[row]} and {others[row]} steps; leave one out with columns="
         )
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ragmask import arrow
 from ragmask.arrays.protocol import Ints
@@ -17,6 +19,7 @@ from ragmask.streaming.columns import (
     own,
     read_column,
 )
+from ragmask.streaming.origins import Origins, RowIds, numbers_of
 from ragmask.streaming.picture import draw_batch
 
 Fields = Mapping[str, Any]  # of columns that come from files: their pyarrow fields
@@ -43,7 +46,8 @@ class Batch(Mapping[str, Column]):
     A batch of a stream also has `state`, from which the stream goes on after this batch;
     `row_ids`, int64, the numbers in the data set of the rows read for it, files in order and
     before any filter (one a row, unless a map changed the rows; one a piece of a row, where
-    rows are packed); and `repeated`, True where `shard(even=True)` delivers rows once more.
+    rows are packed); `sources`, in a mixture, the name of the source of each of these, by which
+    `row_ids` count; and `repeated`, True where `shard(even=True)` delivers rows once more.
 
     Raises InvalidInputError, naming the column, where numbers of rows differ.
     """
@@ -53,10 +57,10 @@ class Batch(Mapping[str, Column]):
         "_faces",
         "_fields",
         "_metadata",
+        "_origins",
         "_state",
         "num_rows",
         "repeated",
-        "row_ids",
     )
 
     def __init__(self, columns: Mapping[str, Column]) -> None:
@@ -65,7 +69,7 @@ class Batch(Mapping[str, Column]):
         self._fields: Fields = {}
         self._metadata: Any = None
         self._state: Any = None
-        self.row_ids: Ints | None = None
+        self._origins: RowIds | None = None
         self.repeated = False
         self.num_rows = 0
         for position, (name, column) in enumerate(self._columns.items()):
@@ -119,6 +123,17 @@ class Batch(Mapping[str, Column]):
             return self._state
         state: dict[str, Any] = self._state.to_dict()
         return state
+
+    @property
+    def row_ids(self) -> Ints | None:
+        """The numbers of the batch's rows in the data set, int64; None where no stream read it."""
+        return None if self._origins is None else numbers_of(self._origins)
+
+    @property
+    def sources(self) -> NDArray[np.str_] | None:
+        """The names of the sources of the rows that `row_ids` counts; None without a mixture."""
+        origins = self._origins
+        return np.array(origins.names)[origins.codes] if isinstance(origins, Origins) else None
 
     def __getitem__(self, name: str) -> Column:
         if name in self._columns:
@@ -176,7 +191,7 @@ class Batch(Mapping[str, Column]):
 
     def __reduce__(self) -> Any:
         columns = {name: own(column) for name, column in self._columns.items()}
-        told = self.state, self.row_ids, self.repeated
+        told = self.state, self._origins, self.repeated
         return _restored, (columns, told, dict(self._fields), self._metadata)
 
     def __repr__(self) -> str:
@@ -199,14 +214,14 @@ def read_batch(columns: dict[str, Column], fields: Fields, metadata: Any) -> Bat
     """A batch of a window's columns, which are known to have equally many rows."""
     batch = Batch.__new__(Batch)  # __init__ would ask each column for its rows
     batch._columns, batch._fields, batch._metadata = columns, fields, metadata
-    batch._faces, batch._state, batch.row_ids, batch.repeated = {}, None, None, False
+    batch._faces, batch._state, batch._origins, batch.repeated = {}, None, None, False
     batch.num_rows = num_rows(*next(iter(columns.items())))
     return batch
 
 
-def delivered(batch: Batch, state: Any, row_ids: Ints, repeated: bool) -> Batch:
+def delivered(batch: Batch, state: Any, row_ids: RowIds, repeated: bool) -> Batch:
     """A batch as a stream hands it over."""
-    batch._state, batch.row_ids, batch.repeated = state, row_ids, repeated
+    batch._state, batch._origins, batch.repeated = state, row_ids, repeated
     return batch
 
 

@@ -5,21 +5,21 @@ from collections.abc import Iterator
 from ragmask import markup
 from ragmask.batches.show import count
 from ragmask.streaming.arrange import PLAIN
-from ragmask.streaming.epoch import Settings
 from ragmask.streaming.maps import MapFunction
+from ragmask.streaming.mixture import AnySource, Mixture
 from ragmask.streaming.picture import MOST_COLUMNS, code, type_text
 from ragmask.streaming.plan import DRAWS
-from ragmask.streaming.source import Source
+from ragmask.streaming.settings import Settings
 
 
-def draw_stream(source: Source, settings: Settings, maps: tuple[MapFunction, ...]) -> str:
+def draw_stream(source: AnySource, settings: Settings, maps: tuple[MapFunction, ...]) -> str:
     """A stream as a fragment of HTML: what it reads, and what it does with it, step by step.
 
     Nothing is read for it, neither data nor the footers of files that nobody asked for yet.
     """
-    files = len(source.found)
+    files = len(source.paths)
     facts = [count(files, "file"), count(len(source.columns), "column")]
-    what = f"<p>{code(markup.data(source.found[0].path, 160))}"
+    what = f"<p>{code(markup.data(source.paths[0], 160))}"
     what += f" and {count(files - 1, 'more file')}</p>" if files > 1 else "</p>"
     steps = "".join(
         f"<li><strong>{step}</strong> {told}</li>" for step, told in _steps(source, settings, maps)
@@ -33,18 +33,20 @@ def draw_stream(source: Source, settings: Settings, maps: tuple[MapFunction, ...
     return markup.figure(markup.head("Stream", facts), what, chain, table, more)
 
 
-def _type_in_first(source: Source, name: str) -> str:
+def _type_in_first(source: AnySource, name: str) -> str:
     field = source.first_field(name)
     return "not in the first file" if field is None else markup.text(type_text(field.type), 120)
 
 
 def _steps(
-    source: Source, settings: Settings, maps: tuple[MapFunction, ...]
+    source: AnySource, settings: Settings, maps: tuple[MapFunction, ...]
 ) -> Iterator[tuple[str, str]]:
     """What is done with rows, in order: the name of the method, and its arguments in words."""
-    rows = source.known_rows
+    rows = None if isinstance(source, Mixture) else source.known_rows
     yield "read", "" if rows is None else count(rows, "row")
-    if source.filter is not None:
+    if isinstance(source, Mixture):
+        yield ("mix" if source.names else "take"), markup.data(source.described, 160)
+    elif source.filter is not None:
         yield "where", markup.data(source.filter_text or "", 120)
     for part in source.portions:
         share = (part.high - part.low) / DRAWS

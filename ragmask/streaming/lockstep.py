@@ -1,11 +1,17 @@
 """Where all ranks stand that have delivered equally many batches, told by the state of one."""
 
 from bisect import bisect_left
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from ragmask.errors import InvalidInputError
+from ragmask.streaming.ahead import Decoders
+from ragmask.streaming.delivery import AnyEpoch
 from ragmask.streaming.epoch import Epoch
+from ragmask.streaming.mixed import MixedEpoch, needed
+from ragmask.streaming.places import AnyPlace
 from ragmask.streaming.plan import Place, Window, number_of_batches
 from ragmask.streaming.state import Even, State
 
@@ -43,12 +49,15 @@ class Hand:
         return Place(window, self.windows[window].done + items - self.ends[window])
 
 
-def in_lockstep(epoch: Epoch, state: State) -> list[State]:
+def in_lockstep(epoch: AnyEpoch, state: State) -> list[State]:
     """The states of all ranks, of which each has delivered as many batches, or all that it has.
 
     A pass over lengths, or over a filter's columns, where those decide how many items there are.
     """
     epoch.check(state.place)
+    if isinstance(epoch, MixedEpoch):
+        return _mixed(epoch, state)
+    assert isinstance(epoch, Epoch)
     settings, items = epoch.settings, epoch.items_of(epoch.hands)
     assert settings.rows is not None
     hands = [
@@ -56,6 +65,7 @@ def in_lockstep(epoch: Epoch, state: State) -> list[State]:
         for windows, items in zip(epoch.hands, items, strict=True)
     ]
     batches = [hand.batches for hand in hands]
+    assert isinstance(state.place, Place)
     delivered, most = hands[state.rank].delivered(state.place), max(batches)
     states = []
     for rank, hand in enumerate(hands):
@@ -64,7 +74,7 @@ def in_lockstep(epoch: Epoch, state: State) -> list[State]:
         if state.even:
             begin = hand.after(max(own - 1, 0))
             lender = rank if batches[rank] else batches.index(most)
-            even = Even(most - batches[rank], lender, begin.window, begin.item)
+            even = Even(most - batches[rank], lender, begin)
             if delivered > own:
                 place = place if settings.drop_last else Place(len(hand.windows))
                 place = place._replace(repeats=delivered - own)
@@ -74,4 +84,41 @@ def in_lockstep(epoch: Epoch, state: State) -> list[State]:
             f"the state is damaged: it stands at {state.place}, where no batch of {settings.rows} "
             "ends"
         )
+    return states
+
+
+def _mixed(epoch: MixedEpoch, state: State) -> list[State]:
+    """The same for a mixture, of which each rank draws from the start of the epoch."""
+    if state.even:
+        raise InvalidInputError(
+            "lockstep=True is not for mixtures with shard(even=True): pass the states of all ranks"
+        )
+    if state.place == Place():
+        return [state._replace(rank=rank) for rank in range(state.world_size)]
+
+    def ends(rank: int) -> Generator[AnyPlace, None, None]:
+        decoders = Decoders(epoch.settings.prefetch)
+        try:
+            with closing(epoch.cuts(rank, Place(), decoders, needed(epoch.settings))) as cuts:
+                yield from (end for _, end, _ in cuts)
+        finally:
+            decoders.close()
+
+    delivered = 0
+    with closing(ends(state.rank)) as own:
+        for delivered, end in enumerate(own, 1):
+            if end == state.place:
+                break
+        else:
+            raise InvalidInputError(
+                "the rows were dealt out anew in this epoch, or the weights changed: lockstep=True "
+                "cannot tell where the others stand; pass the states of all ranks"
+            )
+    states = []
+    for rank in range(state.world_size):
+        place: AnyPlace = Place()
+        with closing(ends(rank)) as others:
+            for place in islice(others, delivered):
+                pass
+        states.append(state._replace(rank=rank, place=place))
     return states

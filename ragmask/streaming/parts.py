@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from ragmask.errors import InvalidInputError, StreamError
 from ragmask.files import beside, cannot_write, shown
 from ragmask.streaming.batch import Batch
-from ragmask.streaming.epoch import WINDOW_ROWS
+from ragmask.streaming.epoch import Epoch
 from ragmask.streaming.plan import Place, number_of_batches
+from ragmask.streaming.settings import WINDOW_ROWS
 from ragmask.streaming.sink import alike, write_parquet
+from ragmask.streaming.source import Source
 from ragmask.streaming.state import State
 from ragmask.streaming.stream import Stream
 
@@ -119,9 +121,15 @@ def sendable(stream: Stream) -> Stream:
     Raises InvalidInputError for `shard(even=True)`, which repeats rows.
     """
     stream = stream._cut()
+    source = stream._source
+    if not isinstance(source, Source) or stream._settings.epochs != 1:
+        raise InvalidInputError(
+            "a stream that is mixed, cut by take() or skip() in an order of its own, or repeated "
+            "is read by one process after the other, and not in parts: write it with to_parquet()"
+        )
     if stream._settings.shard.even:
         raise InvalidInputError("shard(even=True) repeats rows: pass a stream without it")
-    made = replace(stream.prefetch(0), _source=stream._source.anchored())
+    made = replace(stream.prefetch(0), _source=source.anchored())
     made._progress.start, made._progress.epoch = stream._progress.start, stream._progress.epoch
     return made
 
@@ -133,11 +141,13 @@ def _cut(stream: Stream, workers: int) -> Iterator[Part]:
     settings, start = stream._settings, stream._start()
     rows = settings.rows
     assert rows is not None
-    epoch, first = stream._epoch(start), start.place.window
+    epoch, stood = stream._epoch(start), start.place
+    assert isinstance(epoch, Epoch) and isinstance(stood, Place)
+    first = stood.window
     windows = epoch.hands[settings.shard.rank][first:]
     done = [window.done for window in windows]
     if done:
-        done[0] = max(done[0], start.place.item)
+        done[0] = max(done[0], stood.item)
     with closing(epoch.count_items(windows)) as counts:
         sizes = [items - less for items, less in zip(counts, done, strict=True)]
     starts = list(accumulate(sizes, initial=0))

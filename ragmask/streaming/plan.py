@@ -89,7 +89,7 @@ class Portion(NamedTuple):
 
     def holds(self, first: int, last: int) -> Bools:
         """Which of the rows `[first, last)` of the data set belong to it."""
-        draws = _draws(self.key, first, last)
+        draws = draws_of(self.key, range(first, last))
         held: Bools = (draws >= np.uint64(self.low)) & (draws < np.uint64(self.high))
         return held
 
@@ -145,10 +145,14 @@ def _holding(portions: Sequence[Portion], first: int, last: int) -> Iterator[Boo
         yield np.logical_and.reduce([portion.holds(begin, end) for portion in portions])
 
 
-def _draws(key: tuple[int, ...], first: int, last: int) -> Any:
-    """A draw for each row number, uint64; by two rounds of splitmix64 (G. Steele et al., 2014)."""
+def draws_of(key: tuple[int, ...], numbers: range) -> Any:
+    """A draw for each number, uint64, less than `DRAWS`; each depends on its number and the key.
+
+    By two rounds of splitmix64 (G. Steele et al., 2014).
+    """
     begin, turn = np.random.SeedSequence(key).generate_state(2, np.uint64)
-    draws = np.arange(first, last, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + begin
+    draws = np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.uint64)
+    draws = draws * np.uint64(0x9E3779B97F4A7C15) + begin
     for _ in range(2):
         draws ^= turn
         draws ^= draws >> np.uint64(30)

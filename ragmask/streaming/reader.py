@@ -93,19 +93,29 @@ class Reader:
 
     def _cut(self, table: Any, groups: list[Group], spans: list[Span]) -> tuple[Any, Ints]:
         """The spans' rows of row groups laid end to end, and their numbers in the data set."""
-        portions = self._source.portions
+        portions, clip = self._source.portions, self._source.clip
         if not portions:
+            begins = [clip(group.span)[0] for group in groups]
             found = [
-                np.arange(group.first_row + span.first, group.first_row + span.last)
-                for group, span in zip(groups, spans, strict=True)
+                np.arange(begin + span.first, begin + span.last)
+                for begin, span in zip(begins, spans, strict=True)
             ]
-            return _slices(table, groups, spans), np.concatenate(found)
+            moved = [
+                Span(
+                    span.group,
+                    span.first + begin - group.first_row,
+                    span.last + begin - group.first_row,
+                )
+                for begin, group, span in zip(begins, groups, spans, strict=True)
+            ]
+            return _slices(table, groups, moved), np.concatenate(found)
         kept, row_ids = np.zeros(len(table), np.bool_), []
         starts = accumulate((group.rows for group in groups), initial=0)
         for start, group, span in zip(starts, groups, spans, strict=False):
-            rows = rows_in(portions, *group.span)[span.first : span.last]
-            kept[start + rows] = True
-            row_ids.append(group.first_row + rows)
+            begin, end = clip(group.span)
+            rows = begin + rows_in(portions, begin, end)[span.first : span.last]
+            kept[start - group.first_row + rows] = True
+            row_ids.append(rows)
         return table.filter(pa.array(kept)), np.concatenate(row_ids)
 
     def empty(self) -> Decoded:

@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 
 from ragmask import arrow
 from ragmask.arrow import Nulls, check_nulls
-from ragmask.errors import InvalidInputError, StreamError
+from ragmask.errors import InvalidInputError, StreamError, UnsupportedTypeError
 from ragmask.rows.checks import check_count
 from ragmask.streaming.files import Found, Paths, find_files
 from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
 from ragmask.streaming.memory import in_memory, path_of
-from ragmask.streaming.plan import Portion, count_in
+from ragmask.streaming.plan import Portion, count_in, rows_in
 from ragmask.streaming.retry import Retry
 
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
@@ -72,6 +72,8 @@ class Source:
     missing: Missing = "error"
     items: Items = None
     portions: tuple[Portion, ...] = ()
+    rows: tuple[int, int | None] = (0, None)  # of the data set: the first, and one past the last
+    types: tuple[tuple[str, Any], ...] = ()  # of columns that are to be read as others
     widths: dict[str, int] = field(default_factory=dict, compare=False)  # of vectors, once found
     whole: "Source | None" = field(default=None, compare=False, repr=False)  # it is a part of this
 
@@ -169,6 +171,8 @@ class Source:
                 fields[one.name] = known.with_type(type_).with_nullable(nullable)
         lacking = {name for file in self.files for name in used if name not in file.schema.names}
         made = [one.with_nullable(True) if one.name in lacking else one for one in fields.values()]
+        types = dict(self.types)
+        made = [one.with_type(types.get(one.name, one.type)) for one in made]
         keys = [one for one in self.key_schema if one.name not in fields]
         return pa.schema([*made, *keys], self.first.schema.metadata)
 
@@ -183,7 +187,7 @@ class Source:
         found = _field_of(self.full_schema, name)
         if found is None:
             _find_column(self.first, name, self.full_schema)
-        return found
+        return found.with_type(dict(self.types).get(name, found.type))
 
     def split(self, name: str) -> Wanted:
         """The file's column that holds a wanted one, and the path to it from there."""
@@ -200,6 +204,28 @@ class Source:
         """Those of the rows that belong to a portion. Footers are read once for all parts."""
         portions = (*self.portions, portion)
         return replace(self, portions=portions, widths=self.widths, whole=self.whole or self)
+
+    def as_types(self, types: Mapping[str, Any]) -> "Source":
+        """The same, with some columns read as types that hold theirs without loss."""
+        return replace(self, types=(*self.types, *types.items()), widths=self.widths, whole=self)
+
+    def told(self) -> dict[str, Any]:
+        """What a state says of the rows that are read of the data set."""
+        told: dict[str, Any] = {"filter": self.filter_text}
+        if self.portions:
+            told["split"] = [[*part.key, part.low, part.high] for part in self.portions]
+        if self.rows != (0, None):
+            told["first"], told["last"] = self.rows
+        if self.filter is not None:
+            told["row_groups"] = len(self.groups)  # that statistics did not rule out
+        return told
+
+    def check_counted(self) -> None:
+        """Raise UnsupportedTypeError where a filter decides how many rows there are."""
+        if self.filter is not None:
+            raise UnsupportedTypeError(
+                "len() of this stream is unknown: it depends on the rows the filter keeps"
+            )
 
     def anchored(self) -> "Source":
         """The same files by absolute paths, for processes that may work in another folder."""
@@ -314,7 +340,40 @@ class Source:
     @cached_property
     def group_rows(self) -> list[int]:
         """How many rows of each row group belong to this part of the data set."""
-        return [count_in(self.portions, *group.span) for group in self.groups]
+        return [count_in(self.portions, *self.clip(group.span)) for group in self.groups]
+
+    def clip(self, span: tuple[int, int]) -> tuple[int, int]:
+        """Those of the rows `[first, last)` of the data set that are to be read."""
+        first, last = self.rows
+        begin = min(max(span[0], first), span[1])
+        return begin, span[1] if last is None else max(begin, min(span[1], last))
+
+    def rows_from(self, skip: int, take: int | None) -> "Source":
+        """Of the rows that are to be read, not the first `skip`, and of the others `take`."""
+        first = self._row(skip)
+        last = self.rows[1] if take is None else self._row(skip + take)
+        return replace(self, rows=(first, last), widths=self.widths, whole=self.whole or self)
+
+    def _row(self, number: int) -> int:
+        """The number in the data set of one of the rows that are to be read, or of the end."""
+        first, last = self.rows
+        if not self.portions:
+            return first + number if last is None else min(first + number, last)
+        for group, rows in zip(self.groups, self.group_rows, strict=True):
+            if number < rows:
+                begin, end = self.clip(group.span)
+                return begin + int(rows_in(self.portions, begin, end)[number])
+            number -= rows
+        return self.groups[-1].span[1] if self.groups else first
+
+    @property
+    def described(self) -> str:
+        """What follows "Stream of" when one is printed."""
+        files, (first, last) = len(self.found), self.rows
+        text = f"{files} file{'s' * (files != 1)}"
+        if self.rows != (0, None):
+            text += f", rows {first:,} to " + ("the last" if last is None else f"{last:,}")
+        return text
 
     @property
     def filter_text(self) -> str | None:

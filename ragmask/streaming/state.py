@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ragmask.errors import InvalidInputError
+from ragmask.streaming.places import (
+    AnyPlace,
+    count,
+    deals_of_json,
+    deals_to_json,
+    place_of_json,
+    place_to_json,
+)
 from ragmask.streaming.plan import Deal, Place
 
-VERSION = 2
+VERSION = 3
 _CUTS = ("rows", "tokens", "bucket", "pack", "column", "multiple_of", "rows_multiple")
 _WHOLE_WINDOWS = (
     ". Batches by tokens or in buckets, and packed sequences, are cut from a whole window, which "
@@ -20,14 +28,13 @@ _WHOLE_WINDOWS = (
 class Even(NamedTuple):
     """How many times a rank repeats a batch at the end of its epoch, and which.
 
-    It is the rank's own last one: `window` and `item` are where that begins, as far as the rank
-    has come. A rank without a batch repeats the first of rank `lender`.
+    It is the rank's own last one, which begins at `begin`, as far as the rank has come. A rank
+    without a batch repeats the first of rank `lender`.
     """
 
     due: int
     lender: int
-    window: int = 0
-    item: int = 0
+    begin: AnyPlace = Place()
 
 
 class State(NamedTuple):
@@ -43,7 +50,7 @@ class State(NamedTuple):
     epoch: int = 0
     rank: int = 0
     world_size: int = 1
-    place: Place = Place()
+    place: AnyPlace = Place()
     deals: tuple[Deal, ...] = ()
     even: Even | None = None
 
@@ -56,9 +63,9 @@ class State(NamedTuple):
             "epoch": self.epoch,
             "rank": self.rank,
             "world_size": self.world_size,
-            "place": list(self.place),
-            "deals": [[place and list(place) for place in deal.places] for deal in self.deals],
-            "even": self.even and list(self.even),
+            "place": place_to_json(self.place),
+            "deals": deals_to_json(self.deals),
+            "even": self.even and [*self.even[:2], place_to_json(self.even.begin)],
         }
         return sealed(told)
 
@@ -93,11 +100,19 @@ class Progress:
         self.last: State | None = None  # after the last batch that was delivered
 
 
+Stints = list[tuple[AnyPlace, tuple[Deal, ...]] | None]
+"""Where ranks stood, and how rows had been dealt out to them; None: one was done."""
+
+
 def resume(
-    given: Any, fresh: State, in_lockstep: Callable[[State], list[State]] | None = None
+    given: Any,
+    fresh: State,
+    deal: Callable[[int, Stints], tuple[AnyPlace, tuple[Deal, ...]]],
+    in_lockstep: Callable[[State], list[State]] | None = None,
 ) -> State:
     """The state from which the stream that would begin at `fresh` goes on.
 
+    deal : gives what this rank has of what is left in an epoch.
     in_lockstep : gives the states of all ranks, of one of them.
 
     Raises InvalidInputError, saying what differs, for the state of another stream.
@@ -129,7 +144,7 @@ def resume(
         as_before = (state.world_size, state.settings) == (fresh.world_size, fresh.settings)
         if as_before and state.rank == fresh.rank:
             return state
-    return _dealt_anew(states, fresh)
+    return _dealt_anew(states, fresh, deal)
 
 
 def _all_of(given: list[State], states: list[State]) -> list[State]:
@@ -144,7 +159,11 @@ def _all_of(given: list[State], states: list[State]) -> list[State]:
     return states
 
 
-def _dealt_anew(states: list[State], fresh: State) -> State:
+def _dealt_anew(
+    states: list[State],
+    fresh: State,
+    deal: Callable[[int, Stints], tuple[AnyPlace, tuple[Deal, ...]]],
+) -> State:
     """What is left, dealt out to another number of ranks, or to batches of another size."""
     world_size, settings = states[0].world_size, states[0].settings
     if len(states) < world_size:
@@ -160,7 +179,7 @@ def _dealt_anew(states: list[State], fresh: State) -> State:
             f"{world_size} ranks, or lockstep=True where all have delivered as many batches"
         )
     first = min(states, key=lambda state: state.epoch)
-    places: list[Place | None] = []
+    stints: Stints = []
     for state in sorted(states, key=lambda state: state.rank):
         done = state.epoch == first.epoch + 1 and state.place == Place() and not state.deals
         if not done and (state.epoch, state.deals) != (first.epoch, first.deals):
@@ -169,10 +188,11 @@ def _dealt_anew(states: list[State], fresh: State) -> State:
                 f"{state.epoch}, or their rows were distributed differently: pass states of "
                 "the same moment"
             )
-        places.append(None if done else state.place)
-    if all(place == Place() for place in places) and not first.deals:
+        stints.append(None if done else (state.place, state.deals))
+    if all(stint == (Place(), ()) for stint in stints):
         return fresh._replace(epoch=first.epoch)  # nothing has been delivered
-    return fresh._replace(epoch=first.epoch, deals=(*first.deals, Deal(tuple(places))))
+    place, deals = deal(first.epoch, stints)
+    return fresh._replace(epoch=first.epoch, place=place, deals=deals)
 
 
 def _read(given: Any, fresh: State) -> State:
@@ -185,14 +205,11 @@ def _read(given: Any, fresh: State) -> State:
         state = State(
             fresh.data,
             settings,
-            _count(given["epoch"]),
-            _count(given["rank"]),
-            _count(given["world_size"]),
-            _place(given["place"]),
-            tuple(
-                Deal(tuple(None if place is None else _place(place) for place in deal))
-                for deal in given["deals"]
-            ),
+            count(given["epoch"]),
+            count(given["rank"]),
+            count(given["world_size"]),
+            place_of_json(given["place"]),
+            deals_of_json(given["deals"]),
             None if given["even"] is None else _even(given["even"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -200,11 +217,7 @@ def _read(given: Any, fresh: State) -> State:
             raise
         raise InvalidInputError(f"the state is damaged: {error!r}") from error
     even = state.even or Even(0, state.rank)
-    if (
-        max(state.rank, even.lender) >= state.world_size
-        or state.place.repeats > even.due
-        or not all(one.places for one in state.deals)
-    ):
+    if max(state.rank, even.lender) >= state.world_size or state.place.repeats > even.due:
         raise InvalidInputError(f"the state is damaged: {given!r}")
     return state
 
@@ -239,17 +252,6 @@ def _check_same(what: str, theirs: Any, ours: Mapping[str, Any]) -> None:
             )
 
 
-def _place(numbers: Sequence[Any]) -> Place:
-    window, item, repeats = map(_count, numbers)
-    return Place(window, item, repeats)
-
-
-def _even(numbers: Sequence[Any]) -> Even:
-    due, lender, window, item = map(_count, numbers)
-    return Even(due, lender, window, item)
-
-
-def _count(number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise ValueError(f"{number!r} is not a count")
-    return number
+def _even(given: Sequence[Any]) -> Even:
+    due, lender, begin = given
+    return Even(count(due), count(lender), place_of_json(begin))

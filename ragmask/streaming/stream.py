@@ -19,22 +19,23 @@ from ragmask.streaming.arrange import (
     Budget,
     Packing,
     Rounding,
-    Rows,
     check_names,
-    packed_fields,
 )
 from ragmask.streaming.batch import Batch, delivered, read_batch
 from ragmask.streaming.chain import draw_stream
 from ragmask.streaming.columns import ragged_column
-from ragmask.streaming.epoch import WINDOW_ROWS, Epoch, Settings, Shard, Shuffle
+from ragmask.streaming.delivery import AnyEpoch
+from ragmask.streaming.epoch import Epoch
 from ragmask.streaming.lockstep import in_lockstep
 from ragmask.streaming.maps import MapFunction, mapped
-from ragmask.streaming.plan import DRAWS, Portion, check_shares, cut_at
-from ragmask.streaming.reader import Reader
+from ragmask.streaming.mixed import counts_alone, epoch_of
+from ragmask.streaming.mixture import AnySource, Mixture, Recipe
+from ragmask.streaming.plan import DRAWS, Place, Portion, check_shares, cut_at
 from ragmask.streaming.report import PaddingReport, measure_padding
+from ragmask.streaming.settings import WINDOW_ROWS, Settings, Shard, Shuffle
 from ragmask.streaming.sink import Advance, alike, write_parquet
 from ragmask.streaming.source import Source
-from ragmask.streaming.state import Progress, State, resume
+from ragmask.streaming.state import Progress, State, Stints, resume
 
 _MOST_RANKS = 1 << 20  # the windows of each are known to all
 _MOST_ROUNDED = 1 << 31
@@ -80,7 +81,7 @@ class Stream:
     `window_rows`, but at least one. The number and size of files do not matter.
     """
 
-    _source: Source
+    _source: AnySource
     _settings: Settings = field(default_factory=Settings)
     _maps: tuple[MapFunction, ...] = ()
     _progress: Progress = field(default_factory=Progress, compare=False)
@@ -123,6 +124,7 @@ class Stream:
 
         A batch is a view of its decoded window. One that spans two windows copies only itself.
         """
+        self._check_not_drawn()
         rounding = Rounding(
             check_count("multiple_of", multiple_of, 1, _MOST_ROUNDED),
             check_count("rows_multiple", rows_multiple, 1, _MOST_ROUNDED),
@@ -172,6 +174,7 @@ class Stream:
         each sequence, the cumulative lengths of its rows, from 0; int32, as attention kernels
         for variable lengths take them).
         """
+        self._check_not_drawn()
         if self._settings.budget or self._settings.buckets:
             raise InvalidInputError(_PACKED)
         check_names(self._source.columns)
@@ -180,6 +183,13 @@ class Stream:
             ragged_column(self._source.schema, column),
         )
         return self._with(packing=packing)
+
+    def _check_not_drawn(self) -> None:
+        if isinstance(self._source, Mixture) and self._source.kind == "batches":
+            raise InvalidInputError(
+                "this stream draws whole batches: call batch(), pack() and shuffle() before "
+                "mix(), take(), skip()"
+            )
 
     def _check_not_packed(self) -> None:
         if self._settings.packing:
@@ -191,6 +201,7 @@ class Stream:
         `window_rows` bounds how far rows mix, and the memory: a window is as many whole row
         groups as make up so many rows, but at least one.
         """
+        self._check_not_drawn()
         rows = check_count("window_rows", window_rows, 1)
         return self._with(shuffle=Shuffle(check_count("seed", seed), rows))
 
@@ -230,12 +241,58 @@ class Stream:
         footers, so `len` and `num_rows` are what they are for the whole.
         """
         names, sizes = check_shares(shares)
+        self._check_not_drawn()
         key = (check_count("seed", seed), len(self._source.portions))
         portions = (Portion(key, *draws) for draws in cut_at(sizes))
         return {
             name: Stream(self._source.part(portion), self._settings, self._maps)
             for name, portion in zip(names, portions, strict=True)
         }
+
+    def repeat(self, epochs: int | None = None) -> "Stream":
+        """A loop goes on through so many epochs; without a number, it has no end.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> s = rm.stream(JAPANESE_VOWELS).shuffle(seed=0).batch(rows=64).repeat(3)
+        >>> sum(batch.num_rows for batch in s)
+        1920
+
+        Each epoch is a whole one: shuffled anew, and with a last batch of its own. In a mixture,
+        rows of a repeated source follow each other without a break.
+        """
+        times = None if epochs is None else check_count("epochs", epochs, 1, LARGEST)
+        known = self._settings.epochs
+        both = None if times is None or known is None else times * known
+        return self._with(epochs=both)
+
+    def take(self, n: int) -> "Stream":
+        """The first `n` rows of an epoch, or once `batch` was called, its first `n` batches.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> s = rm.stream(JAPANESE_VOWELS).take(100).batch(rows=64)
+        >>> [batch.num_rows for batch in s]
+        [64, 36]
+        >>> [batch.num_rows for batch in s.take(1)]
+        [64]
+
+        Of a stream in file order, those are rows of the data set, and can be shuffled, sharded,
+        batched and split like others. Of one that is shuffled, filtered or mixed, they are the
+        first in its own order; each rank then takes its share of `n` rows of its own, and where
+        `shard` came before, `n` rows.
+        """
+        return self._cut_out(0, check_count("n", n, most=LARGEST))
+
+    def skip(self, n: int) -> "Stream":
+        """All but the first `n` rows of an epoch, or once `batch` was called, batches; see `take`.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> rm.stream(JAPANESE_VOWELS).skip(600).num_rows
+        40
+        """
+        return self._cut_out(check_count("n", n, most=LARGEST), None)
 
     def map(self, function: MapFunction) -> "Stream":
         """Apply `function` to each batch; it takes a Batch and gives a Batch or a dict."""
@@ -269,8 +326,8 @@ class Stream:
         Raises UnsupportedTypeError where a filter decides it.
         """
         self._check_no_filter()
-        epoch = Epoch(self._source, self._settings, 0)
-        return sum(window.rows for window in epoch.hands[self._settings.shard.rank])
+        epoch = epoch_of(self._source, self._settings, 0)
+        return epoch.rows_left(self._settings.shard.rank, Place())
 
     def __len__(self) -> int:
         """The number of batches in an epoch once `.batch()` is there, of rows before.
@@ -280,15 +337,21 @@ class Stream:
         settings = self._settings
         self._check_no_filter()
         # a TypeError: list(stream) asks and goes on
-        if not isinstance(settings.arrangement, Rows | Buckets):
+        if settings.epochs is None:
+            raise UnsupportedTypeError("this stream has no length: it is repeated without end")
+        if not counts_alone(self._source, settings):
             raise UnsupportedTypeError(
                 "len() of this stream is unknown: the number of batches depends on row lengths; "
-                + _FOR_TORCH
+                "count_batches() makes a pass over them; " + _FOR_TORCH
             )
         if settings.rows is None:
-            return self.num_rows
-        batches = self._epoch(self._progress.last or self._start()).batches_of_ranks()
-        return max(batches) if settings.shard.even else batches[settings.shard.rank]
+            return self.num_rows * settings.epochs
+        start = self._progress.last or self._start()
+        batches = self._epoch(start).batches_of_ranks()
+        size = max(batches) if settings.shard.even else batches[settings.shard.rank]
+        for epoch in range(start.epoch + 1, self._last_epoch(start.epoch) or 0):
+            size += epoch_of(self._source, settings, epoch).batches_left(self._fresh(epoch))
+        return size
 
     def count_batches(self, epoch: int | None = None) -> int:
         """The number of batches that the next `for` gives, or those of a whole epoch.
@@ -303,8 +366,15 @@ class Stream:
         """
         if self._settings.rows is None:
             raise InvalidInputError(_UNBATCHED)
-        start = self._start() if epoch is None else self._fresh(check_count("epoch", epoch))
-        return self._epoch(start).batches_left(start)
+        if epoch is not None:
+            start = self._fresh(check_count("epoch", epoch))
+            return self._epoch(start).batches_left(start)
+        start = self._start()
+        last = self._last_epoch(start.epoch)
+        if last is None:
+            raise UnsupportedTypeError("this stream has no last batch: it is repeated without end")
+        starts = (start, *map(self._fresh, range(start.epoch + 1, last)))
+        return sum(self._epoch(one).batches_left(one) for one in starts)
 
     # What other libraries ask of arrays and Datasets. Keras asks for a shape, torch for an item.
 
@@ -343,9 +413,12 @@ class Stream:
         One pass over the column's lengths.
         """
         budget = self._settings.budget or self._settings.buckets
+        if not isinstance(self._source, Source):
+            raise UnsupportedTypeError("measure_padding is for a stream that is not mixed or cut")
         if budget is None:
             raise InvalidInputError("measure_padding is for batches by tokens= or bucket=True")
-        epoch = self._epoch(self._start())
+        start = self._start()
+        epoch = Epoch(self._source, self._settings, start.epoch, start.deals)
         return measure_padding(epoch, epoch.hands[self._settings.shard.rank], budget)
 
     # -- where it stands ------------------------------------------------------------------
@@ -381,7 +454,13 @@ class Stream:
         Raises InvalidInputError, saying what differs, for a state of another data set, other
         settings or another version, for one that was altered, and for lists that lack a rank.
         """
-        start = resume(state, self._fresh(0), self._in_lockstep if lockstep else None)
+
+        def deal(epoch: int, stints: Stints) -> Any:
+            shard = self._settings.shard
+            whole = epoch_of(self._source, self._settings, epoch)
+            return whole.deal(stints, shard.rank, shard.world_size)
+
+        start = resume(state, self._fresh(0), deal, self._in_lockstep if lockstep else None)
         self._epoch(start).check(start.place)
         self._progress.start, self._progress.last = start, None
         self._progress.epoch = start.epoch
@@ -391,7 +470,7 @@ class Stream:
         if not (settings.budget or settings.buckets):
             settings = replace(settings, rows=state.settings["rows"])
         settings = replace(settings, shard=Shard(state.rank, size))
-        return in_lockstep(Epoch(self._source, settings, state.epoch, state.deals), state)
+        return in_lockstep(epoch_of(self._source, settings, state.epoch, state.deals), state)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin the next `for` at the start of this epoch; at a loaded state, where it is of it."""
@@ -407,15 +486,38 @@ class Stream:
             raise InvalidInputError(_UNBATCHED)
         start = self._start()
         self._progress.start, self._progress.last = None, start
-        return self._batches(start)
+        return self._loop(start)
+
+    def _loop(self, start: State) -> Iterator[Batch]:
+        """The batches from `start` to the end of the last epoch."""
+        last = self._last_epoch(start.epoch)
+        while True:
+            given = 0
+            for batch in self._batches(start):
+                given += 1
+                yield batch
+                del batch
+            epoch = start.epoch + 1
+            if epoch == last:
+                return
+            if last is None and not given and start == self._fresh(start.epoch):
+                return  # else a loop without a batch would have no end
+            start = self._fresh(epoch)
+
+    def _last_epoch(self, epoch: int) -> int | None:
+        """One past the last epoch of a loop that is in this one; None: there is none."""
+        epochs = self._settings.epochs
+        return None if epochs is None else (epoch // epochs + 1) * epochs
 
     def _batches(self, start: State) -> Iterator[Batch]:
         """The batches from `start` to the end of its epoch."""
         progress, process = self._progress, os.getpid()
-        fields, metadata = self._fields
+        fields = self._recipe.fields
         with closing(self._epoch(start).deliver(start)) as deliveries:
             for part, state, repeated in deliveries:
-                given = read_batch(part.columns, fields, metadata)
+                given = part.columns
+                if not isinstance(given, Batch):  # a source of a mixture has made one
+                    given = read_batch(dict(given), *fields)
                 rows = given.num_rows
                 batch = mapped(given, self._maps)
                 if self._settings.shard.even and batch.num_rows != rows:
@@ -430,13 +532,8 @@ class Stream:
         progress.epoch, progress.start, progress.last = start.epoch + 1, None, None
 
     @cached_property
-    def _fields(self) -> tuple[dict[str, Any], Any]:
-        """The fields of a batch's columns before any map, and their metadata."""
-        schema = self._source.schema
-        fields = {one.name: one for one in schema}
-        if self._settings.packing:
-            fields = packed_fields(fields)
-        return fields, schema.metadata
+    def _recipe(self) -> Recipe:
+        return Recipe(self._source, self._settings, self._maps)
 
     def empty_batch(self) -> Batch:
         """A batch of no rows, as the first map would get it: what columns there are.
@@ -448,9 +545,7 @@ class Stream:
           frames   Ragged, 0 steps of 12 float32
           speaker  array of int8
         """
-        columns, row_ids = Reader(self._source).empty()
-        arranged = self._settings.arrangement.arrange(columns, row_ids, None)
-        return read_batch(arranged.take(0, arranged.items).columns, *self._fields)
+        return self._recipe.empty_batch()
 
     def _empty(self) -> Any:
         """A table of no rows, with the columns that batches have."""
@@ -506,20 +601,40 @@ class Stream:
 
     def _fresh(self, epoch: int) -> State:
         """The start of an epoch."""
-        shard = self._settings.shard
-        settings = self._settings.to_dict() | {"filter": self._source.filter_text}
-        if self._source.portions:
-            settings["split"] = [[*part.key, part.low, part.high] for part in self._source.portions]
-        if self._source.filter is not None:
-            settings["row_groups"] = len(self._source.groups)  # that statistics did not rule out
-        return State(self._source.fingerprint, settings, epoch, shard.rank, shard.world_size)
+        shard, told = self._settings.shard, self._recipe.told()
+        return State(self._source.fingerprint, told, epoch, shard.rank, shard.world_size)
 
     def _start(self) -> State:
         """Where the next `for` begins."""
         return self._progress.start or self._fresh(self._progress.epoch)
 
-    def _epoch(self, state: State) -> Epoch:
-        return Epoch(self._source, self._settings, state.epoch, state.deals)
+    def _epoch(self, state: State) -> AnyEpoch:
+        return epoch_of(self._source, self._settings, state.epoch, state.deals)
+
+    def _cut_out(self, skip: int, take: int | None) -> "Stream":
+        """Some of the rows, or batches, that this stream would deliver."""
+        source, settings = self._source, self._settings
+        is_batched = settings.rows is not None
+        shard = settings.shard
+        if not settings.shuffle and settings.epochs == 1 and shard == Shard():
+            if isinstance(source, Source):
+                if not is_batched and source.filter is None:
+                    return Stream(source.rows_from(skip, take), settings, self._maps)
+            elif is_batched == (source.kind == "batches") and not self._maps:
+                return Stream(source.cut(skip, take), settings)
+        inner = replace(settings, shard=Shard())
+        outer = Settings(shard=shard, prefetch=settings.prefetch)
+        if is_batched:
+            outer = replace(outer, rows=1, rounding=settings.rounding)
+        recipe = Recipe(source, inner, self._maps if is_batched else ())
+        size = shard.world_size  # a share of so many times as many is as many
+        mixture = Mixture(
+            (recipe,),
+            "batches" if is_batched else "rows",
+            skip=skip * size,
+            take=None if take is None else take * size,
+        )
+        return Stream(mixture, outer, () if is_batched else self._maps)
 
     def _check_no_filter(self) -> None:
         if self._source.filter is not None:
@@ -529,8 +644,7 @@ class Stream:
             )
 
     def __repr__(self) -> str:
-        files = len(self._source.paths)
-        lines = [f"Stream of {files} file{'s' * (files != 1)}{self._settings}"]
+        lines = [f"Stream of {self._source.described}{self._settings}"]
         for part in self._source.portions:
             share = (part.high - part.low) / DRAWS
             lines.append(f"  {share:.4g} of the rows, split by seed {part.key[0]}")

@@ -151,4 +151,4 @@ def _cut(
         arranged = budget.arrange(batch._columns, rows, key and (*key, number))
         for item in range(arranged.items):
             part = arranged.take(item, item + 1)
-            yield collate.made_of(read_batch(part.columns, batch._fields, batch._metadata))
+            yield collate.made_of(read_batch(dict(part.columns), batch._fields, batch._metadata))

@@ -1,0 +1,495 @@
+"""An epoch of a mixture: a draw decides which source each row, or batch, comes from.
+
+Ranks draw numbers of their own, rank r of w the numbers r, r + w, r + 2w, …; a source is that of a
+number by the seed, the epoch, the number and the weights alone. Each rank has its own share of
+every source, and reads it in the source's own order.
+
+Rows are drawn, and joined, a window at a time; what is then done with them (shuffled, bucketed,
+packed, cut into batches) is done as with a window of files.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import repeat
+
+import numpy as np
+
+from ragmask.arrays.protocol import Ints
+from ragmask.errors import InvalidInputError
+from ragmask.streaming.ahead import Decoders, run_ahead
+from ragmask.streaming.arrange import Arranged, Buckets, Key, Rows
+from ragmask.streaming.batch import Batch, read_batch
+from ragmask.streaming.columns import take_columns
+from ragmask.streaming.cutting import Cut, Opened, cut
+from ragmask.streaming.delivery import AnyEpoch, Columns
+from ragmask.streaming.draws import Drawing, Drawn, InOrder
+from ragmask.streaming.epoch import Epoch
+from ragmask.streaming.feeds import BatchFeed, CountedFeed, Feed, RowFeed, Stints, Taken
+from ragmask.streaming.maps import mapped
+from ragmask.streaming.mixture import AnySource, Mixture, Recipe
+from ragmask.streaming.origins import Origins, Part, join, numbers_of, pick_ids
+from ragmask.streaming.places import AnyPlace, MixedPlace, Opening, Stand, Stint
+from ragmask.streaming.plan import Deal, Place, number_of_batches, share
+from ragmask.streaming.settings import WINDOW_ROWS, Settings, Shard
+
+_LEAST_ROWS = 8192  # of a window of rows in the order of their draws
+_EPOCHS = 1 << 20  # so many of a source without end are an epoch of a mixture's
+_MIXED_AHEAD = 1  # windows; what they are made of is decoded further ahead
+
+
+def epoch_of(
+    source: AnySource, settings: Settings, number: int, deals: tuple[Deal, ...] = ()
+) -> AnyEpoch:
+    """An epoch of files, or of a mixture."""
+    if isinstance(source, Mixture):
+        return MixedEpoch(source, settings, number)
+    return Epoch(source, settings, number, deals)
+
+
+@dataclass(frozen=True)
+class MixedEpoch(AnyEpoch):
+    """What all ranks read of a mixture in one epoch, and what this one delivers."""
+
+    mixture: Mixture
+    settings: Settings
+    number: int
+
+    # -- where ranks stand ------------------------------------------------------------------
+
+    def begin(self, rank: int, world_size: int | None = None) -> MixedPlace:
+        """Where a rank begins, of this number or another."""
+        size = world_size or self.settings.shard.world_size
+        mixture = self.mixture
+        stands = tuple(Stand((Stint(self._epochs(recipe)[0]),)) for recipe in mixture.recipes)
+        first, last = share(mixture.skip, rank, size)
+        left = None
+        if mixture.take is not None:
+            begin, end = share(mixture.take, rank, size)
+            left = end - begin
+        return MixedPlace(rank, stands, skip=last - first, left=left)
+
+    def _at(self, rank: int, place: AnyPlace) -> MixedPlace:
+        return place if isinstance(place, MixedPlace) else self.begin(rank)
+
+    def _epochs(self, recipe: Recipe) -> tuple[int, int | None]:
+        """The first of a source's epochs that this one has, and one past the last."""
+        epochs = recipe.settings.epochs
+        if epochs is None:
+            return self.number * _EPOCHS, None
+        return self.number * epochs, (self.number + 1) * epochs
+
+    def _epoch_of(
+        self, recipe: Recipe, shard: Shard
+    ) -> Callable[[int, tuple[Deal, ...]], AnyEpoch]:
+        """Epochs of a source, as this rank has a share of them."""
+        settings = replace(recipe.settings, shard=shard)
+        return lambda number, deals: epoch_of(recipe.source, settings, number, deals)
+
+    def check(self, place: AnyPlace) -> None:
+        if not isinstance(place, MixedPlace):
+            if place != Place():
+                raise InvalidInputError("the state is damaged: it is not that of a mixture")
+            return
+        self._check_stands(place.stands, replace(self.settings.shard, even=False))
+        if place.number % self.settings.shard.world_size and not place.number:
+            raise InvalidInputError("the state is damaged")
+        for one in place.open:
+            if not one.item or not one.rows or one.rows > self._window_rows:
+                raise InvalidInputError(f"the state is damaged: {one.item} of {one.rows} rows")
+            self._check_stands(one.stands, Shard(one.rank, one.world_size))
+
+    def _check_stands(self, stands: Sequence[Stand], shard: Shard) -> None:
+        if len(stands) != len(self.mixture.recipes):
+            raise InvalidInputError(
+                f"the state is damaged: it is of {len(stands)} sources, and here are "
+                f"{len(self.mixture.recipes)}"
+            )
+        for recipe, stand in zip(self.mixture.recipes, stands, strict=True):
+            first, last = self._epochs(recipe)
+            of = self._epoch_of(recipe, shard)
+            for epoch, place, deals in stand.stints:
+                if epoch < first or (last is not None and epoch > last):
+                    raise InvalidInputError(
+                        f"the state is damaged: a source stands in epoch {epoch}"
+                    )
+                if epoch != last:
+                    of(epoch, deals).check(place)
+
+    def end(self, rank: int, place: AnyPlace) -> AnyPlace:
+        return self._at(rank, place)._replace(is_over=True)
+
+    def deal(
+        self, stints: list[tuple[AnyPlace, tuple[Deal, ...]] | None], rank: int, world_size: int
+    ) -> tuple[AnyPlace, tuple[Deal, ...]]:
+        places = [
+            None if stint is None else self._of(number, stint[0], len(stints))
+            for number, stint in enumerate(stints)
+        ]
+        going = [place for place in places if place is not None and not place.is_over]
+        opened = [one for place in places if place is not None for one in place.open]
+        if not going:
+            some = next(place for place in places if place is not None)
+            return some._replace(open=tuple(opened[rank::world_size]), repeats=0), ()
+        skip = share(sum(place.skip for place in going), rank, world_size)
+        left = None
+        if going[0].left is not None:
+            left = share(sum(place.left or 0 for place in going), rank, world_size)
+        stands = tuple(
+            self._dealt(
+                recipe,
+                [None if place is None or place.is_over else place.stands[at] for place in places],
+                rank,
+                world_size,
+            )
+            for at, recipe in enumerate(self.mixture.recipes)
+        )
+        dealt = MixedPlace(
+            max(place.number for place in places if place is not None) + 1 + rank,
+            stands,
+            open=tuple(opened[rank::world_size]),
+            skip=skip[1] - skip[0],
+            left=left and left[1] - left[0],
+        )
+        return dealt, ()
+
+    def _of(self, rank: int, place: AnyPlace, world_size: int) -> MixedPlace:
+        return place if isinstance(place, MixedPlace) else self.begin(rank, world_size)
+
+    def _dealt(
+        self, recipe: Recipe, stands: list[Stand | None], rank: int, world_size: int
+    ) -> Stand:
+        """What a rank has of what is left of a source, epoch by epoch."""
+        known = [stand for stand in stands if stand is not None]
+        first = min(stand.stints[0].epoch for stand in known)
+        last = max(stand.stints[-1].epoch for stand in known)
+        end = self._epochs(recipe)[1]
+        size = len(stands)
+        done = sum(stand.done for stand in known) // world_size
+        dealt: list[Stint] = []
+        for epoch in range(first, last + 1):
+            if epoch == end:
+                dealt.append(Stint(epoch))
+                break
+            found = [_stint_in(stand, epoch) for stand in stands]
+            if all(stint is None for stint in found):
+                continue
+            if epoch == last and all(stint in (None, (Place(), ())) for stint in found):
+                if None not in found:
+                    dealt.append(Stint(epoch))
+                    break
+            of = self._epoch_of(recipe, Shard(0, size))
+            dealt.append(Stint(epoch, *of(epoch, ()).deal(found, rank, world_size)))
+        return Stand(tuple(dealt), done)
+
+    # -- reading ----------------------------------------------------------------------------
+
+    @property
+    def _window_rows(self) -> int:
+        """The rows that are drawn and arranged together."""
+        settings = self.settings
+        if settings.shuffle:
+            return settings.shuffle.window_rows
+        if not isinstance(settings.arrangement, Rows):
+            return WINDOW_ROWS
+        rows = settings.rows or 1
+        return rows * -(-_LEAST_ROWS // rows)
+
+    @property
+    def _keeps_order(self) -> bool:
+        """Whether rows are delivered in the order of their draws."""
+        return isinstance(self.settings.arrangement, Rows) and self.settings.shuffle is None
+
+    def batches(self, rank: int, place: AnyPlace) -> Generator[Cut, None, None]:
+        rows, drop_last = self.settings.rows, self.settings.drop_last
+        assert rows is not None
+        if self.mixture.kind == "batches":
+            yield from super().batches(rank, place)
+            return
+        decoders = Decoders(self.settings.prefetch)
+        windows = self.opened(rank, place, decoders)
+        ahead = min(_MIXED_AHEAD, self.settings.prefetch)
+
+        def step(_: None) -> Opened | None:
+            return next(windows, None)
+
+        try:
+            with closing(run_ahead(step, repeat(None), ahead, decoders.close)) as steps:
+                yield from cut(iter(partial(next, steps), None), place, rows, drop_last)
+        finally:
+            decoders.close()
+            windows.close()
+
+    def cuts(
+        self, rank: int, place: AnyPlace, decoders: Decoders, columns: Columns = None
+    ) -> Generator[Cut, None, None]:
+        if self.mixture.kind == "rows":
+            return super().cuts(rank, place, decoders, columns)
+
+        def open_(recipe: Recipe, epoch: AnyEpoch, stint: Stint) -> Generator[Cut, None, None]:
+            wanted = None if columns is None else needed(recipe.settings)
+            return epoch.cuts(rank, stint.place, decoders, wanted)
+
+        place = self._at(rank, place)
+        feeds = [
+            BatchFeed(stints, partial(open_, recipe))
+            for recipe, stints in self._stints(place.stands, self._shard(rank))
+        ]
+        return self._drawn_batches(place, feeds, is_read=columns is None)
+
+    def _drawn_batches(
+        self, place: MixedPlace, feeds: Sequence[BatchFeed], is_read: bool
+    ) -> Generator[Cut, None, None]:
+        mixture = self.mixture
+        with _closing(feeds):
+            drawing, place = self._drawing(feeds, place)
+            while True:
+                begin, is_skipped = place, place.skip > 0
+                if is_skipped:
+                    place = place._replace(skip=place.skip - 1, left=None)
+                drawn = drawing.draw(place, 1)
+                if not len(drawn.codes):
+                    return
+                code = int(drawn.codes[0])
+                part = feeds[code].next()
+                stands = (*place.stands[:code], feeds[code].stand, *place.stands[code + 1 :])
+                place = drawn.place._replace(stands=stands)
+                if is_skipped:
+                    place = place._replace(left=begin.left)
+                    continue
+                if is_read:
+                    part = _read(mixture.recipes[code], part)
+                if mixture.names:
+                    numbers = numbers_of(part.row_ids)
+                    codes = np.full(len(numbers), code, np.uint16)
+                    part = part._replace(row_ids=Origins(numbers, codes, mixture.names))
+                yield Cut(begin, place, part)
+                del part
+
+    def opened(
+        self, rank: int, place: AnyPlace, decoders: Decoders, columns: Columns = None
+    ) -> Generator[Opened, None, None]:
+        place = self._at(rank, place)
+        feeds = self._feeds(place.stands, self._shard(rank), decoders, columns)
+        reopen = partial(self._reopened, decoders=decoders, columns=columns)
+        return self._opened(rank, place, feeds, reopen)
+
+    def _opened(
+        self,
+        rank: int,
+        place: MixedPlace,
+        feeds: Sequence[RowFeed],
+        reopen: Callable[[Opening], Arranged],
+    ) -> Generator[Opened, None, None]:
+        with _closing(feeds):
+            for at, one in enumerate(place.open):
+                window = reopen(one)
+                if one.item >= window.items:
+                    raise InvalidInputError(
+                        f"the state is damaged: {one.item} items of a window are done, which has "
+                        f"{window.items}"
+                    )
+                rest = place._replace(open=place.open[at + 1 :])
+                yield Opened(window, one.item, partial(_inside, rest, one, window.items))
+                del window
+            for begin, drawn, taken in self._drawn(place._replace(open=()), feeds):
+                window = self._arranged(drawn.codes, taken, self._key(begin.number))
+                end = drawn.place._replace(stands=_stands(taken, drawn.counts))
+                yield Opened(window, 0, self._behind(rank, begin, end, drawn, taken, window.items))
+                del window, taken
+
+    def _drawn(
+        self, place: MixedPlace, feeds: Sequence[Feed]
+    ) -> Generator[tuple[MixedPlace, Drawn, list[Taken]], None, None]:
+        """Window after window: where it begins, its draws, and what they took of each source."""
+        drawing, place = self._drawing(feeds, place)
+        while True:
+            begin = place
+            if begin.skip:  # as though they were delivered
+                place = place._replace(left=None)
+            drawn = drawing.draw(place, min(self._window_rows, begin.skip or self._window_rows))
+            if not len(drawn.codes):
+                return
+            taken = [feed.take(count) for feed, count in zip(feeds, drawn.counts, strict=True)]
+            place = drawn.place._replace(stands=_stands(taken, drawn.counts))
+            if begin.skip:
+                place = place._replace(skip=begin.skip - len(drawn.codes), left=begin.left)
+                continue
+            yield begin, drawn, taken
+            del taken
+
+    def _behind(
+        self,
+        rank: int,
+        begin: MixedPlace,
+        end: MixedPlace,
+        drawn: Drawn,
+        taken: Sequence[Taken],
+        items: int,
+    ) -> Callable[[int], AnyPlace]:
+        """Where the rank stands behind some items of a window."""
+        size = self.settings.shard.world_size
+        if self._keeps_order:
+            return InOrder(begin, end, drawn, taken, size)
+        rows = len(drawn.codes)
+        one = Opening(begin.number, rows, 0, rank, size, drawn.weights, begin.stands)
+        return partial(_inside, end, one, items)
+
+    def _reopened(self, one: Opening, decoders: Decoders, columns: Columns) -> Arranged:
+        """A window as it was drawn before."""
+        feeds = self._feeds(one.stands, Shard(one.rank, one.world_size), decoders, columns)
+        with _closing(feeds):
+            drawing = Drawing(self.mixture, self.number, feeds, one.world_size, weights=one.weights)
+            drawn = drawing.draw(MixedPlace(one.number, one.stands), one.rows)
+            taken = [feed.take(count) for feed, count in zip(feeds, drawn.counts, strict=True)]
+            return self._arranged(drawn.codes, taken, self._key(one.number))
+
+    def _key(self, number: int) -> Key:
+        shuffle = self.settings.shuffle
+        return (shuffle.seed, self.number, number) if shuffle else None
+
+    def _shard(self, rank: int) -> Shard:
+        return Shard(rank, self.settings.shard.world_size)
+
+    def _stints(self, stands: Sequence[Stand], shard: Shard) -> Iterator[tuple[Recipe, Stints]]:
+        for recipe, stand in zip(self.mixture.recipes, stands, strict=True):
+            yield recipe, Stints(self._epoch_of(recipe, shard), stand, self._epochs(recipe)[1])
+
+    def _feeds(
+        self, stands: Sequence[Stand], shard: Shard, decoders: Decoders, columns: Columns
+    ) -> list[RowFeed]:
+        def open_(epoch: AnyEpoch, stint: Stint) -> Generator[Opened, None, None]:
+            return epoch.opened(shard.rank, stint.place, decoders, columns)
+
+        return [RowFeed(stints, open_) for _, stints in self._stints(stands, shard)]
+
+    def _drawing(self, feeds: Sequence[Feed], place: MixedPlace) -> tuple[Drawing, MixedPlace]:
+        """Draws from feeds that stand at a place; it is over where an empty one ends it."""
+        size = self.settings.shard.world_size
+        in_blocks = self.mixture.kind == "rows" and self._keeps_order
+        sizes = [size_of(recipe) / size for recipe in self.mixture.recipes]
+        drawing = Drawing(self.mixture, self.number, feeds, size, sizes, in_blocks=in_blocks)
+        begins = place.number < size and not place.open
+        return drawing, drawing.begin(place) if begins else place
+
+    def _arranged(self, codes: Ints, taken: Sequence[Taken], key: Key) -> Arranged:
+        """The rows of each source, joined in the order of their draws, and arranged."""
+        parts = [
+            opened.window.take(begin, end) for one in taken for _, opened, begin, end in one.pieces
+        ]
+        columns, row_ids = join(parts)
+        if self.mixture.names:
+            row_ids = Origins(numbers_of(row_ids), np.sort(codes), self.mixture.names)
+        if (codes[1:] != codes[:-1]).any():
+            order = np.empty(len(codes), np.int64)
+            order[np.argsort(codes, kind="stable")] = np.arange(len(codes))
+            columns, row_ids = take_columns(columns, order), pick_ids(row_ids, order)
+        return self.settings.arrangement.arrange(dict(columns), row_ids, key)
+
+    # -- counting ---------------------------------------------------------------------------
+
+    def rows_left(self, rank: int, place: AnyPlace) -> int:
+        return sum(self._sizes(rank, self._at(rank, place)))
+
+    def _sizes(self, rank: int, place: MixedPlace) -> Iterator[int]:
+        """The rows of each window, or numbers of batches, that a rank will draw."""
+        feeds = [
+            CountedFeed(self._size_in(recipe, stints, rank), stints.stand)
+            for recipe, stints in self._stints(place.stands, self._shard(rank))
+        ]
+        for _, drawn, _ in self._drawn(place, feeds):
+            yield len(drawn.codes)
+
+    def _size_in(self, recipe: Recipe, stints: Stints, rank: int) -> float:
+        """The rows, or batches, that a rank has left of a source."""
+        if stints.last is None:
+            return float("inf") if size_of(recipe) else 0
+        size = 0
+        while (epoch := stints.epoch) is not None:
+            count = epoch.rows_left if self.mixture.kind == "rows" else epoch.count_batches
+            size += count(rank, stints.stints[0].place)
+            stints.advance()
+        return size
+
+    def count_batches(self, rank: int, place: AnyPlace) -> int:
+        settings = self.settings
+        arrangement, place = settings.arrangement, self._at(rank, place)
+        assert settings.rows is not None
+        is_counted = counts_alone(self.mixture, settings) and not place.open
+        if is_counted and not (self.mixture.is_curriculum and self.mixture.kind == "batches"):
+            assert isinstance(arrangement, Rows | Buckets)
+            items = sum(map(arrangement.items_of, self._sizes(rank, place)))
+            return number_of_batches(items, settings.rows, settings.drop_last)
+        decoders = Decoders(settings.prefetch)
+        try:
+            with closing(self.cuts(rank, place, decoders, needed(settings))) as cuts:
+                return sum(1 for _ in cuts)
+        finally:
+            decoders.close()
+
+
+def counts_alone(source: AnySource, settings: Settings) -> bool:
+    """Whether row counts alone decide how many batches there are."""
+    if source.filter is not None or not isinstance(settings.arrangement, Rows | Buckets):
+        return False
+    if not isinstance(source, Mixture) or source.kind == "rows":
+        return True
+    return all(counts_alone(recipe.source, recipe.settings) for recipe in source.recipes)
+
+
+@contextmanager
+def _closing(feeds: Sequence[Feed]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for feed in feeds:
+            feed.close()
+
+
+def _stands(taken: Sequence[Taken], counts: Sequence[int]) -> tuple[Stand, ...]:
+    return tuple(one.stand(count) for one, count in zip(taken, counts, strict=True))
+
+
+def _inside(end: MixedPlace, one: Opening, items: int, at: int) -> MixedPlace:
+    """The place behind `at` of an open window's items; `end` is that behind all."""
+    return end if at == items else end._replace(open=(one._replace(item=at), *end.open))
+
+
+def _stint_in(stand: Stand | None, epoch: int) -> tuple[AnyPlace, tuple[Deal, ...]] | None:
+    """Where a rank stands in an epoch of a source; None where it is done with it."""
+    if stand is None or epoch < stand.stints[0].epoch:
+        return None
+    known = {stint.epoch: (stint.place, stint.deals) for stint in stand.stints}
+    if epoch < stand.stints[-1].epoch and epoch not in known:
+        return None
+    return known.get(epoch, (Place(), ()))
+
+
+def _read(recipe: Recipe, part: Part) -> Part:
+    """A batch of a source as its own stream would deliver it."""
+    batch = part.columns
+    if not isinstance(batch, Batch):
+        batch = read_batch(dict(batch), *recipe.fields)
+    return part._replace(columns=mapped(batch, recipe.maps))
+
+
+def needed(settings: Settings) -> tuple[str, ...]:
+    """The columns that decide what is cut into batches."""
+    arrangement = settings.arrangement
+    return () if isinstance(arrangement, Rows) else (arrangement.column,)
+
+
+def size_of(recipe: Recipe) -> float:
+    """The rows of a source in an epoch of the mixture, as far as footers tell."""
+    source, epochs = recipe.source, recipe.settings.epochs
+    rows: float
+    if isinstance(source, Mixture):
+        rows = sum(map(size_of, source.recipes))
+        if source.take is not None and source.kind == "rows":
+            rows = min(rows, source.take)
+    else:
+        rows = sum(source.group_rows)
+    if not rows:
+        return 0
+    return float("inf") if epochs is None else rows * epochs
