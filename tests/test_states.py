@@ -316,7 +316,7 @@ def test_a_repeated_batch_that_is_not_there_is_refused(folder):
     setup = Setup(rows=5)
     *_, last = setup.stream(folder, 0, 2, even=True)
     stream = setup.stream(folder, 0, 2, even=True)
-    stream.load_state_dict(sealed(last.state | {"even": [2, 0, 9, 0]}))
+    stream.load_state_dict(sealed(last.state | {"even": [2, 0, [9, 0, 0]]}))
     with pytest.raises(rm.InvalidInputError, match="repeats a batch that is not there"):
         list(stream)
 

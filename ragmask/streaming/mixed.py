@@ -92,7 +92,8 @@ class MixedEpoch(AnyEpoch):
             if place != Place():
                 raise InvalidInputError("the state is damaged: it is not that of a mixture")
             return
-        self._check_stands(place.stands, replace(self.settings.shard, even=False))
+        if not place.is_over:
+            self._check_stands(place.stands, replace(self.settings.shard, even=False))
         if place.number % self.settings.shard.world_size and not place.number:
             raise InvalidInputError("the state is damaged")
         for one in place.open:
@@ -130,29 +131,48 @@ class MixedEpoch(AnyEpoch):
         going = [place for place in places if place is not None and not place.is_over]
         opened = [one for place in places if place is not None for one in place.open]
         if not going:
-            some = next(place for place in places if place is not None)
-            return some._replace(open=tuple(opened[rank::world_size]), repeats=0), ()
-        skip = share(sum(place.skip for place in going), rank, world_size)
-        left = None
-        if going[0].left is not None:
-            left = share(sum(place.left or 0 for place in going), rank, world_size)
-        stands = tuple(
-            self._dealt(
-                recipe,
-                [None if place is None or place.is_over else place.stands[at] for place in places],
-                rank,
-                world_size,
+            over = self.begin(rank, world_size)._replace(is_over=True)
+            return over._replace(open=tuple(opened[rank::world_size])), ()
+        hands = [
+            tuple(
+                self._dealt(
+                    recipe,
+                    [
+                        None if place is None or place.is_over else place.stands[at]
+                        for place in places
+                    ],
+                    one,
+                    world_size,
+                )
+                for at, recipe in enumerate(self.mixture.recipes)
             )
-            for at, recipe in enumerate(self.mixture.recipes)
-        )
+            for one in range(world_size)
+        ]
+        skip, left = 0, None
+        if going[0].left is not None or any(place.skip for place in going):
+            skips, lefts = (
+                sum(place.skip for place in going),
+                sum(place.left or 0 for place in going),
+            )
+            sizes = [self._size_of(hand, one, world_size) for one, hand in enumerate(hands)]
+            skip = fair(skips, sizes)[rank]
+            rest = [size - less for size, less in zip(sizes, fair(skips, sizes), strict=True)]
+            left = None if going[0].left is None else fair(lefts, rest)[rank]
         dealt = MixedPlace(
             max(place.number for place in places if place is not None) + 1 + rank,
-            stands,
+            hands[rank],
             open=tuple(opened[rank::world_size]),
-            skip=skip[1] - skip[0],
-            left=left and left[1] - left[0],
+            skip=skip,
+            left=left,
         )
         return dealt, ()
+
+    def _size_of(self, stands: Sequence[Stand], rank: int, world_size: int) -> float:
+        """The rows, or batches, that a rank has in all sources, before any filter."""
+        return sum(
+            self._size_in(recipe, stints, rank)
+            for recipe, stints in self._stints(stands, Shard(rank, world_size))
+        )
 
     def _of(self, rank: int, place: AnyPlace, world_size: int) -> MixedPlace:
         return place if isinstance(place, MixedPlace) else self.begin(rank, world_size)
@@ -232,9 +252,10 @@ class MixedEpoch(AnyEpoch):
             return epoch.cuts(rank, stint.place, decoders, wanted)
 
         place = self._at(rank, place)
+        stands = () if place.is_over else place.stands
         feeds = [
             BatchFeed(stints, partial(open_, recipe))
-            for recipe, stints in self._stints(place.stands, self._shard(rank))
+            for recipe, stints in self._stints(stands, self._shard(rank))
         ]
         return self._drawn_batches(place, feeds, is_read=columns is None)
 
@@ -271,7 +292,8 @@ class MixedEpoch(AnyEpoch):
         self, rank: int, place: AnyPlace, decoders: Decoders, columns: Columns = None
     ) -> Generator[Opened, None, None]:
         place = self._at(rank, place)
-        feeds = self._feeds(place.stands, self._shard(rank), decoders, columns)
+        stands = () if place.is_over else place.stands
+        feeds = self._feeds(stands, self._shard(rank), decoders, columns)
         reopen = partial(self._reopened, decoders=decoders, columns=columns)
         return self._opened(rank, place, feeds, reopen)
 
@@ -293,6 +315,8 @@ class MixedEpoch(AnyEpoch):
                 rest = place._replace(open=place.open[at + 1 :])
                 yield Opened(window, one.item, partial(_inside, rest, one, window.items))
                 del window
+            if place.is_over:
+                return
             for begin, drawn, taken in self._drawn(place._replace(open=()), feeds):
                 window = self._arranged(drawn.codes, taken, self._key(begin.number))
                 end = drawn.place._replace(stands=_stands(taken, drawn.counts))
@@ -353,7 +377,7 @@ class MixedEpoch(AnyEpoch):
         return Shard(rank, self.settings.shard.world_size)
 
     def _stints(self, stands: Sequence[Stand], shard: Shard) -> Iterator[tuple[Recipe, Stints]]:
-        for recipe, stand in zip(self.mixture.recipes, stands, strict=True):
+        for recipe, stand in zip(self.mixture.recipes, stands, strict=False):
             yield recipe, Stints(self._epoch_of(recipe, shard), stand, self._epochs(recipe)[1])
 
     def _feeds(
@@ -370,7 +394,7 @@ class MixedEpoch(AnyEpoch):
         in_blocks = self.mixture.kind == "rows" and self._keeps_order
         sizes = [size_of(recipe) / size for recipe in self.mixture.recipes]
         drawing = Drawing(self.mixture, self.number, feeds, size, sizes, in_blocks=in_blocks)
-        begins = place.number < size and not place.open
+        begins = place.number < size and not place.open and not place.is_over
         return drawing, drawing.begin(place) if begins else place
 
     def _arranged(self, codes: Ints, taken: Sequence[Taken], key: Key) -> Arranged:
@@ -394,6 +418,8 @@ class MixedEpoch(AnyEpoch):
 
     def _sizes(self, rank: int, place: MixedPlace) -> Iterator[int]:
         """The rows of each window, or numbers of batches, that a rank will draw."""
+        if place.is_over:
+            return
         feeds = [
             CountedFeed(self._size_in(recipe, stints, rank), stints.stand)
             for recipe, stints in self._stints(place.stands, self._shard(rank))
@@ -478,6 +504,22 @@ def needed(settings: Settings) -> tuple[str, ...]:
     """The columns that decide what is cut into batches."""
     arrangement = settings.arrangement
     return () if isinstance(arrangement, Rows) else (arrangement.column,)
+
+
+def fair(count: int, sizes: Sequence[float]) -> list[int]:
+    """A number in parts that are as equal as sizes, which they may not exceed, allow.
+
+    >>> fair(10, [9, 2, 9])
+    [4, 2, 4]
+    """
+    parts = [0] * len(sizes)
+    while count and (open_ := [at for at, size in enumerate(sizes) if parts[at] < size]):
+        each = -(-count // len(open_))
+        for at in open_:
+            more = int(min(each, count, sizes[at] - parts[at]))
+            parts[at] += more
+            count -= more
+    return parts
 
 
 def size_of(recipe: Recipe) -> float:
