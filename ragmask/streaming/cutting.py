@@ -1,9 +1,8 @@
 """Windows in the order of delivery, cut into batches."""
 
 from collections.abc import Callable, Generator, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ragmask.streaming.arrange import Arranged
 from ragmask.streaming.origins import Part, join
 from ragmask.streaming.places import AnyPlace
 
@@ -11,10 +10,10 @@ from ragmask.streaming.places import AnyPlace
 class Opened(NamedTuple):
     """A window of which `at` items are delivered; `after` says where a rank stands behind so many.
 
-    `after` is asked in rising order.
+    `window` is None where only that is still to be known.
     """
 
-    window: Arranged
+    window: Any
     at: int
     after: Callable[[int], AnyPlace]
 

@@ -9,7 +9,7 @@ from ragmask.errors import InvalidInputError
 from ragmask.streaming.ahead import Decoders
 from ragmask.streaming.cutting import Cut, Opened, cut
 from ragmask.streaming.origins import Part
-from ragmask.streaming.places import AnyPlace
+from ragmask.streaming.places import AnyPlace, settled
 from ragmask.streaming.plan import Deal, Place
 from ragmask.streaming.settings import Settings
 from ragmask.streaming.state import Even, State
@@ -100,7 +100,7 @@ class AnyEpoch(ABC):
         if not self.settings.shard.even:
             return batches
         even = state.even or self.even()
-        return batches + even.due - state.place.repeats
+        return batches + even.due - settled(state.place).repeats
 
     def even(self) -> Even:
         """The batches that this rank repeats at its end, so that all have equally many."""
@@ -128,9 +128,9 @@ class AnyEpoch(ABC):
         place = state.place
         if not self.settings.drop_last:  # a filter may have left nothing of the last windows
             place = self.end(shard.rank, place)
-        for done in range(start.place.repeats, even.due):
+        for done in range(settled(start.place).repeats, even.due):
             last = last or self._first(even)
-            place = place._replace(repeats=done + 1)
+            place = settled(place)._replace(repeats=done + 1)
             yield Delivery(last, state._replace(place=place), repeated=True)
 
     def _first(self, even: Even) -> Part:

@@ -8,7 +8,7 @@ import numpy as np
 from ragmask.arrays.protocol import Ints
 from ragmask.streaming.feeds import Feed, Taken
 from ragmask.streaming.mixture import Mixture, bounds
-from ragmask.streaming.places import AnyPlace, MixedPlace
+from ragmask.streaming.places import AnyPlace, LatePlace, MixedPlace
 from ragmask.streaming.plan import draws_of
 
 _SOURCES = 4  # what a key is for; arrange.py has 1 and 2, epoch.py 3
@@ -90,7 +90,11 @@ class Drawing:
             left -= len(codes)
             if weights is not None and number >= end:
                 weights = None
-        place = behind(place, most - left, self._step)._replace(weights=weights, is_over=is_over)
+        end = behind(place, most - left, self._step)
+        if chunks:  # so that a place says the same, whatever was drawn together
+            fresh = self._weights or weights or self._weights_at(place, counts)
+            is_over = end.left == 0 or not len(self._draw(number, 1, fresh, counts)[0])
+        place = end._replace(weights=weights, is_over=is_over)
         codes = np.concatenate([np.empty(0, np.uint16), *chunks])
         return Drawn(codes, counts, first, blocks, place)
 
@@ -150,20 +154,15 @@ class InOrder:
         self, begin: MixedPlace, end: MixedPlace, drawn: Drawn, taken: Sequence[Taken], step: int
     ) -> None:
         self._begin, self._end, self._step = begin, end, step
-        self._codes, self._blocks, self._taken = drawn.codes, drawn.blocks, taken
-        self._at, self._counts = 0, [0] * len(taken)
+        self._codes, self._blocks = drawn.codes, drawn.blocks
+        self._taken = [one.without_windows() for one in taken]
 
     def __call__(self, at: int) -> AnyPlace:
-        if at == len(self._codes):
-            return self._end
-        if at < self._at:
-            self._at, self._counts = 0, [0] * len(self._taken)
-        counts = np.bincount(self._codes[self._at : at], minlength=len(self._counts))
-        self._counts = [a + b for a, b in zip(self._counts, counts.tolist(), strict=True)]
-        self._at = at
-        stands = tuple(
-            one.stand(count) for one, count in zip(self._taken, self._counts, strict=True)
-        )
+        return self._end if at == len(self._codes) else LatePlace(self, at)
+
+    def place(self, at: int) -> MixedPlace:
+        counts = np.bincount(self._codes[:at], minlength=len(self._taken)).tolist()
+        stands = tuple(one.stand(count) for one, count in zip(self._taken, counts, strict=True))
         return behind(self._begin, at, self._step)._replace(
             stands=stands, weights=self._weights_at(at)
         )

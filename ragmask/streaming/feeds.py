@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from ragmask.streaming.cutting import Cut, Opened
 from ragmask.streaming.delivery import AnyEpoch
 from ragmask.streaming.origins import Part, numbers_of
-from ragmask.streaming.places import Stand, Stint
+from ragmask.streaming.places import Stand, Stint, settled
 
 EpochOf = Callable[[int, tuple[Any, ...]], AnyEpoch]
 """An epoch of a source, by its number and how its rows were dealt out."""
@@ -29,6 +29,13 @@ class Taken(NamedTuple):
     pieces: Sequence[Piece]
     before: Stand
 
+    def without_windows(self) -> "Taken":
+        """The same, as far as `stand` needs it."""
+        pieces = [
+            piece._replace(opened=piece.opened._replace(window=None)) for piece in self.pieces
+        ]
+        return self._replace(pieces=pieces)
+
     def stand(self, rows: int) -> Stand:
         """Where the source stands behind so many of them."""
         done = self.before.done + rows
@@ -36,7 +43,7 @@ class Taken(NamedTuple):
             if rows <= end - begin:
                 if not rows:
                     break
-                place = opened.after(begin + rows)
+                place = settled(opened.after(begin + rows))
                 return Stand((stints[0]._replace(place=place), *stints[1:]), done)
             rows -= end - begin
         return self.before._replace(done=done)
@@ -44,6 +51,10 @@ class Taken(NamedTuple):
 
 class Feed(Protocol):
     """What is left of a source."""
+
+    @property
+    def held(self) -> int:
+        """The rows that are decoded."""
 
     def has(self, wanted: int) -> int:
         """How many rows, or batches, of so many it still has."""
@@ -102,6 +113,10 @@ class RowFeed:
             pass
         return min(wanted, self._rows)
 
+    @property
+    def held(self) -> int:
+        return self._rows
+
     def _pull(self) -> bool:
         """Open the next window that has rows; False if there is none."""
         while self._windows is not None or self.begin():
@@ -157,7 +172,7 @@ class BatchFeed(RowFeed):
         """The next batch; `stand` then counts its rows."""
         before = self.stand
         ((_, opened, _, _),) = self.take(1).pieces
-        part = opened.window.take(0, 1)
+        part: Part = opened.window.take(0, 1)
         self.stand = self.stand._replace(done=before.done + len(numbers_of(part.row_ids)))
         return part
 
@@ -186,6 +201,10 @@ class CountedFeed:
 
     def __init__(self, rows: float, stand: Stand) -> None:
         self._rows, self._stand = rows, stand
+
+    @property
+    def held(self) -> int:
+        return self.has(1 << 20)
 
     def has(self, wanted: int) -> int:
         return int(min(wanted, self._rows))

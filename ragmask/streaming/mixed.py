@@ -30,11 +30,11 @@ from ragmask.streaming.feeds import BatchFeed, CountedFeed, Feed, RowFeed, Stint
 from ragmask.streaming.maps import mapped
 from ragmask.streaming.mixture import AnySource, Mixture, Recipe
 from ragmask.streaming.origins import Origins, Part, join, numbers_of, pick_ids
-from ragmask.streaming.places import AnyPlace, MixedPlace, Opening, Stand, Stint
+from ragmask.streaming.places import AnyPlace, MixedPlace, Opening, Stand, Stint, settled
 from ragmask.streaming.plan import Deal, Place, number_of_batches, share
 from ragmask.streaming.settings import WINDOW_ROWS, Settings, Shard
 
-_LEAST_ROWS = 8192  # of a window of rows in the order of their draws
+_MOST_ROWS = 32_768  # of a window of rows in the order of their draws
 _EPOCHS = 1 << 20  # so many of a source without end are an epoch of a mixture's
 _MIXED_AHEAD = 1  # windows; what they are made of is decoded further ahead
 
@@ -71,6 +71,7 @@ class MixedEpoch(AnyEpoch):
         return MixedPlace(rank, stands, skip=last - first, left=left)
 
     def _at(self, rank: int, place: AnyPlace) -> MixedPlace:
+        place = settled(place)
         return place if isinstance(place, MixedPlace) else self.begin(rank)
 
     def _epochs(self, recipe: Recipe) -> tuple[int, int | None]:
@@ -88,6 +89,7 @@ class MixedEpoch(AnyEpoch):
         return lambda number, deals: epoch_of(recipe.source, settings, number, deals)
 
     def check(self, place: AnyPlace) -> None:
+        place = settled(place)
         if not isinstance(place, MixedPlace):
             if place != Place():
                 raise InvalidInputError("the state is damaged: it is not that of a mixture")
@@ -213,8 +215,7 @@ class MixedEpoch(AnyEpoch):
             return settings.shuffle.window_rows
         if not isinstance(settings.arrangement, Rows):
             return WINDOW_ROWS
-        rows = settings.rows or 1
-        return rows * -(-_LEAST_ROWS // rows)
+        return _MOST_ROWS
 
     @property
     def _keeps_order(self) -> bool:
@@ -332,7 +333,11 @@ class MixedEpoch(AnyEpoch):
             begin = place
             if begin.skip:  # as though they were delivered
                 place = place._replace(left=None)
-            drawn = drawing.draw(place, min(self._window_rows, begin.skip or self._window_rows))
+            most = self._window_rows
+            if self._keeps_order:  # then a window may be of any size: about what is decoded
+                held = max(sum(feed.held for feed in feeds), 1)
+                most = min(most, held + -held % (self.settings.rows or 1))
+            drawn = drawing.draw(place, min(most, begin.skip or most))
             if not len(drawn.codes):
                 return
             taken = [feed.take(count) for feed, count in zip(feeds, drawn.counts, strict=True)]

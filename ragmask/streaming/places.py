@@ -1,11 +1,12 @@
 """Where a rank stands in a mixture: numbers drawn so far, and the place in each source."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Protocol, Union
 
 from ragmask.streaming.plan import Deal, Place
 
-AnyPlace = Union[Place, "MixedPlace"]  # a mixture's is a Place at the epoch's start alone
+AnyPlace = Union[Place, "MixedPlace", "LatePlace"]
+"""A mixture's is a Place at the epoch's start alone."""
 
 
 class Stint(NamedTuple):
@@ -58,11 +59,28 @@ class MixedPlace(NamedTuple):
     repeats: int = 0
 
 
+class InWindow(Protocol):
+    def place(self, at: int) -> MixedPlace: ...
+
+
+class LatePlace(NamedTuple):
+    """A place in a mixture that is worked out where somebody asks for it: few batches' are."""
+
+    window: InWindow
+    at: int
+
+
+def settled(place: AnyPlace) -> Place | MixedPlace:
+    """A place that is worked out."""
+    return place.window.place(place.at) if isinstance(place, LatePlace) else place
+
+
 # -- as JSON ------------------------------------------------------------------------------
 
 
 def place_to_json(place: AnyPlace) -> Any:
     """Of plain lists, dicts and numbers."""
+    place = settled(place)
     if isinstance(place, Place):
         return list(place)
     return place._asdict() | {

@@ -13,6 +13,7 @@ from ragmask.streaming.places import (
     deals_to_json,
     place_of_json,
     place_to_json,
+    settled,
 )
 from ragmask.streaming.plan import Deal, Place
 
@@ -217,7 +218,7 @@ def _read(given: Any, fresh: State) -> State:
             raise
         raise InvalidInputError(f"the state is damaged: {error!r}") from error
     even = state.even or Even(0, state.rank)
-    if max(state.rank, even.lender) >= state.world_size or state.place.repeats > even.due:
+    if max(state.rank, even.lender) >= state.world_size or settled(state.place).repeats > even.due:
         raise InvalidInputError(f"the state is damaged: {given!r}")
     return state
 
