@@ -763,16 +763,9 @@ def best_fit(lengths, capacity):
 
 def part_of(row, shares, seed, depth=0):
     """The part of a split in which a row of the data set is: a draw by splitmix64 decides."""
-    begin, turn = map(int, np.random.SeedSequence((seed, depth)).generate_state(2, np.uint64))
-    bits = 2**64 - 1
-    draw = (row * 0x9E3779B97F4A7C15 + begin) & bits
-    for _ in range(2):
-        draw ^= turn
-        draw = (draw ^ draw >> 30) * 0xBF58476D1CE4E5B9 & bits
-        draw = (draw ^ draw >> 27) * 0x94D049BB133111EB & bits
-        draw ^= draw >> 31
+    draw = draw_of(row, (seed, depth))
     *ends, _ = accumulate(shares.values())
-    return list(shares)[sum(draw / 2**64 >= end for end in ends)]
+    return list(shares)[sum(draw >= end for end in ends)]
 
 
 # -- rows of rows -------------------------------------------------------------------------
@@ -806,3 +799,37 @@ def nested_to_padded(rows, masks, widths, paddings, truncatings, value):
         inner = [pad(row, inner_width, paddings[1], filler) for row in cut]
         padded.append(pad(inner, outer_width, paddings[0], [filler] * inner_width))
     return tuple(padded)
+
+
+# -- mixtures -----------------------------------------------------------------------------
+
+
+def draw_of(number, key):
+    """A draw in [0, 1) by splitmix64, of a number and a key."""
+    begin, turn = map(int, np.random.SeedSequence(key).generate_state(2, np.uint64))
+    bits = 2**64 - 1
+    draw = (number * 0x9E3779B97F4A7C15 + begin) & bits
+    for _ in range(2):
+        draw ^= turn
+        draw = (draw ^ draw >> 30) * 0xBF58476D1CE4E5B9 & bits
+        draw = (draw ^ draw >> 27) * 0x94D049BB133111EB & bits
+        draw ^= draw >> 31
+    return draw / 2**64
+
+
+def mixed(sources, weights, seed, epoch, until, numbers):
+    """(source, row) after (source, row), as one rank draws them that has these numbers."""
+    left = {name: list(rows) for name, rows in sources.items()}
+    if until == "first" and any(weights[name] and not rows for name, rows in left.items()):
+        return
+    for number in numbers:
+        weighed = {name: weights[name] if until == "first" or left[name] else 0 for name in sources}
+        total = sum(weighed.values())
+        if not total:
+            return
+        draw = draw_of(number, (4, seed, epoch))
+        ends = accumulate(weight / total for weight in weighed.values())
+        name = next(name for name, end in zip(weighed, ends, strict=True) if draw < end)
+        if not left[name]:
+            return
+        yield name, left[name].pop(0)

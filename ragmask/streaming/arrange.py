@@ -302,8 +302,9 @@ def _check_alike(name: str, lengths: Ints, other: str, others: Ints, row_ids: Ro
     differs = lengths != others
     if differs.any():
         row = int(differs.argmax())
+        number = numbers_of(row_ids)[row]
         raise InvalidInputError(
-            f"columns {name!r} and {other!r} cannot be packed together: row {numbers_of(row_ids)[row]} has "
+            f"columns {name!r} and {other!r} cannot be packed together: row {number} has "
             f"{lengths[row]} and {others[row]} steps; leave one out with columns="
         )
 

@@ -215,8 +215,15 @@ def read_batch(columns: dict[str, Column], fields: Fields, metadata: Any) -> Bat
     batch = Batch.__new__(Batch)  # __init__ would ask each column for its rows
     batch._columns, batch._fields, batch._metadata = columns, fields, metadata
     batch._faces, batch._state, batch._origins, batch.repeated = {}, None, None, False
-    batch.num_rows = num_rows(*next(iter(columns.items())))
+    batch.num_rows = num_rows(*next(iter(columns.items()))) if columns else 0
     return batch
+
+
+def twin(batch: Batch) -> Batch:
+    """The same batch, to be delivered by itself."""
+    made = read_batch(batch._columns, batch._fields, batch._metadata)
+    made.num_rows = batch.num_rows
+    return made
 
 
 def delivered(batch: Batch, state: Any, row_ids: RowIds, repeated: bool) -> Batch:

@@ -90,11 +90,11 @@ class Drawing:
             left -= len(codes)
             if weights is not None and number >= end:
                 weights = None
-        end = behind(place, most - left, self._step)
+        after = behind(place, most - left, self._step)
         if chunks:  # so that a place says the same, whatever was drawn together
             fresh = self._weights or weights or self._weights_at(place, counts)
-            is_over = end.left == 0 or not len(self._draw(number, 1, fresh, counts)[0])
-        place = end._replace(weights=weights, is_over=is_over)
+            is_over = after.left == 0 or not len(self._draw(number, 1, fresh, counts)[0])
+        place = after._replace(weights=weights, is_over=is_over)
         codes = np.concatenate([np.empty(0, np.uint16), *chunks])
         return Drawn(codes, counts, first, blocks, place)
 

@@ -11,7 +11,7 @@ from ragmask.streaming.ahead import Decoders
 from ragmask.streaming.delivery import AnyEpoch
 from ragmask.streaming.epoch import Epoch
 from ragmask.streaming.mixed import MixedEpoch, needed
-from ragmask.streaming.places import AnyPlace
+from ragmask.streaming.places import AnyPlace, settled
 from ragmask.streaming.plan import Place, Window, number_of_batches
 from ragmask.streaming.state import Even, State
 
@@ -104,21 +104,17 @@ def _mixed(epoch: MixedEpoch, state: State) -> list[State]:
         finally:
             decoders.close()
 
-    delivered = 0
     with closing(ends(state.rank)) as own:
-        for delivered, end in enumerate(own, 1):
-            if end == state.place:
-                break
-        else:
-            raise InvalidInputError(
-                "the rows were dealt out anew in this epoch, or the weights changed: lockstep=True "
-                "cannot tell where the others stand; pass the states of all ranks"
-            )
+        numbers = (number for number, end in enumerate(own, 1) if settled(end) == state.place)
+        delivered = next(numbers, None)
+    if delivered is None:
+        raise InvalidInputError(
+            "the rows were dealt out anew in this epoch, or the weights changed: lockstep=True "
+            "cannot tell where the others stand; pass the states of all ranks"
+        )
     states = []
     for rank in range(state.world_size):
-        place: AnyPlace = Place()
         with closing(ends(rank)) as others:
-            for place in islice(others, delivered):
-                pass
-        states.append(state._replace(rank=rank, place=place))
+            places = [Place(), *islice(others, delivered)]
+        states.append(state._replace(rank=rank, place=settled(places[-1])))
     return states

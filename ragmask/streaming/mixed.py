@@ -90,14 +90,12 @@ class MixedEpoch(AnyEpoch):
 
     def check(self, place: AnyPlace) -> None:
         place = settled(place)
-        if not isinstance(place, MixedPlace):
-            if place != Place():
-                raise InvalidInputError("the state is damaged: it is not that of a mixture")
+        if place == Place():
             return
+        if not isinstance(place, MixedPlace):
+            raise InvalidInputError("the state is damaged: it is not that of a mixture")
         if not place.is_over:
             self._check_stands(place.stands, replace(self.settings.shard, even=False))
-        if place.number % self.settings.shard.world_size and not place.number:
-            raise InvalidInputError("the state is damaged")
         for one in place.open:
             if not one.item or not one.rows or one.rows > self._window_rows:
                 raise InvalidInputError(f"the state is damaged: {one.item} of {one.rows} rows")

@@ -142,7 +142,8 @@ def _cut(stream: Stream, workers: int) -> Iterator[Part]:
     rows = settings.rows
     assert rows is not None
     epoch, stood = stream._epoch(start), start.place
-    assert isinstance(epoch, Epoch) and isinstance(stood, Place)
+    assert isinstance(epoch, Epoch)
+    assert isinstance(stood, Place)
     first = stood.window
     windows = epoch.hands[settings.shard.rank][first:]
     done = [window.done for window in windows]

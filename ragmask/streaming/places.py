@@ -1,6 +1,7 @@
 """Where a rank stands in a mixture: numbers drawn so far, and the place in each source."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, Union
 
 from ragmask.streaming.plan import Deal, Place
@@ -154,7 +155,7 @@ def _stands_of_json(given: Any) -> tuple[Stand, ...]:
             Stint(count(epoch), place_of_json(place), deals_of_json(deals))
             for epoch, place, deals in stints
         )
-        if not made or any(a.epoch >= b.epoch for a, b in zip(made, made[1:], strict=False)):
+        if not made or any(a.epoch >= b.epoch for a, b in pairwise(made)):
             raise ValueError("a source stands in no epoch, or in several at once")
         stands.append(Stand(made, count(done)))
     return tuple(stands)

@@ -364,6 +364,8 @@ class Source:
                 begin, end = self.clip(group.span)
                 return begin + int(rows_in(self.portions, begin, end)[number])
             number -= rows
+        if last is not None:
+            return last
         return self.groups[-1].span[1] if self.groups else first
 
     @property

@@ -21,7 +21,7 @@ from ragmask.streaming.arrange import (
     Rounding,
     check_names,
 )
-from ragmask.streaming.batch import Batch, delivered, read_batch
+from ragmask.streaming.batch import Batch, delivered, read_batch, twin
 from ragmask.streaming.chain import draw_stream
 from ragmask.streaming.columns import ragged_column
 from ragmask.streaming.delivery import AnyEpoch
@@ -516,7 +516,9 @@ class Stream:
         with closing(self._epoch(start).deliver(start)) as deliveries:
             for part, state, repeated in deliveries:
                 given = part.columns
-                if not isinstance(given, Batch):  # a source of a mixture has made one
+                if isinstance(given, Batch):  # a source of a mixture has made it
+                    given = twin(given)
+                else:
                     given = read_batch(dict(given), *fields)
                 rows = given.num_rows
                 batch = mapped(given, self._maps)
