@@ -5,6 +5,7 @@ Arrow IPC file or stream, or a piece of a table in memory.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,8 +132,7 @@ def _footer(storage: Any, path: str, options: Options) -> File:
 
 
 def _checked(file: File) -> File:
-    names = file.schema.names
-    twice = {name for name in names if names.count(name) > 1}
+    twice = [name for name, count in Counter(file.schema.names).items() if count > 1]
     if twice:
         raise StreamError(f"{file.path}: several columns are named {', '.join(sorted(twice))}")
     return file

@@ -49,6 +49,9 @@ class Reader:
         self._metadata: dict[str, Any] = {}
         self._stop = threading.Event()
         self._wanted = source.in_files(self._columns)
+        made = [*map(source.split, self._columns), *map(Wanted, source.filter_columns)]
+        self._fields = {one: source.field(str(one)) for one in dict.fromkeys(made)}
+        self._of_schemas: dict[int, list[Wanted]] = {}
 
     def close(self) -> None:
         self._stop.set()
@@ -156,7 +159,7 @@ class Reader:
         """
         file = groups[0].file
         with naming(groups[0]):
-            wanted = [one for one in self._wanted if one.top in file.schema.names]
+            wanted = self._wanted_of(file)
             try:
                 table = self._read(file, groups, wanted)
             except (OSError, ValueError, RuntimeError, pa.ArrowException, RagmaskError) as error:
@@ -171,18 +174,26 @@ class Reader:
                 )
             return self._columns_of(table, groups)
 
+    def _wanted_of(self, file: File) -> list[Wanted]:
+        """What there is in a file of the wanted columns. Files of one schema share it."""
+        key = id(file.schema)
+        if key not in self._of_schemas:
+            names = set(file.schema.names)
+            self._of_schemas[key] = [one for one in self._wanted if one.top in names]
+        return self._of_schemas[key]
+
     def _columns_of(self, table: Any, groups: list[Group]) -> Any:
         source = self._source
         keys = source.key_values(groups[0].keys)
         columns: dict[str, Any] = {}
-        wanted = [*map(source.split, self._columns), *map(Wanted, source.filter_columns)]
-        for one in dict.fromkeys(wanted):
+        arrays = dict(zip(table.column_names, table.columns, strict=True))
+        for one, field in self._fields.items():
             if one.top in keys:
                 array = pa.chunked_array([pa.repeat(keys[one.top], len(table))])
-            elif one.top in table.column_names:
-                array = table[one.top]
+            elif one.top in arrays:
+                array = arrays[one.top]
             else:
-                array = pa.chunked_array([pa.nulls(len(table), source.field(str(one)).type)])
+                array = pa.chunked_array([pa.nulls(len(table), field.type)])
                 columns[str(one)] = arrow.to_workable(array)
                 continue
             with naming(f"{groups[0]}, column {one.top!r}"):
@@ -191,11 +202,11 @@ class Reader:
                         arrow.field_of(arrow.to_workable(chunk), list(one.path))
                         for chunk in array.chunks
                     ]
-                    type_ = arrow.workable(source.field(str(one)).type)
+                    type_ = arrow.workable(field.type)
                     chunks = [arrow.to_type(chunk, type_) for chunk in chunks]
                     array = pa.chunked_array(chunks, type_)
                 elif one.top not in keys:
-                    array = arrow.to_type(array, source.full_schema.field(one.top).type)
+                    array = arrow.to_type(array, field.type)
                 columns[str(one)] = arrow.to_workable(array)
         made = pa.table(columns)
         return made if columns else table.select([])

@@ -5,11 +5,11 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from itertools import compress, product
+from itertools import chain, compress, product
 from operator import and_
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")  # what int64 holds for certain
 
 Missing = Literal["error", "null"]
 Items = Literal["vectors"] | Mapping[str, int] | None
+Fields = Mapping[str, Any]  # pyarrow's, by name
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,14 @@ class Source:
         wanted = tuple(names if columns is None else columns)
         if not wanted:
             raise InvalidInputError("columns is empty")
-        for position, name in enumerate(wanted):
+        fields = _by_name(first.schema, keys)
+        seen: set[str] = set()
+        for name in wanted:
             if missing == "error":
-                _find_column(first, name, pa.schema([*first.schema, *keys]))
-            if name in wanted[:position]:
+                _find_column(first, name, fields)
+            if str(name) in seen:
                 raise InvalidInputError(f"columns names {name!r} twice")
+            seen.add(str(name))
         expression, used = _read_filter(filter, pa.schema([*first.schema, *keys]))
         source = cls(
             storage, found, wanted, nulls, options, first, expression, used, retry, missing, items
@@ -135,16 +139,19 @@ class Source:
         """The columns that come from the names of folders."""
         return _key_schema(self.found, self.first)
 
+    @cached_property
+    def _first_fields(self) -> Fields:
+        return _by_name(self.first.schema, self.key_schema)
+
     @property
     def first_schema(self) -> Any:
         """The wanted columns as the first file has them; those it lacks are left out."""
-        schema = pa.schema([*self.first.schema, *self.key_schema])
-        fields = (_field_of(schema, name) for name in self.columns)
+        fields = map(self.first_field, self.columns)
         return pa.schema([one for one in fields if one is not None])
 
     def first_field(self, name: str) -> Any:
         """The field of a column as the first file has it; None where that lacks it."""
-        return _field_of(pa.schema([*self.first.schema, *self.key_schema]), name)
+        return _field_of(self._first_fields, name)
 
     @cached_property
     def full_schema(self) -> Any:
@@ -153,10 +160,11 @@ class Source:
         came = dict.fromkeys(fields, self.first.path)
         used = {*self.filter_columns, *(self.split(name).top for name in self.columns)}
         used -= set(self.key_schema.names)
-        for file in self.files[1:]:
-            for one in file.schema:
-                if one.name not in used:
-                    continue
+        lacking: set[str] = set()
+        for file in self._unlike_files:
+            own = {one.name: one for one in file.schema if one.name in used}
+            lacking |= used - own.keys()
+            for one in own.values():
                 known = fields.setdefault(one.name, one)
                 came.setdefault(one.name, file.path)
                 type_ = arrow.unified(known.type, one.type)
@@ -167,10 +175,13 @@ class Source:
                     )
                 nullable = known.nullable or one.nullable
                 fields[one.name] = known.with_type(type_).with_nullable(nullable)
-        lacking = {name for file in self.files for name in used if name not in file.schema.names}
         made = [one.with_nullable(True) if one.name in lacking else one for one in fields.values()]
         keys = [one for one in self.key_schema if one.name not in fields]
         return pa.schema([*made, *keys], self.first.schema.metadata)
+
+    @cached_property
+    def _full_fields(self) -> Fields:
+        return _by_name(self.full_schema)
 
     @cached_property
     def schema(self) -> Any:
@@ -180,15 +191,14 @@ class Source:
 
     def field(self, name: str) -> Any:
         """The field of a wanted column."""
-        found = _field_of(self.full_schema, name)
+        found = _field_of(self._full_fields, name)
         if found is None:
-            _find_column(self.first, name, self.full_schema)
+            _find_column(self.first, name, self._full_fields)
         return found
 
     def split(self, name: str) -> Wanted:
         """The file's column that holds a wanted one, and the path to it from there."""
-        every = {*self.first.schema.names, *self.key_schema.names}
-        return _split(name, every)
+        return _split(name, self._first_fields)
 
     def in_files(self, columns: Iterable[str]) -> list[Wanted]:
         """These columns and the filter's, less those that are names of folders."""
@@ -235,14 +245,18 @@ class Source:
                     files = list(pool.map(read, self.found))
                 finally:
                     stop.set()
+        files = list(_with_shared_schemas(files))
         if self.missing == "error":
-            for file in files:
-                own = file.schema.names
-                keys = [key for key in self.key_schema if key.name not in own]
-                schema = pa.schema([*file.schema, *keys])
+            for file in _unlike(files):
+                fields = _by_name(file.schema, self.key_schema)
                 for name in [*self.columns, *self.filter_columns]:
-                    _find_column(file, name, schema, '; missing="null" reads nulls there')
+                    _find_column(file, name, fields, '; missing="null" reads nulls there')
         return tuple(files)
+
+    @property
+    def _unlike_files(self) -> Iterator[File]:
+        """The first file, and each whose schema is another than that of the file before."""
+        return _unlike(self.files)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -346,10 +360,17 @@ class Source:
         }
 
 
-def _split(name: str, tops: Iterable[str]) -> Wanted:
+def _by_name(*schemas: Any) -> Fields:
+    """The fields of schemas by name, the first of a name: pyarrow looks through all for each."""
+    fields: dict[str, Any] = {}
+    for one in chain.from_iterable(schemas):
+        fields.setdefault(one.name, one)
+    return fields
+
+
+def _split(name: str, tops: Container[str]) -> Wanted:
     """A column's own name wins over the path to a field; of several, the longest name does."""
     parts = str(name).split(".")
-    tops = set(tops)
     for cut in range(len(parts), 0, -1):
         top = ".".join(parts[:cut])
         if top in tops:
@@ -357,26 +378,48 @@ def _split(name: str, tops: Iterable[str]) -> Wanted:
     return Wanted(str(name))
 
 
-def _field_of(schema: Any, name: str) -> Any:
+def _field_of(fields: Fields, name: str) -> Any:
     """The field of a column, or of a field of its structs; None where there is none."""
-    one = _split(name, schema.names)
-    if one.top not in schema.names:
-        return None
-    top = schema.field(one.top)
-    if not one.path:
+    one = _split(name, fields)
+    top = fields.get(one.top)
+    if top is None or not one.path:
         return top
     type_ = arrow.field_at(top.type, list(one.path))
     return None if type_ is None else pa.field(name, type_)
 
 
-def _find_column(file: File, name: str, schema: Any, remedy: str = "") -> None:
+def _find_column(file: File, name: str, fields: Fields, remedy: str = "") -> None:
     """Raise where a file lacks a column."""
-    if _field_of(schema, name) is None:
-        near = difflib.get_close_matches(str(name), schema.names, 1)
+    if _field_of(fields, name) is None:
+        near = difflib.get_close_matches(str(name), fields, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise StreamError(
-            f"{file.path}: no column {name!r}{hint}; it has {', '.join(schema.names)}{remedy}"
+            f"{file.path}: no column {name!r}{hint}; it has {', '.join(fields)}{remedy}"
         )
+
+
+def _with_shared_schemas(files: Iterable[File]) -> Iterator[File]:
+    """The files; equal schemas, one after the other or as the first, are one object.
+
+    So that whoever looks at every file looks at each schema once.
+    """
+    first: Any = None
+    before: Any = None
+    for file in files:
+        for known in (first, before):
+            if known is not None and file.schema.equals(known, check_metadata=True):
+                file = replace(file, schema=known)
+                break
+        first, before = first or file.schema, file.schema
+        yield file
+
+
+def _unlike(files: Iterable[File]) -> Iterator[File]:
+    """One file of each schema object."""
+    firsts: dict[int, File] = {}
+    for file in files:
+        firsts.setdefault(id(file.schema), file)
+    return iter(firsts.values())
 
 
 # -- folders that are columns, and filters ------------------------------------------------
