@@ -22,11 +22,13 @@ from ragmask import arrow
 from ragmask.arrow import Nulls, check_nulls
 from ragmask.errors import InvalidInputError, StreamError
 from ragmask.rows.checks import check_count
+from ragmask.streaming.cache import Cache
 from ragmask.streaming.files import Found, Paths, find_files
 from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
 from ragmask.streaming.memory import in_memory, path_of
 from ragmask.streaming.plan import Portion, count_in
 from ragmask.streaming.retry import Retry
+from ragmask.streaming.sizes import piece_rows
 
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
 _MOST_FLOATS = 3  # columns of a filter, up to which statistics are looked at
@@ -39,13 +41,21 @@ Fields = Mapping[str, Any]  # pyarrow's, by name
 
 @dataclass(frozen=True)
 class Group:
-    """A row group: its file, its number there, its rows, and the first one's number in the data."""
+    """A row group, or a piece of a large one: its file, its number there, its rows, and the first
+    one's number in the data.
+    """
 
     file: File
     index: int
     rows: int
     first_row: int = 0
     keys: tuple[tuple[str, str | None], ...] = ()
+    begin: int = 0  # its first row in the row group, of which it may be a piece
+    piece_rows: int = 0  # of each piece but the last; 0 where it may share a window with others
+
+    @property
+    def is_piece(self) -> bool:
+        return 0 < self.piece_rows < self.file.group_rows[self.index]
 
     @property
     def span(self) -> tuple[int, int]:
@@ -54,7 +64,8 @@ class Group:
 
     def __str__(self) -> str:
         piece = "row group" if self.file.format == "parquet" else "record batch"
-        return f"{self.file.path}: {piece} {self.index}"
+        rows = f", rows {self.begin}–{self.begin + self.rows - 1}" if self.is_piece else ""
+        return f"{self.file.path}: {piece} {self.index}{rows}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,7 @@ class Source:
     retry: Retry = field(default_factory=Retry)
     missing: Missing = "error"
     items: Items = None
+    cache: Cache | None = None
     portions: tuple[Portion, ...] = ()
     widths: dict[str, int] = field(default_factory=dict, compare=False)  # of vectors, once found
     whole: "Source | None" = field(default=None, compare=False, repr=False)  # it is a part of this
@@ -89,11 +101,14 @@ class Source:
         retry: Retry | None = None,
         missing: Missing = "error",
         items: Items = None,
+        cache: Cache | None = None,
     ) -> "Source":
         """Find the files and check the wanted columns against the first of them."""
         check_nulls(nulls)
         if missing not in ("error", "null"):
             raise InvalidInputError(f'missing must be "error" or "null"; got {missing!r}')
+        if cache is not None and options.decryption is not None:
+            raise InvalidInputError("cache= would keep what is encrypted in plain on the disk")
         retry = retry or Retry()
         paths = [path_of(one) for one in paths] if isinstance(paths, list) else path_of(paths)
         storage, found = in_memory(paths) or find_files(paths, filesystem, retry)
@@ -115,7 +130,18 @@ class Source:
             seen.add(str(name))
         expression, used = _read_filter(filter, pa.schema([*first.schema, *keys]))
         source = cls(
-            storage, found, wanted, nulls, options, first, expression, used, retry, missing, items
+            storage,
+            found,
+            wanted,
+            nulls,
+            options,
+            first,
+            expression,
+            used,
+            retry,
+            missing,
+            items,
+            None if storage.is_local else cache,
         )
         source._check_items()
         return source
@@ -267,11 +293,40 @@ class Source:
         first_row = 0
         for found, file in zip(self.found, self.files, strict=True):
             left = self._left_by_statistics(found, file)
+            sizes = self._sizes_of(file)
             for index, rows in enumerate(file.group_rows):
                 if left is None or index in left:
-                    groups.append(Group(file, index, rows, first_row, found.keys))
+                    each = piece_rows(rows, sizes[index]) if index in sizes else 0
+                    for begin in range(0, rows, each) if each else (0,):
+                        size = min(each or rows, rows - begin)
+                        first = first_row + begin
+                        groups.append(Group(file, index, size, first, found.keys, begin, each))
                 first_row += rows
         return tuple(groups)
+
+    def _sizes_of(self, file: File) -> dict[int, int]:
+        """The bytes that the wanted columns take in those row groups that are not small."""
+        if not file.heavy:
+            return {}
+        type_ = pa.struct(list(file.schema))
+        leaves = {
+            leaf
+            for one in self.in_files(self.columns)
+            for leaf in arrow.leaves_at(type_, [one.top, *one.path])
+        }
+        return {
+            index: sum(size for leaf, size in enumerate(sizes) if leaf in leaves)
+            for index, sizes in file.heavy
+        }
+
+    @cached_property
+    def pieces(self) -> dict[int, int]:
+        """Groups that are windows of their own; those of one row group have the same number."""
+        firsts = ((number, one.begin) for number, one in enumerate(self.groups) if one.piece_rows)
+        pieces: dict[int, int] = {}
+        for number, begin in firsts:
+            pieces[number] = pieces[number - 1] if begin else number
+        return pieces
 
     def _left_by_statistics(self, found: Found, file: File) -> set[int] | None:
         """The row groups that may hold rows the filter keeps; None where it cannot be told."""
@@ -353,11 +408,18 @@ class Source:
             [file.path.rpartition("/")[2], file.stamp.size, list(file.group_rows)]
             for file in self.files
         ]
-        return {
+        made = {
             "files": len(told),
             "rows": sum(sum(file.group_rows) for file in self.files),
-            "digest": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16],
+            "digest": _digest(told),
         }
+        if self.pieces:  # which the wanted columns have a say in
+            made["pieces"] = _digest([self.groups[number].span for number in self.pieces])
+        return made
+
+
+def _digest(told: Any) -> str:
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def _by_name(*schemas: Any) -> Fields:
