@@ -1,22 +1,16 @@
 """The files of a data set: what their footers say, and which row groups a filter leaves."""
 
-import difflib
 import hashlib
 import json
-import re
 import threading
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
-from itertools import chain, compress, product
-from operator import and_
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from ragmask import arrow
 from ragmask.arrow import Nulls, check_nulls
@@ -24,19 +18,27 @@ from ragmask.errors import InvalidInputError, StreamError
 from ragmask.rows.checks import check_count
 from ragmask.streaming.cache import Cache
 from ragmask.streaming.files import Found, Paths, find_files
+from ragmask.streaming.filtering import left_by_statistics, read_filter
 from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
 from ragmask.streaming.memory import in_memory, path_of
+from ragmask.streaming.names import (
+    Fields,
+    by_name,
+    field_of,
+    find_column,
+    key_schema,
+    one_of_each,
+    split_name,
+    with_shared_schemas,
+)
 from ragmask.streaming.plan import Portion, count_in
 from ragmask.streaming.retry import Retry
 from ragmask.streaming.sizes import piece_rows
 
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
-_MOST_FLOATS = 3  # columns of a filter, up to which statistics are looked at
-_WHOLE = re.compile(r"-?[0-9]{1,18}")  # what int64 holds for certain
 
 Missing = Literal["error", "null"]
 Items = Literal["vectors"] | Mapping[str, int] | None
-Fields = Mapping[str, Any]  # pyarrow's, by name
 
 
 @dataclass(frozen=True)
@@ -113,22 +115,22 @@ class Source:
         paths = [path_of(one) for one in paths] if isinstance(paths, list) else path_of(paths)
         storage, found = in_memory(paths) or find_files(paths, filesystem, retry)
         first = read_footer(storage, found[0].path, options, retry)
-        keys = _key_schema(found, first)
+        keys = key_schema(found, first)
         names = [*first.schema.names, *keys.names]
         if isinstance(columns, str):
             columns = [columns]
         wanted = tuple(names if columns is None else columns)
         if not wanted:
             raise InvalidInputError("columns is empty")
-        fields = _by_name(first.schema, keys)
+        fields = by_name(first.schema, keys)
         seen: set[str] = set()
         for name in wanted:
             if missing == "error":
-                _find_column(first, name, fields)
+                find_column(first, name, fields)
             if str(name) in seen:
                 raise InvalidInputError(f"columns names {name!r} twice")
             seen.add(str(name))
-        expression, used = _read_filter(filter, pa.schema([*first.schema, *keys]))
+        expression, used = read_filter(filter, pa.schema([*first.schema, *keys]))
         source = cls(
             storage,
             found,
@@ -163,11 +165,11 @@ class Source:
     @cached_property
     def key_schema(self) -> Any:
         """The columns that come from the names of folders."""
-        return _key_schema(self.found, self.first)
+        return key_schema(self.found, self.first)
 
     @cached_property
     def _first_fields(self) -> Fields:
-        return _by_name(self.first.schema, self.key_schema)
+        return by_name(self.first.schema, self.key_schema)
 
     @property
     def first_schema(self) -> Any:
@@ -177,7 +179,7 @@ class Source:
 
     def first_field(self, name: str) -> Any:
         """The field of a column as the first file has it; None where that lacks it."""
-        return _field_of(self._first_fields, name)
+        return field_of(self._first_fields, name)
 
     @cached_property
     def full_schema(self) -> Any:
@@ -187,7 +189,7 @@ class Source:
         used = {*self.filter_columns, *(self.split(name).top for name in self.columns)}
         used -= set(self.key_schema.names)
         lacking: set[str] = set()
-        for file in self._unlike_files:
+        for file in one_of_each(self.files):
             own = {one.name: one for one in file.schema if one.name in used}
             lacking |= used - own.keys()
             for one in own.values():
@@ -207,7 +209,7 @@ class Source:
 
     @cached_property
     def _full_fields(self) -> Fields:
-        return _by_name(self.full_schema)
+        return by_name(self.full_schema)
 
     @cached_property
     def schema(self) -> Any:
@@ -217,14 +219,14 @@ class Source:
 
     def field(self, name: str) -> Any:
         """The field of a wanted column."""
-        found = _field_of(self._full_fields, name)
+        found = field_of(self._full_fields, name)
         if found is None:
-            _find_column(self.first, name, self._full_fields)
+            find_column(self.first, name, self._full_fields)
         return found
 
     def split(self, name: str) -> Wanted:
         """The file's column that holds a wanted one, and the path to it from there."""
-        return _split(name, self._first_fields)
+        return split_name(name, self._first_fields)
 
     def in_files(self, columns: Iterable[str]) -> list[Wanted]:
         """These columns and the filter's, less those that are names of folders."""
@@ -271,18 +273,13 @@ class Source:
                     files = list(pool.map(read, self.found))
                 finally:
                     stop.set()
-        files = list(_with_shared_schemas(files))
+        files = list(with_shared_schemas(files))
         if self.missing == "error":
-            for file in _unlike(files):
-                fields = _by_name(file.schema, self.key_schema)
+            for file in one_of_each(files):
+                fields = by_name(file.schema, self.key_schema)
                 for name in [*self.columns, *self.filter_columns]:
-                    _find_column(file, name, fields, '; missing="null" reads nulls there')
+                    find_column(file, name, fields, '; missing="null" reads nulls there')
         return tuple(files)
-
-    @property
-    def _unlike_files(self) -> Iterator[File]:
-        """The first file, and each whose schema is another than that of the file before."""
-        return _unlike(self.files)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -342,32 +339,10 @@ class Source:
         encrypted = self.options.decryption is not None
         if encrypted or any(pa.types.is_struct(one.type) for one in fields):
             return None
-        nans = [
-            (field.name, pa.scalar(float("nan"), field.type))
-            for field in fields
-            if pa.types.is_floating(field.type)
-        ]
-        if len(nans) > _MOST_FLOATS:
-            return None
         storage = self.storage.here()
 
-        def read() -> set[int]:
-            left = set()
-            where: tuple[Any, ...] = (file.path, storage.filesystem)
-            if not storage.is_local:  # read once, and on this thread
-                footer = pa.BufferOutputStream()
-                with storage.open(file.path) as opened:
-                    pq.read_metadata(opened).write_metadata_file(footer)
-                where = (footer.getvalue(),)
-            # statistics pass over NaNs: a row group is ruled out where NaNs would be too
-            for chosen in product([False, True], repeat=len(nans)):
-                fragment = pads.ParquetFileFormat().make_fragment(
-                    *where,
-                    partition_expression=_equal(keys | dict(compress(nans, chosen))),
-                )
-                subset = fragment.subset(self.filter, schema=schema)
-                left |= {group.id for group in subset.row_groups}
-            return left
+        def read() -> set[int] | None:
+            return left_by_statistics(storage, file.path, self.filter, schema, keys)
 
         with naming(file.path, "cannot be filtered"):
             return read() if storage.is_local else self.retry.run(read, file.path)
@@ -420,133 +395,3 @@ class Source:
 
 def _digest(told: Any) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-
-def _by_name(*schemas: Any) -> Fields:
-    """The fields of schemas by name, the first of a name: pyarrow looks through all for each."""
-    fields: dict[str, Any] = {}
-    for one in chain.from_iterable(schemas):
-        fields.setdefault(one.name, one)
-    return fields
-
-
-def _split(name: str, tops: Container[str]) -> Wanted:
-    """A column's own name wins over the path to a field; of several, the longest name does."""
-    parts = str(name).split(".")
-    for cut in range(len(parts), 0, -1):
-        top = ".".join(parts[:cut])
-        if top in tops:
-            return Wanted(top, tuple(parts[cut:]))
-    return Wanted(str(name))
-
-
-def _field_of(fields: Fields, name: str) -> Any:
-    """The field of a column, or of a field of its structs; None where there is none."""
-    one = _split(name, fields)
-    top = fields.get(one.top)
-    if top is None or not one.path:
-        return top
-    type_ = arrow.field_at(top.type, list(one.path))
-    return None if type_ is None else pa.field(name, type_)
-
-
-def _find_column(file: File, name: str, fields: Fields, remedy: str = "") -> None:
-    """Raise where a file lacks a column."""
-    if _field_of(fields, name) is None:
-        near = difflib.get_close_matches(str(name), fields, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise StreamError(
-            f"{file.path}: no column {name!r}{hint}; it has {', '.join(fields)}{remedy}"
-        )
-
-
-def _with_shared_schemas(files: Iterable[File]) -> Iterator[File]:
-    """The files; equal schemas, one after the other or as the first, are one object.
-
-    So that whoever looks at every file looks at each schema once.
-    """
-    first: Any = None
-    before: Any = None
-    for file in files:
-        for known in (first, before):
-            if known is not None and file.schema.equals(known, check_metadata=True):
-                file = replace(file, schema=known)
-                break
-        first, before = first or file.schema, file.schema
-        yield file
-
-
-def _unlike(files: Iterable[File]) -> Iterator[File]:
-    """One file of each schema object."""
-    firsts: dict[int, File] = {}
-    for file in files:
-        firsts.setdefault(id(file.schema), file)
-    return iter(firsts.values())
-
-
-# -- folders that are columns, and filters ------------------------------------------------
-
-
-def _key_schema(found: tuple[Found, ...], first: File) -> Any:
-    """int64 where every folder's value is a whole number, else string. A file's own column wins."""
-    texts: dict[str, set[str | None]] = {}
-    for one in found:
-        for name, text in one.keys:
-            texts.setdefault(name, set()).add(text)
-    fields = []
-    for name, values in texts.items():
-        whole = all(text is None or _WHOLE.fullmatch(text) for text in values)
-        if name not in first.schema.names:
-            fields.append(pa.field(name, pa.int64() if whole else pa.string()))
-    return pa.schema(fields)
-
-
-def _equal(values: dict[str, Any]) -> Any:
-    """An expression that says what some rows have in common; None where that is nothing."""
-    parts = [
-        pads.field(name) == value if value.is_valid else pads.field(name).is_null()
-        for name, value in values.items()
-    ]
-    return reduce(and_, parts) if parts else None
-
-
-def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
-    """The filter as an expression, and the columns it looks at."""
-    if given is None:
-        return None, ()
-    try:
-        expression = pq.filters_to_expression(given)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"the filter {given!r} cannot be read: {error}") from error
-
-    if "FieldPath(" in str(expression):
-        raise InvalidInputError(f"the filter {expression} must refer to columns by name")
-
-    used: list[str] = []
-    while True:
-        try:
-            scanner = _scanner(pa.schema([schema.field(name) for name in used]), expression)
-            break
-        except pa.ArrowException as error:
-            lacking = [
-                name
-                for name in schema.names
-                if name not in used and f"FieldRef.Name({name})" in str(error)
-            ]
-            if not lacking:
-                why = str(error).splitlines()[0]
-                raise InvalidInputError(
-                    f"the filter {expression} does not fit the columns "
-                    f"{', '.join(schema.names)}: {why}"
-                ) from error
-            used.append(max(lacking, key=len))
-    if not pa.types.is_boolean(scanner.projected_schema.field("keep").type):
-        raise InvalidInputError(f"the filter {expression} is not a condition: it gives no bool")
-    return expression, tuple(name for name in schema.names if name in used)
-
-
-def _scanner(schema: Any, expression: Any) -> Any:
-    """What Arrow makes of an expression over columns of these types, and of no others."""
-    kept = [one.with_type(arrow.workable(one.type)) for one in schema]
-    table = pa.Table.from_arrays([pa.nulls(0, one.type) for one in kept], schema=pa.schema(kept))
-    return pads.dataset(table).scanner(columns={"keep": expression})
