@@ -206,7 +206,7 @@ _PEAK = """
 import sys
 import ragmask as rm
 path, rows = sys.argv[1], int(sys.argv[2])
-stream = rm.stream(path).batch(rows=max(1, rows // 100)).prefetch(1)
+stream = rm.stream(path).batch(rows=max(1, rows // 100)).prefetch(0)
 seen = 0
 for batch in stream:
     seen += batch.num_rows
