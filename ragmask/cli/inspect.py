@@ -56,7 +56,7 @@ def run(
         task = progress.add_task("measuring rows", total=source.num_rows)
         measured = measure(source, lambda rows: progress.advance(task, rows))
 
-    order = Order([group.rows for group in source.groups])
+    order = Order([group.rows for group in source.groups], None, source.pieces)
     windows = order.windows(0, order.rows, WINDOW_ROWS)  # as batch(tokens=) reads them
 
     _print_files(source, console)

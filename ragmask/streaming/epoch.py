@@ -42,7 +42,8 @@ class Epoch(AnyEpoch):
     def order(self) -> Order:
         rows = self.source.group_rows
         shuffle = self.settings.shuffle
-        return Order(rows, (_GROUP_ORDER, shuffle.seed, self.number) if shuffle else None)
+        key = (_GROUP_ORDER, shuffle.seed, self.number) if shuffle else None
+        return Order(rows, key, self.source.pieces)
 
     @cached_property
     def hands(self) -> list[list[Window]]:

@@ -5,6 +5,7 @@ Arrow IPC file or stream, or a piece of a table in memory.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ragmask import arrow
 from ragmask.errors import RagmaskError, StreamError
 from ragmask.streaming.files import Stamp
 from ragmask.streaming.retry import Retry
+from ragmask.streaming.sizes import Heavy, heavy_groups
 
 Format = Literal["parquet", "arrow", "stream", "table"]
 
@@ -60,6 +62,7 @@ class File:
     stamp: Stamp
     schema: Any
     group_rows: tuple[int, ...]
+    heavy: tuple[Heavy, ...] = ()
 
 
 @contextmanager
@@ -113,7 +116,9 @@ def _footer(storage: Any, path: str, options: Options) -> File:
                     f"{path} is damaged: its footer counts {metadata.num_rows} rows, and its "
                     f"row groups {sum(rows)}"
                 )
-            return _checked(File(path, "parquet", stamp, schema, rows))
+            return _checked(
+                File(path, "parquet", stamp, schema, rows, heavy_groups(metadata, rows))
+            )
     if head.startswith(_STREAM_MAGIC):
         with open_batches(storage, path, "stream", options) as reader:
             schema, rows = reader.schema, reader.count_rows()
@@ -131,8 +136,7 @@ def _footer(storage: Any, path: str, options: Options) -> File:
 
 
 def _checked(file: File) -> File:
-    names = file.schema.names
-    twice = {name for name in names if names.count(name) > 1}
+    twice = [name for name, count in Counter(file.schema.names).items() if count > 1]
     if twice:
         raise StreamError(f"{file.path}: several columns are named {', '.join(sorted(twice))}")
     return file
@@ -247,6 +251,29 @@ class RowGroups:
         except (pa.ArrowNotImplementedError, pa.ArrowCapacityError, pa.ArrowInvalid):
             # too much for one array of a nested column: Arrow then reads it in pieces alone
             table = self._in_pieces(indices, columns)
+        return self._checked(table, wanted)
+
+    def read_on(self, index: int, wanted: Sequence[Wanted], rows: int) -> Iterator[Any]:
+        """A row group's rows in tables of so many, or of fewer where they are too much."""
+        columns, done = self.physical(wanted), 0
+        for size in (rows, min(rows, _PIECE)):
+            skip = done
+            try:
+                for batch in self._opened.iter_batches(
+                    size, row_groups=[index], columns=columns, use_threads=False
+                ):
+                    fresh = batch.slice(min(skip, batch.num_rows))
+                    skip -= batch.num_rows - fresh.num_rows
+                    done += fresh.num_rows
+                    if fresh.num_rows:
+                        yield self._checked(pa.Table.from_batches([fresh]), wanted)
+                return
+            except (pa.ArrowNotImplementedError, pa.ArrowCapacityError, pa.ArrowInvalid):
+                if size <= _PIECE:
+                    raise
+
+    @staticmethod
+    def _checked(table: Any, wanted: Sequence[Wanted]) -> Any:
         table = table.select(list(dict.fromkeys(one.top for one in wanted)))
         # Parquet's decoder looks at all it reads but for the places in dictionaries
         arrow.validate(table.select([one.name for one in table.schema if _has_places(one.type)]))

@@ -1,9 +1,11 @@
 """`rm.stream`: a data set opened as a Stream."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 from ragmask.arrow import Nulls
+from ragmask.streaming.cache import DEFAULT_BYTES, Cache
 from ragmask.streaming.files import Paths
 from ragmask.streaming.formats import Options
 from ragmask.streaming.retry import Retry
@@ -25,6 +27,8 @@ def stream(
     decryption_properties: Any = None,
     retries: int = 4,
     timeout: float = 60.0,
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = DEFAULT_BYTES,
 ) -> Stream:
     """Stream ragged data from Parquet or Arrow IPC files, or from a table in memory.
 
@@ -66,6 +70,12 @@ def stream(
         Parquet files are never mapped.
     retries, timeout : for files that are not local: how often a failed read is tried again,
         after 0.1, 0.2, 0.4, … seconds, and after how many seconds one counts as failed.
+    cache : a folder on a disk nearby, for files that are not local: decoded row groups are kept in
+        it, the wanted columns alone, and later epochs, streams and processes read them there. Files
+        are told apart by path, size and time of change, as they were when the stream was opened; a
+        file system that tells no time of change, or version, is not kept.
+    cache_bytes : what the folder holds at most, about; those that were not used for longest go.
+        By default 32 GiB; None is without bound.
 
     Returns a Stream. Raises StreamError, naming the file and the column, for a path that is
     not there, an empty folder, an unreadable file or a missing column; InvalidInputError for
@@ -84,5 +94,6 @@ def stream(
         retry=Retry(retries, timeout),
         missing=missing,
         items=items,
+        cache=Cache.of(cache, cache_bytes),
     )
     return Stream(source)

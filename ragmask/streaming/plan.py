@@ -11,8 +11,9 @@ from a place, and windows can be dealt out again to another number of ranks.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from math import fsum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,14 +172,29 @@ _NUMBERS = (int, float, np.integer, np.floating)
 # -- an epoch's order ---------------------------------------------------------------------
 
 
-class Order:
-    """Row groups in an epoch's order, and where each begins. Empty ones are left out."""
+_NO_PIECES: Mapping[int, int] = MappingProxyType({})
 
-    def __init__(self, group_rows: Sequence[int], key: tuple[int, ...] | None = None) -> None:
+
+class Order:
+    """Row groups in an epoch's order, and where each begins. Empty ones are left out.
+
+    pieces : numbers of groups that are windows of their own. Those with the same value are pieces
+        of one row group, and stay together and in order: they can only be read on.
+    """
+
+    def __init__(
+        self,
+        group_rows: Sequence[int],
+        key: tuple[int, ...] | None = None,
+        pieces: Mapping[int, int] = _NO_PIECES,
+    ) -> None:
         filled = [group for group, rows in enumerate(group_rows) if rows]
         if key is not None:
-            filled = [filled[position] for position in shuffled(len(filled), *key)]
+            together = [list(some) for _, some in groupby(filled, lambda one: pieces.get(one, one))]
+            order = shuffled(len(together), *key)
+            filled = [group for position in order for group in together[position]]
         self.groups = filled
+        self._pieces = pieces
         self.starts = list(accumulate((group_rows[group] for group in filled), initial=0))
 
     @property
@@ -197,16 +213,23 @@ class Order:
         return spans
 
     def windows(self, first: int, last: int, window_rows: int) -> list[Window]:
-        """Rows `[first, last)` in windows: as many whole row groups as fit, but at least one."""
+        """Rows `[first, last)` in windows: as many whole row groups as fit, but at least one.
+
+        A piece of a large row group is one by itself.
+        """
         if first == last:
             return []
-        inner = self.starts[bisect_right(self.starts, first) : bisect_left(self.starts, last)]
+        position = bisect_right(self.starts, first)
+        inner = self.starts[position : bisect_left(self.starts, last)]
         windows: list[Window] = []
-        for begin, end in pairwise([first, *inner, last]):
-            if windows and end - windows[-1].first <= window_rows:
+        is_open = False
+        for group, (begin, end) in enumerate(pairwise([first, *inner, last]), position - 1):
+            joins = self.groups[group] not in self._pieces
+            if is_open and joins and end - windows[-1].first <= window_rows:
                 windows[-1] = Window(windows[-1].first, end)
             else:
                 windows.append(Window(begin, end))
+            is_open = joins
         return windows
 
 

@@ -1,7 +1,9 @@
 """Decodes windows: the wanted columns of some row groups, in one piece."""
 
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
@@ -22,10 +24,13 @@ from ragmask.streaming.formats import (
     open_batches,
     open_parquet,
 )
+from ragmask.streaming.pieces import Pieces
 from ragmask.streaming.plan import Span, rows_in
 from ragmask.streaming.ranges import ReadAhead, chunks
-from ragmask.streaming.retry import GivenUpError
+from ragmask.streaming.retry import GivenUpError, within
 from ragmask.streaming.source import Group, Source
+
+_BUFFER, _BUFFER_AFAR = 1 << 20, 1 << 23  # bytes of a column's pages that are read at once
 
 
 class Decoded(NamedTuple):
@@ -48,7 +53,11 @@ class Reader:
         self._open = threading.local()
         self._metadata: dict[str, Any] = {}
         self._stop = threading.Event()
+        self._pieces = Pieces(self._begin, self._step)
         self._wanted = source.in_files(self._columns)
+        made = [*map(source.split, self._columns), *map(Wanted, source.filter_columns)]
+        self._fields = {one: source.field(str(one)) for one in dict.fromkeys(made)}
+        self._of_schemas: dict[int, list[Wanted]] = {}
 
     def close(self) -> None:
         self._stop.set()
@@ -166,7 +175,7 @@ class Reader:
         """
         file = groups[0].file
         with naming(groups[0]):
-            wanted = [one for one in self._wanted if one.top in file.schema.names]
+            wanted = self._wanted_of(file)
             try:
                 table = self._read(file, groups, wanted)
             except (OSError, ValueError, RuntimeError, pa.ArrowException, RagmaskError) as error:
@@ -181,18 +190,26 @@ class Reader:
                 )
             return self._columns_of(table, groups)
 
+    def _wanted_of(self, file: File) -> list[Wanted]:
+        """What there is in a file of the wanted columns. Files of one schema share it."""
+        key = id(file.schema)
+        if key not in self._of_schemas:
+            names = set(file.schema.names)
+            self._of_schemas[key] = [one for one in self._wanted if one.top in names]
+        return self._of_schemas[key]
+
     def _columns_of(self, table: Any, groups: list[Group]) -> Any:
         source = self._source
         keys = source.key_values(groups[0].keys)
         columns: dict[str, Any] = {}
-        wanted = [*map(source.split, self._columns), *map(Wanted, source.filter_columns)]
-        for one in dict.fromkeys(wanted):
+        arrays = dict(zip(table.column_names, table.columns, strict=True))
+        for one, field in self._fields.items():
             if one.top in keys:
                 array = pa.chunked_array([pa.repeat(keys[one.top], len(table))])
-            elif one.top in table.column_names:
-                array = table[one.top]
+            elif one.top in arrays:
+                array = arrays[one.top]
             else:
-                array = pa.chunked_array([pa.nulls(len(table), source.field(str(one)).type)])
+                array = pa.chunked_array([pa.nulls(len(table), field.type)])
                 columns[str(one)] = arrow.to_workable(array)
                 continue
             with naming(f"{groups[0]}, column {one.top!r}"):
@@ -201,11 +218,11 @@ class Reader:
                         arrow.field_of(arrow.to_workable(chunk), list(one.path))
                         for chunk in array.chunks
                     ]
-                    type_ = arrow.workable(source.field(str(one)).type)
+                    type_ = arrow.workable(field.type)
                     chunks = [arrow.to_type(chunk, type_) for chunk in chunks]
                     array = pa.chunked_array(chunks, type_)
                 elif one.top not in keys:
-                    array = arrow.to_type(array, source.full_schema.field(one.top).type)
+                    array = arrow.to_type(array, field.type)
                 columns[str(one)] = arrow.to_workable(array)
         made = pa.table(columns)
         return made if columns else table.select([])
@@ -218,6 +235,72 @@ class Reader:
                     self._read(file, [group], [one])
 
     def _read(self, file: File, groups: list[Group], wanted: list[Wanted]) -> Any:
+        cache = self._source.cache
+        if cache is None or not file.stamp.mtime_ns:
+            return self._decoded(file, groups, wanted)
+        told = [self._told(group, wanted) for group in groups]
+        memory_map = self._source.options.memory_map
+        tables = [cache.find(one, memory_map) for one in told]
+        lacking = [group for group, table in zip(groups, tables, strict=True) if table is None]
+        if lacking:
+            read = self._decoded(file, lacking, wanted)
+            if len(read) != sum(group.rows for group in lacking):
+                return read  # which is damaged, as will be said
+            first = 0
+            for at, group in enumerate(groups):
+                if tables[at] is None:
+                    tables[at] = read.slice(first, group.rows)
+                    cache.keep(told[at], tables[at])
+                    first += group.rows
+        return pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+
+    def _told(self, group: Group, wanted: list[Wanted]) -> Any:
+        """What tells a row group's columns from any others."""
+        file, storage = group.file, self._storage
+        columns = [tuple(one) for one in wanted]
+        rows = group.index, group.begin, group.rows
+        verify = self._source.options.verify
+        return storage.name, file.path, tuple(file.stamp[:2]), rows, columns, verify
+
+    def _decoded(self, file: File, groups: list[Group], wanted: list[Wanted]) -> Any:
+        tables = []
+        for are_pieces, some in groupby(groups, lambda group: group.is_piece):
+            if are_pieces:
+                tables += [self._read_piece(group, wanted) for group in some]
+            else:
+                tables.append(self._read_whole(file, list(some), wanted))
+        return pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+
+    def _read_piece(self, group: Group, wanted: list[Wanted]) -> Any:
+        if self._storage.is_local:
+            self._check_unchanged(group.file)
+            table = self._pieces.read(group, wanted, lambda read: read())
+        else:  # it is the reads on the way that may take so long, and not all of them together
+            retry = replace(self._source.retry, timeout=math.inf)
+            table = self._pieces.read(
+                group, wanted, lambda read: retry.run(read, group, self._stop)
+            )
+        if table is None:
+            raise StreamError(f"{group} is damaged: it ends before")
+        return table
+
+    def _begin(self, group: Group, wanted: Sequence[Wanted]) -> Iterator[Any]:
+        """The tables of a row group's pieces, of which no more is in memory than needs be."""
+        storage, file, buffered = self._storage, group.file, _BUFFER_AFAR
+        if storage.is_local:
+            buffered = _BUFFER
+        else:
+            self._check_unchanged(file)
+        place = file.path if storage.on_disk else storage.open(file.path)
+        opened = open_parquet(place, self._source.options, pre_buffer=False, buffer_size=buffered)
+        yield from opened.read_on(group.index, wanted, group.piece_rows)
+
+    def _step(self, read: Callable[[], Any]) -> Any:
+        if self._storage.is_local:
+            return read()
+        return within(self._source.retry.timeout, read, self._stop)
+
+    def _read_whole(self, file: File, groups: list[Group], wanted: list[Wanted]) -> Any:
         indices = [group.index for group in groups]
         if self._storage.is_local:
             return self._opened(file).read(indices, wanted)

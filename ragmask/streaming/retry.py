@@ -67,7 +67,7 @@ class Retry:
             if stop.is_set():
                 break
             try:
-                return _within(self.timeout, read, stop)
+                return within(self.timeout, read, stop)
             except _FINAL:
                 raise
             except Exception as error:
@@ -77,7 +77,7 @@ class Retry:
         raise GivenUpError(f"{what}: the stream was closed")
 
 
-def _within(seconds: float, read: Callable[[], Result], stop: threading.Event) -> Result:
+def within(seconds: float, read: Callable[[], Result], stop: threading.Event) -> Result:
     """What `read` gives, or TimeoutError.
 
     A read that hangs cannot be stopped, only left: it runs on a thread of its own, which ends

@@ -1,36 +1,41 @@
 """The files of a data set: what their footers say, and which row groups a filter leaves."""
 
-import difflib
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
-from itertools import compress, product
-from operator import and_
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from ragmask import arrow
 from ragmask.arrow import Nulls, check_nulls
 from ragmask.errors import InvalidInputError, StreamError, UnsupportedTypeError
 from ragmask.rows.checks import check_count
+from ragmask.streaming.cache import Cache
 from ragmask.streaming.files import Found, Paths, find_files
+from ragmask.streaming.filtering import left_by_statistics, read_filter
 from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
 from ragmask.streaming.memory import in_memory, path_of
+from ragmask.streaming.names import (
+    Fields,
+    by_name,
+    field_of,
+    find_column,
+    key_schema,
+    one_of_each,
+    split_name,
+    with_shared_schemas,
+)
 from ragmask.streaming.plan import Portion, count_in, rows_in
 from ragmask.streaming.retry import Retry
+from ragmask.streaming.sizes import piece_rows
 
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
-_MOST_FLOATS = 3  # columns of a filter, up to which statistics are looked at
-_WHOLE = re.compile(r"-?[0-9]{1,18}")  # what int64 holds for certain
 
 Missing = Literal["error", "null"]
 Items = Literal["vectors"] | Mapping[str, int] | None
@@ -38,13 +43,21 @@ Items = Literal["vectors"] | Mapping[str, int] | None
 
 @dataclass(frozen=True)
 class Group:
-    """A row group: its file, its number there, its rows, and the first one's number in the data."""
+    """A row group, or a piece of a large one: its file, its number there, its rows, and the first
+    one's number in the data.
+    """
 
     file: File
     index: int
     rows: int
     first_row: int = 0
     keys: tuple[tuple[str, str | None], ...] = ()
+    begin: int = 0  # its first row in the row group, of which it may be a piece
+    piece_rows: int = 0  # of each piece but the last; 0 where it may share a window with others
+
+    @property
+    def is_piece(self) -> bool:
+        return 0 < self.piece_rows < self.file.group_rows[self.index]
 
     @property
     def span(self) -> tuple[int, int]:
@@ -53,7 +66,8 @@ class Group:
 
     def __str__(self) -> str:
         piece = "row group" if self.file.format == "parquet" else "record batch"
-        return f"{self.file.path}: {piece} {self.index}"
+        rows = f", rows {self.begin}–{self.begin + self.rows - 1}" if self.is_piece else ""
+        return f"{self.file.path}: {piece} {self.index}{rows}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ class Source:
     retry: Retry = field(default_factory=Retry)
     missing: Missing = "error"
     items: Items = None
+    cache: Cache | None = None
     portions: tuple[Portion, ...] = ()
     rows: tuple[int, int | None] = (0, None)  # of the data set: the first, and one past the last
     types: tuple[tuple[str, Any], ...] = ()  # of columns that are to be read as others
@@ -90,30 +105,47 @@ class Source:
         retry: Retry | None = None,
         missing: Missing = "error",
         items: Items = None,
+        cache: Cache | None = None,
     ) -> "Source":
         """Find the files and check the wanted columns against the first of them."""
         check_nulls(nulls)
         if missing not in ("error", "null"):
             raise InvalidInputError(f'missing must be "error" or "null"; got {missing!r}')
+        if cache is not None and options.decryption is not None:
+            raise InvalidInputError("cache= would keep what is encrypted in plain on the disk")
         retry = retry or Retry()
         paths = [path_of(one) for one in paths] if isinstance(paths, list) else path_of(paths)
         storage, found = in_memory(paths) or find_files(paths, filesystem, retry)
         first = read_footer(storage, found[0].path, options, retry)
-        keys = _key_schema(found, first)
+        keys = key_schema(found, first)
         names = [*first.schema.names, *keys.names]
         if isinstance(columns, str):
             columns = [columns]
         wanted = tuple(names if columns is None else columns)
         if not wanted:
             raise InvalidInputError("columns is empty")
-        for position, name in enumerate(wanted):
+        fields = by_name(first.schema, keys)
+        seen: set[str] = set()
+        for name in wanted:
             if missing == "error":
-                _find_column(first, name, pa.schema([*first.schema, *keys]))
-            if name in wanted[:position]:
+                find_column(first, name, fields)
+            if str(name) in seen:
                 raise InvalidInputError(f"columns names {name!r} twice")
-        expression, used = _read_filter(filter, pa.schema([*first.schema, *keys]))
+            seen.add(str(name))
+        expression, used = read_filter(filter, pa.schema([*first.schema, *keys]))
         source = cls(
-            storage, found, wanted, nulls, options, first, expression, used, retry, missing, items
+            storage,
+            found,
+            wanted,
+            nulls,
+            options,
+            first,
+            expression,
+            used,
+            retry,
+            missing,
+            items,
+            None if storage.is_local else cache,
         )
         source._check_items()
         return source
@@ -135,18 +167,21 @@ class Source:
     @cached_property
     def key_schema(self) -> Any:
         """The columns that come from the names of folders."""
-        return _key_schema(self.found, self.first)
+        return key_schema(self.found, self.first)
+
+    @cached_property
+    def _first_fields(self) -> Fields:
+        return by_name(self.first.schema, self.key_schema)
 
     @property
     def first_schema(self) -> Any:
         """The wanted columns as the first file has them; those it lacks are left out."""
-        schema = pa.schema([*self.first.schema, *self.key_schema])
-        fields = (_field_of(schema, name) for name in self.columns)
+        fields = map(self.first_field, self.columns)
         return pa.schema([one for one in fields if one is not None])
 
     def first_field(self, name: str) -> Any:
         """The field of a column as the first file has it; None where that lacks it."""
-        return _field_of(pa.schema([*self.first.schema, *self.key_schema]), name)
+        return field_of(self._first_fields, name)
 
     @cached_property
     def full_schema(self) -> Any:
@@ -155,10 +190,11 @@ class Source:
         came = dict.fromkeys(fields, self.first.path)
         used = {*self.filter_columns, *(self.split(name).top for name in self.columns)}
         used -= set(self.key_schema.names)
-        for file in self.files[1:]:
-            for one in file.schema:
-                if one.name not in used:
-                    continue
+        lacking: set[str] = set()
+        for file in one_of_each(self.files):
+            own = {one.name: one for one in file.schema if one.name in used}
+            lacking |= used - own.keys()
+            for one in own.values():
                 known = fields.setdefault(one.name, one)
                 came.setdefault(one.name, file.path)
                 type_ = arrow.unified(known.type, one.type)
@@ -169,12 +205,13 @@ class Source:
                     )
                 nullable = known.nullable or one.nullable
                 fields[one.name] = known.with_type(type_).with_nullable(nullable)
-        lacking = {name for file in self.files for name in used if name not in file.schema.names}
         made = [one.with_nullable(True) if one.name in lacking else one for one in fields.values()]
-        types = dict(self.types)
-        made = [one.with_type(types.get(one.name, one.type)) for one in made]
         keys = [one for one in self.key_schema if one.name not in fields]
         return pa.schema([*made, *keys], self.first.schema.metadata)
+
+    @cached_property
+    def _full_fields(self) -> Fields:
+        return by_name(self.full_schema)
 
     @cached_property
     def schema(self) -> Any:
@@ -184,15 +221,14 @@ class Source:
 
     def field(self, name: str) -> Any:
         """The field of a wanted column."""
-        found = _field_of(self.full_schema, name)
+        found = field_of(self._full_fields, name)
         if found is None:
-            _find_column(self.first, name, self.full_schema)
+            find_column(self.first, name, self._full_fields)
         return found.with_type(dict(self.types).get(name, found.type))
 
     def split(self, name: str) -> Wanted:
         """The file's column that holds a wanted one, and the path to it from there."""
-        every = {*self.first.schema.names, *self.key_schema.names}
-        return _split(name, every)
+        return split_name(name, self._first_fields)
 
     def in_files(self, columns: Iterable[str]) -> list[Wanted]:
         """These columns and the filter's, less those that are names of folders."""
@@ -261,13 +297,12 @@ class Source:
                     files = list(pool.map(read, self.found))
                 finally:
                     stop.set()
+        files = list(with_shared_schemas(files))
         if self.missing == "error":
-            for file in files:
-                own = file.schema.names
-                keys = [key for key in self.key_schema if key.name not in own]
-                schema = pa.schema([*file.schema, *keys])
+            for file in one_of_each(files):
+                fields = by_name(file.schema, self.key_schema)
                 for name in [*self.columns, *self.filter_columns]:
-                    _find_column(file, name, schema, '; missing="null" reads nulls there')
+                    find_column(file, name, fields, '; missing="null" reads nulls there')
         return tuple(files)
 
     @cached_property
@@ -279,11 +314,40 @@ class Source:
         first_row = 0
         for found, file in zip(self.found, self.files, strict=True):
             left = self._left_by_statistics(found, file)
+            sizes = self._sizes_of(file)
             for index, rows in enumerate(file.group_rows):
                 if left is None or index in left:
-                    groups.append(Group(file, index, rows, first_row, found.keys))
+                    each = piece_rows(rows, sizes[index]) if index in sizes else 0
+                    for begin in range(0, rows, each) if each else (0,):
+                        size = min(each or rows, rows - begin)
+                        first = first_row + begin
+                        groups.append(Group(file, index, size, first, found.keys, begin, each))
                 first_row += rows
         return tuple(groups)
+
+    def _sizes_of(self, file: File) -> dict[int, int]:
+        """The bytes that the wanted columns take in those row groups that are not small."""
+        if not file.heavy:
+            return {}
+        type_ = pa.struct(list(file.schema))
+        leaves = {
+            leaf
+            for one in self.in_files(self.columns)
+            for leaf in arrow.leaves_at(type_, [one.top, *one.path])
+        }
+        return {
+            index: sum(size for leaf, size in enumerate(sizes) if leaf in leaves)
+            for index, sizes in file.heavy
+        }
+
+    @cached_property
+    def pieces(self) -> dict[int, int]:
+        """Groups that are windows of their own; those of one row group have the same number."""
+        firsts = ((number, one.begin) for number, one in enumerate(self.groups) if one.piece_rows)
+        pieces: dict[int, int] = {}
+        for number, begin in firsts:
+            pieces[number] = pieces[number - 1] if begin else number
+        return pieces
 
     def _left_by_statistics(self, found: Found, file: File) -> set[int] | None:
         """The row groups that may hold rows the filter keeps; None where it cannot be told."""
@@ -299,32 +363,10 @@ class Source:
         encrypted = self.options.decryption is not None
         if encrypted or any(pa.types.is_struct(one.type) for one in fields):
             return None
-        nans = [
-            (field.name, pa.scalar(float("nan"), field.type))
-            for field in fields
-            if pa.types.is_floating(field.type)
-        ]
-        if len(nans) > _MOST_FLOATS:
-            return None
         storage = self.storage.here()
 
-        def read() -> set[int]:
-            left = set()
-            where: tuple[Any, ...] = (file.path, storage.filesystem)
-            if not storage.is_local:  # read once, and on this thread
-                footer = pa.BufferOutputStream()
-                with storage.open(file.path) as opened:
-                    pq.read_metadata(opened).write_metadata_file(footer)
-                where = (footer.getvalue(),)
-            # statistics pass over NaNs: a row group is ruled out where NaNs would be too
-            for chosen in product([False, True], repeat=len(nans)):
-                fragment = pads.ParquetFileFormat().make_fragment(
-                    *where,
-                    partition_expression=_equal(keys | dict(compress(nans, chosen))),
-                )
-                subset = fragment.subset(self.filter, schema=schema)
-                left |= {group.id for group in subset.row_groups}
-            return left
+        def read() -> set[int] | None:
+            return left_by_statistics(storage, file.path, self.filter, schema, keys)
 
         with naming(file.path, "cannot be filtered"):
             return read() if storage.is_local else self.retry.run(read, file.path)
@@ -400,109 +442,15 @@ class Source:
             [file.path.rpartition("/")[2], file.stamp.size, list(file.group_rows)]
             for file in self.files
         ]
-        return {
+        made = {
             "files": len(told),
             "rows": sum(sum(file.group_rows) for file in self.files),
-            "digest": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16],
+            "digest": _digest(told),
         }
+        if self.pieces:  # which the wanted columns have a say in
+            made["pieces"] = _digest([self.groups[number].span for number in self.pieces])
+        return made
 
 
-def _split(name: str, tops: Iterable[str]) -> Wanted:
-    """A column's own name wins over the path to a field; of several, the longest name does."""
-    parts = str(name).split(".")
-    tops = set(tops)
-    for cut in range(len(parts), 0, -1):
-        top = ".".join(parts[:cut])
-        if top in tops:
-            return Wanted(top, tuple(parts[cut:]))
-    return Wanted(str(name))
-
-
-def _field_of(schema: Any, name: str) -> Any:
-    """The field of a column, or of a field of its structs; None where there is none."""
-    one = _split(name, schema.names)
-    if one.top not in schema.names:
-        return None
-    top = schema.field(one.top)
-    if not one.path:
-        return top
-    type_ = arrow.field_at(top.type, list(one.path))
-    return None if type_ is None else pa.field(name, type_)
-
-
-def _find_column(file: File, name: str, schema: Any, remedy: str = "") -> None:
-    """Raise where a file lacks a column."""
-    if _field_of(schema, name) is None:
-        near = difflib.get_close_matches(str(name), schema.names, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise StreamError(
-            f"{file.path}: no column {name!r}{hint}; it has {', '.join(schema.names)}{remedy}"
-        )
-
-
-# -- folders that are columns, and filters ------------------------------------------------
-
-
-def _key_schema(found: tuple[Found, ...], first: File) -> Any:
-    """int64 where every folder's value is a whole number, else string. A file's own column wins."""
-    texts: dict[str, set[str | None]] = {}
-    for one in found:
-        for name, text in one.keys:
-            texts.setdefault(name, set()).add(text)
-    fields = []
-    for name, values in texts.items():
-        whole = all(text is None or _WHOLE.fullmatch(text) for text in values)
-        if name not in first.schema.names:
-            fields.append(pa.field(name, pa.int64() if whole else pa.string()))
-    return pa.schema(fields)
-
-
-def _equal(values: dict[str, Any]) -> Any:
-    """An expression that says what some rows have in common; None where that is nothing."""
-    parts = [
-        pads.field(name) == value if value.is_valid else pads.field(name).is_null()
-        for name, value in values.items()
-    ]
-    return reduce(and_, parts) if parts else None
-
-
-def _read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
-    """The filter as an expression, and the columns it looks at."""
-    if given is None:
-        return None, ()
-    try:
-        expression = pq.filters_to_expression(given)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"the filter {given!r} cannot be read: {error}") from error
-
-    if "FieldPath(" in str(expression):
-        raise InvalidInputError(f"the filter {expression} must refer to columns by name")
-
-    used: list[str] = []
-    while True:
-        try:
-            scanner = _scanner(pa.schema([schema.field(name) for name in used]), expression)
-            break
-        except pa.ArrowException as error:
-            lacking = [
-                name
-                for name in schema.names
-                if name not in used and f"FieldRef.Name({name})" in str(error)
-            ]
-            if not lacking:
-                why = str(error).splitlines()[0]
-                raise InvalidInputError(
-                    f"the filter {expression} does not fit the columns "
-                    f"{', '.join(schema.names)}: {why}"
-                ) from error
-            used.append(max(lacking, key=len))
-    if not pa.types.is_boolean(scanner.projected_schema.field("keep").type):
-        raise InvalidInputError(f"the filter {expression} is not a condition: it gives no bool")
-    return expression, tuple(name for name in schema.names if name in used)
-
-
-def _scanner(schema: Any, expression: Any) -> Any:
-    """What Arrow makes of an expression over columns of these types, and of no others."""
-    kept = [one.with_type(arrow.workable(one.type)) for one in schema]
-    table = pa.Table.from_arrays([pa.nulls(0, one.type) for one in kept], schema=pa.schema(kept))
-    return pads.dataset(table).scanner(columns={"keep": expression})
+def _digest(told: Any) -> str:
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

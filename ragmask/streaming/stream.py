@@ -78,7 +78,8 @@ class Stream:
     **Memory.** At its peak a stream holds `prefetch + 2` windows, and what two of them need to
     be decoded: their compressed bytes, one column's pages, and for lists 4 to 8 bytes a value.
     A window is one row group in file order, and else as many whole row groups as make up
-    `window_rows`, but at least one. The number and size of files do not matter.
+    `window_rows`, but at least one; or a piece of a row group of more than about 128 MB. The
+    number and size of files do not matter.
     """
 
     _source: AnySource

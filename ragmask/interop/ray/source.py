@@ -108,7 +108,7 @@ class _Windows(Datasource):
     def __init__(self, source: Source, window_rows: int) -> None:
         super().__init__()
         self._source = source
-        self._order = Order([group.rows for group in source.groups])
+        self._order = Order([group.rows for group in source.groups], None, source.pieces)
         # a data set of no rows is one window, by which its columns are known
         windows = self._order.windows(0, self._order.rows, window_rows)
         self._windows = windows or [Window(0, 0)]
