@@ -27,6 +27,7 @@ from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
 from ragmask.streaming.memory import in_memory, path_of
 from ragmask.streaming.plan import Portion, count_in
 from ragmask.streaming.retry import Retry
+from ragmask.streaming.steps import Step
 
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
 _MOST_FLOATS = 3  # columns of a filter, up to which statistics are looked at
@@ -72,6 +73,7 @@ class Source:
     missing: Missing = "error"
     items: Items = None
     portions: tuple[Portion, ...] = ()
+    steps: tuple[Step, ...] = ()
     widths: dict[str, int] = field(default_factory=dict, compare=False)  # of vectors, once found
     whole: "Source | None" = field(default=None, compare=False, repr=False)  # it is a part of this
 
@@ -137,13 +139,20 @@ class Source:
 
     @property
     def first_schema(self) -> Any:
-        """The wanted columns as the first file has them; those it lacks are left out."""
+        """The wanted columns as the first file has them, or as steps leave them.
+
+        Those that it lacks are left out. A step has looked at all files' footers.
+        """
+        if self.steps:
+            return self.schema
         schema = pa.schema([*self.first.schema, *self.key_schema])
         fields = (_field_of(schema, name) for name in self.columns)
         return pa.schema([one for one in fields if one is not None])
 
     def first_field(self, name: str) -> Any:
-        """The field of a column as the first file has it; None where that lacks it."""
+        """The field of a column as `first_schema` has it; None where that lacks it."""
+        if self.steps:
+            return self.schema.field(name)
         return _field_of(pa.schema([*self.first.schema, *self.key_schema]), name)
 
     @cached_property
@@ -174,9 +183,22 @@ class Source:
 
     @cached_property
     def schema(self) -> Any:
-        """The Arrow schema of the wanted columns."""
+        """The Arrow schema of the wanted columns, as the steps leave them."""
         full = self.full_schema
-        return pa.schema([self.field(name) for name in self.columns], full.metadata)
+        in_files = pa.schema([self.field(name) for name in self.columns], full.metadata)
+        return reduce(lambda schema, step: step.fields(schema), self.steps, in_files)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The wanted columns, as the steps leave them."""
+        return tuple(self.schema.names) if self.steps else self.columns
+
+    def needed(self, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """The columns to read for these to come out, and those that each step gives for it."""
+        needed = [names]
+        for step in reversed(self.steps):
+            needed.append(step.needs(needed[-1]))
+        return needed[::-1]
 
     def field(self, name: str) -> Any:
         """The field of a wanted column."""
@@ -200,6 +222,18 @@ class Source:
         """Those of the rows that belong to a portion. Footers are read once for all parts."""
         portions = (*self.portions, portion)
         return replace(self, portions=portions, widths=self.widths, whole=self.whole or self)
+
+    def with_step(self, step: Step) -> "Source":
+        """The same rows, their columns changed by a step more; checked here."""
+        step.fields(self.schema)
+        return self._with_steps((*self.steps, step))
+
+    def without_steps(self) -> "Source":
+        """The same rows, their columns as they lie in the files."""
+        return self._with_steps(()) if self.steps else self
+
+    def _with_steps(self, steps: tuple[Step, ...]) -> "Source":
+        return replace(self, steps=steps, widths=self.widths, whole=self.whole or self)
 
     def anchored(self) -> "Source":
         """The same files by absolute paths, for processes that may work in another folder."""
