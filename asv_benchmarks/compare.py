@@ -2,7 +2,8 @@
 
     python asv_benchmarks/compare.py [TOPIC …] [--only WORD …]
 
-Topics: padding, stream, startup, recurrent, ops, steps, layers, overhead, train, pipelines.
+Topics: padding, stream, startup, recurrent, ops, steps, layers, overhead, train, pipelines,
+tokenize.
 `--only lstm` measures the rows that have the word in their first cell or in their table's name.
 Clusters have scripts of their own: compare_ray.py and compare_spark.py.
 
@@ -27,6 +28,7 @@ import compare_overhead
 import compare_pipelines
 import compare_recurrent
 import compare_steps
+import compare_tokenize
 import compare_train
 import numpy as np
 import pyarrow.parquet as pq
@@ -69,6 +71,7 @@ PACKAGES = (
     "onnxruntime",
     "awkward",
     "datasets",
+    "tokenizers",
 )
 
 
@@ -291,6 +294,7 @@ TOPICS = {
     "overhead": compare_overhead.TABLES,
     "train": compare_train.TABLES,
     "pipelines": compare_pipelines.TABLES,
+    "tokenize": compare_tokenize.TABLES,
 }
 
 

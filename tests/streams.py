@@ -115,9 +115,12 @@ class Setup(NamedTuple):
     prefetch: int = 0
     rounding: tuple[int, int] = (1, 1)
     part: str | None = None
+    steps: tuple[tuple[str, tuple], ...] = ()  # methods on columns, and what they are given
 
     def stream(self, folder, rank=0, world_size=1, *, even=False):
         stream = rm.stream(folder, filter=FILTER if self.filtered else None)
+        for method, arguments in self.steps:
+            stream = getattr(stream, method)(*arguments)
         if self.part:
             stream = stream.split(SHARES, SPLIT_SEED)[self.part]
         stream = stream.prefetch(self.prefetch).shard(rank, world_size, even=even)

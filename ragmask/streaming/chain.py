@@ -18,15 +18,15 @@ def draw_stream(source: AnySource, settings: Settings, maps: tuple[MapFunction, 
     Nothing is read for it, neither data nor the footers of files that nobody asked for yet.
     """
     files = len(source.paths)
-    facts = [count(files, "file"), count(len(source.columns), "column")]
+    facts = [count(files, "file"), count(len(source.column_names), "column")]
     what = f"<p>{code(markup.data(source.paths[0], 160))}"
     what += f" and {count(files - 1, 'more file')}</p>" if files > 1 else "</p>"
     steps = "".join(
         f"<li><strong>{step}</strong> {told}</li>" for step, told in _steps(source, settings, maps)
     )
-    names = source.columns[:MOST_COLUMNS]
+    names = source.column_names[:MOST_COLUMNS]
     lines = [[code(markup.data(name)), code(_type_in_first(source, name))] for name in names]
-    left = len(source.columns) - len(names)
+    left = len(source.column_names) - len(names)
     more = f"<p>… {count(left, 'more column')}</p>" if left else ""
     chain = f'<ol class="rm-chain" aria-label="What the stream does, in order">{steps}</ol>'
     table = markup.table(["column", "type"], lines)
@@ -51,6 +51,8 @@ def _steps(
     for part in source.portions:
         share = (part.high - part.low) / DRAWS
         yield "split", f"{share:.4g} of the rows, seed {part.key[0]}"
+    for step in source.steps:
+        yield step.method, markup.data(str(step), 120)
     if settings.shuffle:
         window = count(settings.shuffle.window_rows, "row")
         yield "shuffle", f"seed {settings.shuffle.seed}, windows of {window}"

@@ -19,6 +19,7 @@ from ragmask.streaming.plan import DRAWS, Portion
 from ragmask.streaming.reader import Reader
 from ragmask.streaming.settings import Settings
 from ragmask.streaming.source import Source
+from ragmask.streaming.steps import Step
 
 Weights = Mapping[str, float] | Callable[[float], Mapping[str, float]]
 Until = Literal["first", "all"]
@@ -83,6 +84,7 @@ class Mixture:
     take: int | None = None
 
     portions: tuple[Portion, ...] = ()
+    steps: tuple[Step, ...] = ()
 
     # -- what it has in common with files ---------------------------------------------------
 
@@ -91,8 +93,8 @@ class Mixture:
         return self.recipes[0].source.schema
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return self.recipes[0].source.columns
+    def column_names(self) -> tuple[str, ...]:
+        return self.recipes[0].source.column_names
 
     @property
     def first_schema(self) -> Any:
@@ -153,6 +155,9 @@ class Mixture:
 
     def as_types(self, types: Mapping[str, Any]) -> "Mixture":
         return self.each(lambda source: source.as_types(types))
+
+    def with_step(self, step: Step) -> "Mixture":
+        return self.each(lambda source: source.with_step(step))
 
     def each(self, change: Callable[[Any], Any]) -> "Mixture":
         """The mixture of changed sources."""

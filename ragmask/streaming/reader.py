@@ -48,7 +48,8 @@ class Reader:
 
     def __init__(self, source: Source, columns: tuple[str, ...] | None = None) -> None:
         self._source = source
-        self._columns = source.columns if columns is None else columns
+        names = source.column_names if columns is None else columns
+        self._columns, *self._given = source.needed(names)  # of the files, and by each step
         self._storage = source.storage.here()
         self._open = threading.local()
         self._metadata: dict[str, Any] = {}
@@ -72,9 +73,15 @@ class Reader:
         runs = groupby(sorted(spans), key=found)
         parts = [self._read_run(list(run)) for _, run in runs]
         if len(parts) == 1:
-            return parts[0]
+            return self._stepped(*parts[0])
         columns = join_columns([part.columns for part in parts])
-        return Decoded(columns, np.concatenate([part.row_ids for part in parts]))
+        return self._stepped(columns, np.concatenate([part.row_ids for part in parts]))
+
+    def _stepped(self, columns: dict[str, Column], row_ids: Ints) -> Decoded:
+        """Columns as they lie in the files, changed by each step."""
+        for step, names in zip(self._source.steps, self._given, strict=True):
+            columns = step.run(columns, names, row_ids)
+        return Decoded(columns, row_ids)
 
     def _read_run(self, spans: list[Span]) -> Decoded:
         """The rows of some row groups of one file."""
@@ -133,7 +140,7 @@ class Reader:
         for name in self._columns:
             type_ = arrow.workable(self._source.field(name).type)
             columns[name] = read_column(self._items(name, pa.chunked_array([], type_)))
-        return Decoded(columns, np.empty(0, np.int64))
+        return self._stepped(columns, np.empty(0, np.int64))
 
     def _filtered(self, groups: list[Group], table: Any, row_ids: Ints) -> tuple[Any, Ints]:
         source = self._source
@@ -161,7 +168,7 @@ class Reader:
 
     def _width(self, name: str) -> int:
         """The size of the first vector there is in a column; 0 where there is none."""
-        reader = Reader(self._source, (name,))
+        reader = Reader(self._source.without_steps(), (name,))
         for group in self._source.groups:
             width = arrow.vector_width(reader.read_table([group])[name])
             if width is not None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ragmask import arrow
 from ragmask.arrow import Nulls, check_nulls
-from ragmask.errors import InvalidInputError, StreamError, UnsupportedTypeError
+from ragmask.errors import InvalidInputError, StreamError
 from ragmask.rows.checks import check_count
 from ragmask.streaming.cache import Cache
 from ragmask.streaming.files import Found, Paths, find_files
@@ -34,6 +34,7 @@ from ragmask.streaming.names import (
 from ragmask.streaming.plan import Portion, count_in, rows_in
 from ragmask.streaming.retry import Retry
 from ragmask.streaming.sizes import piece_rows
+from ragmask.streaming.steps import Step
 
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
 
@@ -89,6 +90,7 @@ class Source:
     portions: tuple[Portion, ...] = ()
     rows: tuple[int, int | None] = (0, None)  # of the data set: the first, and one past the last
     types: tuple[tuple[str, Any], ...] = ()  # of columns that are to be read as others
+    steps: tuple[Step, ...] = ()
     widths: dict[str, int] = field(default_factory=dict, compare=False)  # of vectors, once found
     whole: "Source | None" = field(default=None, compare=False, repr=False)  # it is a part of this
 
@@ -175,12 +177,19 @@ class Source:
 
     @property
     def first_schema(self) -> Any:
-        """The wanted columns as the first file has them; those it lacks are left out."""
+        """The wanted columns as the first file has them, or as steps leave them.
+
+        Those that it lacks are left out. A step has looked at all files' footers.
+        """
+        if self.steps:
+            return self.schema
         fields = map(self.first_field, self.columns)
         return pa.schema([one for one in fields if one is not None])
 
     def first_field(self, name: str) -> Any:
-        """The field of a column as the first file has it; None where that lacks it."""
+        """The field of a column as `first_schema` has it; None where that lacks it."""
+        if self.steps:
+            return self.schema.field(name)
         return field_of(self._first_fields, name)
 
     @cached_property
@@ -215,9 +224,22 @@ class Source:
 
     @cached_property
     def schema(self) -> Any:
-        """The Arrow schema of the wanted columns."""
+        """The Arrow schema of the wanted columns, as the steps leave them."""
         full = self.full_schema
-        return pa.schema([self.field(name) for name in self.columns], full.metadata)
+        in_files = pa.schema([self.field(name) for name in self.columns], full.metadata)
+        return reduce(lambda schema, step: step.fields(schema), self.steps, in_files)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The wanted columns, as the steps leave them."""
+        return tuple(self.schema.names) if self.steps else self.columns
+
+    def needed(self, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """The columns to read for these to come out, and those that each step gives for it."""
+        needed = [names]
+        for step in reversed(self.steps):
+            needed.append(step.needs(needed[-1]))
+        return needed[::-1]
 
     def field(self, name: str) -> Any:
         """The field of a wanted column."""
@@ -243,25 +265,44 @@ class Source:
 
     def as_types(self, types: Mapping[str, Any]) -> "Source":
         """The same, with some columns read as types that hold theirs without loss."""
-        return replace(self, types=(*self.types, *types.items()), widths=self.widths, whole=self)
+        made = [name for name in types if self.schema.field(name) != self._stored(name)]
+        if made:
+            raise InvalidInputError(
+                f"column {made[0]!r} is made by {self.steps[-1].method}, as "
+                f"{self.schema.field(made[0]).type}, and is to be {types[made[0]]}: make it of one "
+                "type in all sources"
+            )
+        types_ = (*self.types, *types.items())
+        return replace(self, types=types_, widths=self.widths, whole=self.whole or self)
+
+    def _stored(self, name: str) -> Any:
+        """The field of a column as it lies in the files; None where it is made by a step."""
+        return self.field(name) if name in self.columns else None
 
     def told(self) -> dict[str, Any]:
         """What a state says of the rows that are read of the data set."""
         told: dict[str, Any] = {"filter": self.filter_text}
         if self.portions:
             told["split"] = [[*part.key, part.low, part.high] for part in self.portions]
+        if self.steps:
+            told["steps"] = [step.told for step in self.steps]
         if self.rows != (0, None):
             told["first"], told["last"] = self.rows
         if self.filter is not None:
             told["row_groups"] = len(self.groups)  # that statistics did not rule out
         return told
 
-    def check_counted(self) -> None:
-        """Raise UnsupportedTypeError where a filter decides how many rows there are."""
-        if self.filter is not None:
-            raise UnsupportedTypeError(
-                "len() of this stream is unknown: it depends on the rows the filter keeps"
-            )
+    def with_step(self, step: Step) -> "Source":
+        """The same rows, their columns changed by a step more; checked here."""
+        step.fields(self.schema)
+        return self._with_steps((*self.steps, step))
+
+    def without_steps(self) -> "Source":
+        """The same rows, their columns as they lie in the files."""
+        return self._with_steps(()) if self.steps else self
+
+    def _with_steps(self, steps: tuple[Step, ...]) -> "Source":
+        return replace(self, steps=steps, widths=self.widths, whole=self.whole or self)
 
     def anchored(self) -> "Source":
         """The same files by absolute paths, for processes that may work in another folder."""

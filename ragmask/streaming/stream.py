@@ -8,17 +8,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ragmask.arrays.protocol import LARGEST
 from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
-from ragmask.rows.checks import check_count
+from ragmask.rows.checks import Side, check_count
 from ragmask.streaming.ahead import check_process
 from ragmask.streaming.arrange import (
     Buckets,
     Budget,
     Packing,
     Rounding,
+    Rows,
     check_names,
 )
 from ragmask.streaming.batch import Batch, delivered, read_batch, twin
@@ -36,6 +39,7 @@ from ragmask.streaming.settings import WINDOW_ROWS, Settings, Shard, Shuffle
 from ragmask.streaming.sink import Advance, alike, write_parquet
 from ragmask.streaming.source import Source
 from ragmask.streaming.state import Progress, State, Stints, resume
+from ragmask.streaming.steps import Rename, Step, Tokenize, Truncate
 
 _MOST_RANKS = 1 << 20  # the windows of each are known to all
 _MOST_ROUNDED = 1 << 31
@@ -178,7 +182,7 @@ class Stream:
         self._check_not_drawn()
         if self._settings.budget or self._settings.buckets:
             raise InvalidInputError(_PACKED)
-        check_names(self._source.columns)
+        check_names(self._source.column_names)
         packing = Packing(
             min(check_count("length", length, 1), LARGEST),
             ragged_column(self._source.schema, column),
@@ -295,6 +299,85 @@ class Stream:
         """
         return self._cut_out(check_count("n", n, most=LARGEST), None)
 
+    def rename(self, columns: Mapping[str, str]) -> "Stream":
+        """Columns under other names, new ones by old ones.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> rm.stream(JAPANESE_VOWELS, ["frames", "speaker"]).rename({"frames": "x"}).schema.names
+        ['x', 'speaker']
+
+        A filter keeps to the names in the files. Raises InvalidInputError for a column that is not
+        there, a name that another column has, and after `batch` by a column, `pack` or `map`.
+        """
+        return self._stepped(Rename.of(columns))
+
+    def truncate(self, maxlen: int, column: str | None = None, side: Side = "post") -> "Stream":
+        """Rows of at most `maxlen` steps, before budgets, buckets and packing look at lengths.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> s = rm.stream(JAPANESE_VOWELS).truncate(10).batch(tokens=640, column="frames")
+        >>> next(iter(s))["frames"]  # doctest: +ELLIPSIS
+        Ragged(64 rows, 10 × 12 float32, lengths 7–10...
+
+        column : by default all that are ragged, which stay as long as each other; of lists of
+            lists, the outer ones are cut.
+        side : the end that is cut off: "post" keeps the first steps, "pre" the last.
+
+        Numbers stay where they are, as a view; lists of strings are copied. Raises
+        InvalidInputError for a column without lists, and after `batch` by a column, `pack` or
+        `map`.
+        """
+        return self._stepped(Truncate.of(maxlen, column, side))
+
+    def tokenize(
+        self,
+        column: str,
+        tokenizer: Any,
+        into: str = "ids",
+        *,
+        offsets: str | None = None,
+        dtype: npt.DTypeLike = np.int32,
+        special_tokens: bool = True,
+        keep: bool = False,
+    ) -> "Stream":
+        """A column of texts as a Ragged of ids, made ahead, in the threads that decode.
+
+        >>> import pyarrow as pa
+        >>> import ragmask as rm
+        >>> def letters(texts):
+        ...     return [list(text.encode()) for text in texts.to_pylist()]
+        >>> s = rm.stream(pa.table({"text": ["to", None, "token"]})).tokenize("text", letters)
+        >>> next(iter(s.batch()))["ids"].to_rows()[-1]
+        array([116, 111, 107, 101, 110], dtype=int32)
+
+        Parameters
+        ----------
+        column : of strings, one a row, of any Arrow type or a dictionary of them.
+        tokenizer : a `tokenizers.Tokenizer`, a fast tokenizer of transformers, the path of a
+            `tokenizer.json`, or a function that takes a pyarrow string array without nulls and
+            gives a list array, a Ragged or lists, one row a text.
+        into : the name of the new column, which stands where the texts did; may be theirs.
+        offsets : the name of one more column: for each token the characters in its text where it
+            begins and ends, int32 (n, 2). Tokenizers only.
+        dtype : of the ids.
+        special_tokens : add those that the tokenizer puts around a text.
+        keep : hand over the texts too.
+
+        A null text is an empty row, and null again in Arrow. A tokenizer is copied. It never pads;
+        it truncates where a Tokenizer or its file says so, and one of transformers does not. It
+        runs on all cores, unless TOKENIZERS_PARALLELISM is "false"; a function may be called on
+        two threads at once. States hold a digest of the tokenizer, and of a function its name.
+
+        Raises MissingExtraError without tokenizers; InvalidInputError for a column of another type,
+        a name that is taken, and after `batch` by a column, `pack` or `map`; and in the loop,
+        naming the row, for a text that is no UTF-8 and for ids that `dtype` does not hold.
+        """
+        return self._stepped(
+            Tokenize.of(column, tokenizer, into, offsets, dtype, special_tokens, keep)
+        )
+
     def map(self, function: MapFunction) -> "Stream":
         """Apply `function` to each batch; it takes a Batch and gives a Batch or a dict."""
         if not callable(function):
@@ -309,7 +392,7 @@ class Stream:
 
     @property
     def schema(self) -> Any:
-        """The pyarrow schema of the streamed columns, as they lie in the files.
+        """The pyarrow schema of the streamed columns, as they come before any map.
 
         Where files differ, the types that hold the values of all; every footer is read for it.
         """
@@ -602,6 +685,16 @@ class Stream:
         """The stream with other settings, at its start."""
         return Stream(self._source, replace(self._settings, **changes), self._maps)
 
+    def _stepped(self, step: Step) -> "Stream":
+        """The stream with one more step on its columns, which is before all but the filter."""
+        self._check_not_drawn()
+        if self._maps or not isinstance(self._settings.arrangement, Rows):
+            earlier = "map" if self._maps else "batch by a column, or pack"
+            raise InvalidInputError(
+                f"{step.method} works on columns as they are read: call it before {earlier}"
+            )
+        return Stream(self._source.with_step(step), self._settings, self._maps)
+
     def _fresh(self, epoch: int) -> State:
         """The start of an epoch."""
         shard, told = self._settings.shard, self._recipe.told()
@@ -653,6 +746,7 @@ class Stream:
             lines.append(f"  {share:.4g} of the rows, split by seed {part.key[0]}")
         if self._source.filter is not None:
             lines.append(f"  where {self._source.filter_text}")
+        lines += [f"  {step}" for step in self._source.steps]
         fields = [f"  {field.name}: {field.type}" for field in self._source.first_schema]
         return "\n".join([*lines, *fields])
 

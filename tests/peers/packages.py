@@ -16,6 +16,7 @@ PEERS = (
     "pyspark",
     "ray",
     "s3fs",
+    "tokenizers",
     "torch",
     "torchdata",
 )
