@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from ragmask.streaming.arrange import (
     Rows,
 )
 from ragmask.streaming.columns import join_columns, lengths_of
+from ragmask.streaming.measures import Loop
 from ragmask.streaming.plan import (
     Deal,
     Order,
@@ -65,6 +66,7 @@ class Settings:
     shuffle: Shuffle | None = None
     shard: Shard = Shard()
     prefetch: int = AHEAD
+    progress: Any = field(default=False, compare=False)  # what is shown of it, see progress.py
 
     def __post_init__(self) -> None:
         rows = self.buckets.rows if self.buckets else self.rows
@@ -140,6 +142,7 @@ class Epoch:
     settings: Settings
     number: int
     deals: tuple[Deal, ...] = ()
+    loop: Loop = field(default_factory=Loop, compare=False, repr=False)
 
     @cached_property
     def order(self) -> Order:
@@ -299,11 +302,13 @@ class Epoch:
     def _windows(self, windows: Sequence[Window]) -> Generator[Arranged, None, None]:
         """Windows decoded and arranged, in the background."""
         reader = Reader(self.source)
-        arrangement = self.settings.arrangement
+        decode = self.loop.time_decoding(reader.read)
+        arrange = self.loop.time_arranging(self.settings.arrangement.arrange)
 
         def read(window: Window) -> Arranged:
-            decoded = reader.read(self.order.spans(window))
-            return arrangement.arrange(decoded.columns, decoded.row_ids, self.key(window))
+            decoded = decode(self.order.spans(window))
+            arranged: Arranged = arrange(decoded.columns, decoded.row_ids, self.key(window))
+            return arranged
 
         with closing(run_ahead(read, windows, self.settings.prefetch, reader.close)) as decoded:
             yield from decoded

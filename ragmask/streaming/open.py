@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ragmask.arrow import Nulls
+from ragmask.streaming.epoch import Settings
 from ragmask.streaming.files import Paths
 from ragmask.streaming.formats import Options
+from ragmask.streaming.progress import Show, check_progress
 from ragmask.streaming.retry import Retry
 from ragmask.streaming.source import Items, Missing, Source
 from ragmask.streaming.stream import Stream
@@ -25,6 +27,7 @@ def stream(
     decryption_properties: Any = None,
     retries: int = 4,
     timeout: float = 60.0,
+    progress: Show = False,
 ) -> Stream:
     """Stream ragged data from Parquet or Arrow IPC files, or from a table in memory.
 
@@ -66,6 +69,9 @@ def stream(
         Parquet files are never mapped.
     retries, timeout : for files that are not local: how often a failed read is tried again,
         after 0.1, 0.2, 0.4, … seconds, and after how many seconds one counts as failed.
+    progress : True shows how far each loop has come: a bar of tqdm or else rich, over the epoch's
+        rows, on rank 0. Or a function, called after each batch, on every rank, with a named tuple
+        `(rows, total, batches, epoch)`. With a filter, rows count as they are read.
 
     Returns a Stream. Raises StreamError, naming the file and the column, for a path that is
     not there, an empty folder, an unreadable file or a missing column; InvalidInputError for
@@ -74,6 +80,7 @@ def stream(
     Files may differ in how they keep a column, as long as one type holds the values of all
     without loss: list or large list, int32 or int64, dictionaries or plain, nulls alone.
     """
+    settings = Settings(progress=check_progress(progress))
     source = Source.open(
         paths,
         columns,
@@ -85,4 +92,4 @@ def stream(
         missing=missing,
         items=items,
     )
-    return Stream(source)
+    return Stream(source, settings)
