@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
@@ -16,6 +17,7 @@ from ragmask.streaming.cpu_time import cpu_seconds
 from ragmask.streaming.plan import Span
 
 Phase = Literal["waiting", "mapping", "consuming"]
+PHASES: tuple[Phase, ...] = ("waiting", "mapping", "consuming")
 Made = TypeVar("Made")
 
 # batches whose lengths are added up together: to ask each for its sum and its longest is dear
@@ -47,14 +49,15 @@ class Loop:
         self.rows = self.batches = 0
         self.rows_read = self.bytes_read = 0  # by threads that are ahead of the consumer
         self.reading = self.decoding = self.arranging = 0.0
-        self.seconds: dict[Phase, float] = {"waiting": 0.0, "mapping": 0.0, "consuming": 0.0}
+        self.waiting = self.mapping = self.consuming = 0.0
         self.tell: Callable[[Loop], object] | None = None  # hears of each batch
         self.close: Callable[[Loop], object] | None = None
         self.finished = False
         self._phase: Phase | None = None
         self._since = 0.0
         self._steps: dict[str, Steps] = {}
-        self._lengths: dict[str, list[Ints]] = {}  # of batches that are not added up yet
+        self._names: list[str] = []  # of the columns whose steps count
+        self._lengths: deque[list[Ints]] = deque()  # theirs, of batches not added up yet
         self._rows_waiting = 0
         self._lock = threading.Lock()
 
@@ -70,57 +73,52 @@ class Loop:
             if self.close is not None:
                 self.close(self)
         finally:
-            self._enter(None)
-            self.tell = self.close = None
+            for phase, seconds in self.seconds().items():
+                setattr(self, phase, seconds)
+            self._phase = self.tell = self.close = None
 
     def map(self) -> None:
         """A batch has come, and functions may change it."""
-        self._enter("mapping")
+        now = time.perf_counter()
+        self.waiting += now - self._since
+        self._phase, self._since = "mapping", now
 
     def hand_over(self, columns: dict[str, Column], rows: int, repeated: bool = False) -> None:
         """The consumer gets a batch of so many rows, which was made of these columns."""
-        self._enter("consuming")
-        with self._lock:
-            if not self.batches:
-                self._lengths = {name: [] for name in self._measured(columns)}
-            self.batches += 1
-            self.rows += 0 if repeated else rows
-            for name, waiting in self._lengths.items():
-                waiting.append(lengths_of(name, columns[name]))
-            self._rows_waiting += rows
-            if self._rows_waiting > _ROWS or self.batches % _BATCHES == 0:
-                self._add_up()
+        if not self.batches:
+            self._names = [self.column] if self.column else _ragged_ones(columns)
+        self.batches += 1
+        self.rows += 0 if repeated else rows
+        self._lengths.append([_lengths(name, columns[name]) for name in self._names])
+        self._rows_waiting += rows
+        if self._rows_waiting > _ROWS or len(self._lengths) > _BATCHES:
+            self._rows_waiting = 0
+            self._add_up()
         if self.tell is not None:
             self.tell(self)
+        now = time.perf_counter()
+        self.mapping += now - self._since
+        self._phase, self._since = "consuming", now
 
     def wait(self) -> None:
         """The consumer asks for the next batch."""
-        self._enter("waiting")
-
-    def _enter(self, phase: Phase | None) -> None:
         now = time.perf_counter()
-        if self._phase is not None:
-            self.seconds[self._phase] += now - self._since
-        self._phase, self._since = phase, now
-
-    def _measured(self, columns: dict[str, Column]) -> list[str]:
-        if self.column:
-            return [self.column]
-        return [name for name, column in columns.items() if _is_ragged(column)]
+        self.consuming += now - self._since
+        self._phase, self._since = "waiting", now
 
     def _add_up(self) -> None:
-        for name, waiting in self._lengths.items():
-            filled = [lengths for lengths in waiting if len(lengths)]
-            waiting.clear()
-            if not filled:
-                continue
-            sizes = np.array([len(lengths) for lengths in filled])
-            lengths = np.concatenate(filled)
-            longest = np.maximum.reduceat(lengths, np.append(0, sizes[:-1].cumsum()))
-            before = self._steps.get(name, Steps())
-            real, padded = int(lengths.sum()), int(longest @ sizes)
-            self._steps[name] = Steps(before.real + real, before.padded + padded)
-        self._rows_waiting = 0
+        with self._lock:
+            taken = [self._lengths.popleft() for _ in range(len(self._lengths))]
+            for number, name in enumerate(self._names):
+                filled = [batch[number] for batch in taken if len(batch[number])]
+                before = self._steps.get(name, Steps())
+                if not filled:
+                    continue
+                sizes = np.array([len(lengths) for lengths in filled])
+                lengths = np.concatenate(filled)
+                longest = np.maximum.reduceat(lengths, np.append(0, sizes[:-1].cumsum()))
+                real, padded = int(lengths.sum()), int(longest @ sizes)
+                self._steps[name] = Steps(before.real + real, before.padded + padded)
 
     # -- from any thread ------------------------------------------------------------------
 
@@ -156,16 +154,15 @@ class Loop:
 
     def steps(self) -> dict[str, Steps]:
         """Of each column that is looked at, so far."""
-        with self._lock:
-            self._add_up()
-            return {name: self._steps.get(name, Steps()) for name in self._lengths}
+        self._add_up()
+        return {name: self._steps.get(name, Steps()) for name in self._names}
 
-    def seconds_so_far(self) -> dict[Phase, float]:
+    def seconds(self) -> dict[Phase, float]:
         """Of each phase, up to now where the loop runs."""
-        seconds, phase = dict(self.seconds), self._phase
+        spent, phase = {name: getattr(self, name) for name in PHASES}, self._phase
         if phase is not None:
-            seconds[phase] += max(0.0, time.perf_counter() - self._since)
-        return seconds
+            spent[phase] += max(0.0, time.perf_counter() - self._since)
+        return spent
 
 
 class Watch:
@@ -178,9 +175,15 @@ class Watch:
         return Watch, ()
 
 
-def _is_ragged(column: Column) -> bool:
-    """Whether rows have lengths that are at hand."""
-    return isinstance(column.frame if isinstance(column, Fields) else column, Ragged)
+def _ragged_ones(columns: dict[str, Column]) -> list[str]:
+    """The columns whose rows have lengths that are at hand."""
+    frames = {name: one.frame if isinstance(one, Fields) else one for name, one in columns.items()}
+    return [name for name, frame in frames.items() if isinstance(frame, Ragged)]
+
+
+def _lengths(name: str, column: Column) -> Ints:
+    # a batch may be of few rows, and cost little: its measures are to cost less
+    return column._rows.lengths if type(column) is Ragged else lengths_of(name, column)
 
 
 def bytes_of(column: Column) -> int:

@@ -99,6 +99,11 @@ class StreamReport(NamedTuple):
     def _of_the_stream(self) -> str:
         """Why the consumer waits for the stream."""
         most = max(self.reading, self.decoding, self.arranging)
+        if 2 * (self.reading + self.decoding + self.arranging) < self.waiting:
+            return (
+                "the start is the bottleneck: most of the wait was for footers to be read, code to "
+                "be loaded or batches to be counted, and not for rows"
+            )
         threads = "" if self.prefetch else ", and .prefetch(3) decodes in the background"
         if most == self.arranging:
             return (
@@ -185,7 +190,7 @@ def make_report(watch: Watch, is_local: bool, prefetch: int) -> StreamReport:
             "there is nothing to report yet: begin a loop, for batch in stream, and call report() "
             "of the same stream inside or after it"
         )
-    spent = loop.seconds_so_far()
+    spent = loop.seconds()
     return StreamReport(
         loop.epoch,
         loop.rows,

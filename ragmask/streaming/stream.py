@@ -323,7 +323,7 @@ class Stream:
         >>> row["frames"].shape, row["speaker"]
         ((11, 12), np.int8(9))
         >>> s[[500, 3]]["frames"].lengths
-        array([18, 18])
+        array([17, 20])
 
         index : an integer, a slice, or integers in a list or an array; negative ones count from
             the end. Rows are numbered from 0 as they lie in the data set, whatever `shuffle` says;
