@@ -3,7 +3,7 @@
 import operator
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from itertools import islice
 from typing import Any
 
@@ -87,7 +87,7 @@ class OwnRows:
         drawn = _draws(self._rows, _DRAWN, seed)
         if self._source.filter is None:
             return np.array([*islice(drawn, n)], np.int64)
-        groups = self._groups()
+        groups, reader = self._groups(), Reader(self._source, ())
         found: list[int] = []
         passed: dict[int, Ints] = {}
         for row in islice(drawn, n + _DRAWS_A_GROUP * len(groups)):
@@ -95,11 +95,11 @@ class OwnRows:
                 break
             position = bisect_right(self._order.starts, self._first + row) - 1
             if position not in passed:
-                passed[position] = self._passing(position)
+                passed[position] = self._passing(reader, position)
             if row in passed[position][np.searchsorted(passed[position], row) :][:1]:
                 found.append(row)
         if len(found) < n:  # few pass: look at all, and draw from those
-            every = [passed[one] if one in passed else self._passing(one) for one in groups]
+            every = [passed[one] if one in passed else self._passing(reader, one) for one in groups]
             left = np.setdiff1d(np.concatenate([np.empty(0, np.int64), *every]), found)
             more = [*islice(_draws(len(left), _DRAWN, seed, 1), n - len(found))]
             found += left[more].tolist()
@@ -133,9 +133,9 @@ class OwnRows:
             return np.arange(first, last)
         return first + rows_in(self._source.portions, first, last)
 
-    def _passing(self, position: int) -> Ints:
+    def _passing(self, reader: Reader, position: int) -> Ints:
         """The own rows of a row group that the filter keeps, rising."""
-        row_ids = Reader(self._source, ()).read([self._span(position)]).row_ids
+        row_ids = reader.read([self._span(position)]).row_ids
         rows = np.searchsorted(self._ids(position), row_ids) + self._order.starts[position]
         rows -= self._first
         return rows[(rows >= 0) & (rows < self._rows)]
@@ -195,7 +195,7 @@ def numbers_of(index: Any, rows: int) -> int | Ints:
             return np.arange(*index.indices(rows))
         except (TypeError, ValueError) as error:
             raise UnsupportedTypeError(f"rows cannot be cut by {index!r}: {error}") from error
-    if isinstance(index, bool | np.bool_ | tuple):
+    if isinstance(index, bool | np.bool_ | tuple | Set | Mapping):
         raise _not_a_number(index)
     if not isinstance(index, np.ndarray) and hasattr(index, "__index__"):
         return _within(operator.index(index), rows)
