@@ -96,7 +96,8 @@ class OwnRows:
             position = bisect_right(self._order.starts, self._first + row) - 1
             if position not in passed:
                 passed[position] = self._passing(reader, position)
-            if row in passed[position][np.searchsorted(passed[position], row) :][:1]:
+            at = np.searchsorted(passed[position], row)
+            if passed[position][at : at + 1] == [row]:
                 found.append(row)
         if len(found) < n:  # few pass: look at all, and draw from those
             every = [passed[one] if one in passed else self._passing(reader, one) for one in groups]
