@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.ahead import Decoders
 from ragmask.streaming.cutting import Cut, Opened, cut
+from ragmask.streaming.measures import Loop
 from ragmask.streaming.origins import Part
 from ragmask.streaming.places import AnyPlace, settled
 from ragmask.streaming.plan import Deal, Place
@@ -31,12 +32,18 @@ class AnyEpoch(ABC):
 
     settings: Settings
     number: int
+    loop: Loop
 
     @abstractmethod
     def opened(
         self, rank: int, place: AnyPlace, decoders: Decoders, columns: Columns = None
     ) -> Generator[Opened, None, None]:
         """The windows that a rank has from a place on, decoded by `decoders`."""
+
+    @property
+    @abstractmethod
+    def is_filtered(self) -> bool:
+        """Whether a filter decides how many rows there are."""
 
     @abstractmethod
     def check(self, place: AnyPlace) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from ragmask.streaming.arrange import Arranged, Buckets, Key, Rows
 from ragmask.streaming.columns import lengths_of
 from ragmask.streaming.cutting import Opened
 from ragmask.streaming.delivery import AnyEpoch, Columns
+from ragmask.streaming.measures import Loop
 from ragmask.streaming.places import AnyPlace
 from ragmask.streaming.plan import (
     Deal,
@@ -37,6 +38,7 @@ class Epoch(AnyEpoch):
     settings: Settings
     number: int
     deals: tuple[Deal, ...] = ()
+    loop: Loop = field(default_factory=Loop, compare=False, repr=False)
 
     @cached_property
     def order(self) -> Order:
@@ -44,6 +46,10 @@ class Epoch(AnyEpoch):
         shuffle = self.settings.shuffle
         key = (_GROUP_ORDER, shuffle.seed, self.number) if shuffle else None
         return Order(rows, key, self.source.pieces)
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.source.filter is not None
 
     @cached_property
     def hands(self) -> list[list[Window]]:
@@ -79,7 +85,9 @@ class Epoch(AnyEpoch):
     # -- counting -------------------------------------------------------------------------
 
     def rows_left(self, rank: int, place: AnyPlace) -> int:
-        return sum(window.rows - window.done for window in left(self.hands[rank], _plain(place)))
+        are_rows = isinstance(self.settings.arrangement, Rows)  # else items that are done are not
+        windows = left(self.hands[rank], _plain(place))
+        return sum(window.rows - (window.done if are_rows else 0) for window in windows)
 
     def count_batches(self, rank: int, place: AnyPlace) -> int:
         (batches,) = self._count_batches([left(self.hands[rank], _plain(place))])
@@ -142,11 +150,13 @@ class Epoch(AnyEpoch):
         place = _plain(place)
         hand = self.hands[rank]
         reader = Reader(self.source, columns)
-        arrangement = self.settings.arrangement
+        decode = self.loop.time_decoding(reader.read)
+        arrange = self.loop.time_arranging(self.settings.arrangement.arrange)
 
         def read(window: Window) -> Arranged:
-            decoded = reader.read(self.order.spans(window))
-            return arrangement.arrange(decoded.columns, decoded.row_ids, self.key(window))
+            decoded = decode(self.order.spans(window))
+            arranged: Arranged = arrange(decoded.columns, decoded.row_ids, self.key(window))
+            return arranged
 
         arranged = decoders.read(read, hand[place.window :], reader.close)
         return self._opened(hand, place, arranged)

@@ -10,14 +10,14 @@ packed, cut into batches) is done as with a window of files.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import repeat
 
 import numpy as np
 
 from ragmask.arrays.protocol import Ints
-from ragmask.errors import InvalidInputError
+from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.streaming.ahead import Decoders, run_ahead
 from ragmask.streaming.arrange import Arranged, Buckets, Key, Rows
 from ragmask.streaming.batch import Batch, read_batch
@@ -28,6 +28,7 @@ from ragmask.streaming.draws import Drawing, Drawn, InOrder
 from ragmask.streaming.epoch import Epoch
 from ragmask.streaming.feeds import BatchFeed, CountedFeed, Feed, RowFeed, Stints, Taken
 from ragmask.streaming.maps import mapped
+from ragmask.streaming.measures import Loop
 from ragmask.streaming.mixture import AnySource, Mixture, Recipe
 from ragmask.streaming.origins import Origins, Part, join, numbers_of, pick_ids
 from ragmask.streaming.places import AnyPlace, MixedPlace, Opening, Stand, Stint, settled
@@ -40,12 +41,16 @@ _MIXED_AHEAD = 1  # windows; what they are made of is decoded further ahead
 
 
 def epoch_of(
-    source: AnySource, settings: Settings, number: int, deals: tuple[Deal, ...] = ()
+    source: AnySource,
+    settings: Settings,
+    number: int,
+    deals: tuple[Deal, ...] = (),
+    loop: Loop | None = None,
 ) -> AnyEpoch:
-    """An epoch of files, or of a mixture."""
+    """An epoch of files, or of a mixture, measured by a loop."""
     if isinstance(source, Mixture):
-        return MixedEpoch(source, settings, number)
-    return Epoch(source, settings, number, deals)
+        return MixedEpoch(source, settings, number, loop or Loop())
+    return Epoch(source, settings, number, deals, loop or Loop())
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class MixedEpoch(AnyEpoch):
     mixture: Mixture
     settings: Settings
     number: int
+    loop: Loop = field(default_factory=Loop, compare=False, repr=False)
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.mixture.filter is not None
 
     # -- where ranks stand ------------------------------------------------------------------
 
@@ -86,7 +96,7 @@ class MixedEpoch(AnyEpoch):
     ) -> Callable[[int, tuple[Deal, ...]], AnyEpoch]:
         """Epochs of a source, as this rank has a share of them."""
         settings = replace(recipe.settings, shard=shard)
-        return lambda number, deals: epoch_of(recipe.source, settings, number, deals)
+        return lambda number, deals: epoch_of(recipe.source, settings, number, deals, self.loop)
 
     def check(self, place: AnyPlace) -> None:
         place = settled(place)
@@ -195,10 +205,9 @@ class MixedEpoch(AnyEpoch):
             found = [_stint_in(stand, epoch) for stand in stands]
             if all(stint is None for stint in found):
                 continue
-            if epoch == last and all(stint in (None, (Place(), ())) for stint in found):
-                if None not in found:
-                    dealt.append(Stint(epoch))
-                    break
+            if epoch == last and all(stint == (Place(), ()) for stint in found):
+                dealt.append(Stint(epoch))
+                break
             of = self._epoch_of(recipe, Shard(0, size))
             dealt.append(Stint(epoch, *of(epoch, ()).deal(found, rank, world_size)))
         return Stand(tuple(dealt), done)
@@ -412,7 +421,9 @@ class MixedEpoch(AnyEpoch):
             order = np.empty(len(codes), np.int64)
             order[np.argsort(codes, kind="stable")] = np.arange(len(codes))
             columns, row_ids = take_columns(columns, order), pick_ids(row_ids, order)
-        return self.settings.arrangement.arrange(dict(columns), row_ids, key)
+        arrange = self.loop.time_arranging(self.settings.arrangement.arrange)
+        arranged: Arranged = arrange(dict(columns), row_ids, key)
+        return arranged
 
     # -- counting ---------------------------------------------------------------------------
 
@@ -423,12 +434,27 @@ class MixedEpoch(AnyEpoch):
         """The rows of each window, or numbers of batches, that a rank will draw."""
         if place.is_over:
             return
+        if self._is_endless and place.left is None:
+            raise UnsupportedTypeError(
+                "this mixture has no end: its sources are repeated without one; take() some of it"
+            )
         feeds = [
             CountedFeed(self._size_in(recipe, stints, rank), stints.stand)
             for recipe, stints in self._stints(place.stands, self._shard(rank))
         ]
         for _, drawn, _ in self._drawn(place, feeds):
             yield len(drawn.codes)
+
+    @property
+    def _is_endless(self) -> bool:
+        mixture = self.mixture
+        weights = [1.0] * len(mixture.recipes) if mixture.is_curriculum else mixture.constant
+        endless = [
+            size_of(recipe) == float("inf")
+            for recipe, weight in zip(mixture.recipes, weights, strict=True)
+            if weight
+        ]
+        return any(endless) if mixture.until == "all" else all(endless)
 
     def _size_in(self, recipe: Recipe, stints: Stints, rank: int) -> float:
         """The rows, or batches, that a rank has left of a source."""

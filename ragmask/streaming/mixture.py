@@ -131,6 +131,10 @@ class Mixture:
         return text if self.take is None else f"{text}, at most {self.take:,} {self.kind}"
 
     @property
+    def is_local(self) -> bool:
+        return all(recipe.source.is_local for recipe in self.recipes)
+
+    @property
     def num_rows(self) -> int:
         return sum(recipe.source.num_rows for recipe in self.recipes)
 
@@ -163,6 +167,17 @@ class Mixture:
         """The mixture of changed sources."""
         recipes = (replace(recipe, source=change(recipe.source)) for recipe in self.recipes)
         return replace(self, recipes=tuple(recipes))
+
+    def as_rows(self) -> "Mixture":
+        """The rows of its sources, whatever it makes of them, as they would be mixed."""
+        recipes = tuple(
+            Recipe(
+                one.source.as_rows() if isinstance(one.source, Mixture) else one.source,
+                Settings(shuffle=one.settings.shuffle, epochs=one.settings.epochs),
+            )
+            for one in self.recipes
+        )
+        return replace(self, recipes=recipes, kind="rows", skip=0, take=None)
 
     # -- what it is to itself ---------------------------------------------------------------
 

@@ -8,7 +8,9 @@ from ragmask.arrow import Nulls
 from ragmask.streaming.cache import DEFAULT_BYTES, Cache
 from ragmask.streaming.files import Paths
 from ragmask.streaming.formats import Options
+from ragmask.streaming.progress import Show, check_progress
 from ragmask.streaming.retry import Retry
+from ragmask.streaming.settings import Settings
 from ragmask.streaming.source import Items, Missing, Source
 from ragmask.streaming.stream import Stream
 
@@ -29,6 +31,7 @@ def stream(
     timeout: float = 60.0,
     cache: str | os.PathLike[str] | None = None,
     cache_bytes: int | None = DEFAULT_BYTES,
+    progress: Show = False,
 ) -> Stream:
     """Stream ragged data from Parquet or Arrow IPC files, or from a table in memory.
 
@@ -76,6 +79,9 @@ def stream(
         file system that tells no time of change, or version, is not kept.
     cache_bytes : what the folder holds at most, about; those that were not used for longest go.
         By default 32 GiB; None is without bound.
+    progress : True shows how far each loop has come: a bar of tqdm or else rich, over the epoch's
+        rows, on rank 0. Or a function, called after each batch, on every rank, with a named tuple
+        `(rows, total, batches, epoch)`. With a filter, rows count as they are read.
 
     Returns a Stream. Raises StreamError, naming the file and the column, for a path that is
     not there, an empty folder, an unreadable file or a missing column; InvalidInputError for
@@ -84,6 +90,7 @@ def stream(
     Files may differ in how they keep a column, as long as one type holds the values of all
     without loss: list or large list, int32 or int64, dictionaries or plain, nulls alone.
     """
+    settings = Settings(progress=check_progress(progress))
     source = Source.open(
         paths,
         columns,
@@ -96,4 +103,4 @@ def stream(
         items=items,
         cache=Cache.of(cache, cache_bytes),
     )
-    return Stream(source)
+    return Stream(source, settings)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ragmask.errors import InvalidInputError, RagmaskError, StreamError
 from ragmask.rows.checks import check_count
+from ragmask.streaming.cpu_time import cpu_seconds, lend
 
 Result = TypeVar("Result")
 
@@ -88,25 +89,26 @@ def within(seconds: float, read: Callable[[], Result], stop: threading.Event) ->
         if threading.current_thread() is threading.main_thread():
             return read()
         threading.Event().wait()  # a daemon: it would be cut off amid the read, and abort
-    answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    answers: SimpleQueue[tuple[bool, Any, float]] = SimpleQueue()
 
     def answer() -> None:
         try:
-            answers.put((True, read()))
+            answers.put((True, read(), cpu_seconds()))
         except BaseException as error:
-            answers.put((False, error))
+            answers.put((False, error, cpu_seconds()))
 
     threading.Thread(target=answer, name=_NAME, daemon=True).start()
     end = time.monotonic() + seconds
     while True:
         try:
-            done, result = answers.get(timeout=min(0.1, max(0.0, end - time.monotonic())))
+            done, result, spent = answers.get(timeout=min(0.1, max(0.0, end - time.monotonic())))
         except Empty:
             if stop.is_set():
                 raise TimeoutError("the stream was closed") from None
             if time.monotonic() >= end:
                 raise TimeoutError(f"no answer within {seconds:g} seconds") from None
         else:
+            lend(spent)
             if done:
                 return result  # type: ignore[no-any-return]
             raise result

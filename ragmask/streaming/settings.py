@@ -1,6 +1,6 @@
 """All that decides what a stream delivers, but for where its rows come from."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ragmask.errors import InvalidInputError
@@ -36,6 +36,7 @@ class Settings:
     shuffle: Shuffle | None = None
     shard: Shard = Shard()
     prefetch: int = AHEAD
+    progress: Any = field(default=False, compare=False)  # what is shown of it, see progress.py
     epochs: int | None = 1  # of a loop; None: without end
 
     def __post_init__(self) -> None:

@@ -163,6 +163,10 @@ class Source:
             check_count(f"items[{name!r}]", width)
 
     @property
+    def is_local(self) -> bool:
+        return bool(self.storage.is_local)
+
+    @property
     def paths(self) -> tuple[str, ...]:
         return tuple(one.path for one in self.found)
 

@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from ragmask.arrays.protocol import LARGEST
 from ragmask.errors import InvalidInputError, MissingAttributeError, UnsupportedTypeError
+from ragmask.markup import short
 from ragmask.rows.checks import Side, check_count
+from ragmask.streaming.access import OwnRows, numbers_of, row_of
 from ragmask.streaming.ahead import check_process
 from ragmask.streaming.arrange import (
     Buckets,
@@ -31,10 +33,13 @@ from ragmask.streaming.delivery import AnyEpoch
 from ragmask.streaming.epoch import Epoch
 from ragmask.streaming.lockstep import in_lockstep
 from ragmask.streaming.maps import MapFunction, mapped
+from ragmask.streaming.measures import Watch
 from ragmask.streaming.mixed import counts_alone, epoch_of
 from ragmask.streaming.mixture import AnySource, Mixture, Recipe
+from ragmask.streaming.origins import numbers_of as ids_of
 from ragmask.streaming.plan import DRAWS, Place, Portion, check_shares, cut_at
-from ragmask.streaming.report import PaddingReport, measure_padding
+from ragmask.streaming.progress import begin_loop, check_progress
+from ragmask.streaming.report import PaddingReport, StreamReport, make_report, measure_padding
 from ragmask.streaming.settings import WINDOW_ROWS, Settings, Shard, Shuffle
 from ragmask.streaming.sink import Advance, alike, write_parquet
 from ragmask.streaming.source import Source
@@ -426,7 +431,7 @@ class Stream:
         if not counts_alone(self._source, settings):
             raise UnsupportedTypeError(
                 "len() of this stream is unknown: the number of batches depends on row lengths; "
-                "count_batches() makes a pass over them; " + _FOR_TORCH
+                "count_batches() counts them in one pass; " + _FOR_TORCH
             )
         if settings.rows is None:
             return self.num_rows * settings.epochs
@@ -460,17 +465,105 @@ class Stream:
         starts = (start, *map(self._fresh, range(start.epoch + 1, last)))
         return sum(self._epoch(one).batches_left(one) for one in starts)
 
-    # What other libraries ask of arrays and Datasets. Keras asks for a shape, torch for an item.
+    # -- looking at rows ------------------------------------------------------------------
 
-    def __getitem__(self, index: Any) -> NoReturn:
+    def __getitem__(self, index: Any) -> Any:
+        """A row by number, as a dict, or several as a Batch, before `.batch()`.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> s = rm.stream(JAPANESE_VOWELS, ["frames", "speaker"])
+        >>> row = s[-1]
+        >>> row["frames"].shape, row["speaker"]
+        ((11, 12), np.int8(9))
+        >>> s[[500, 3]]["frames"].lengths
+        array([17, 20])
+
+        index : an integer, a slice, or integers in a list or an array; negative ones count from
+            the end. Rows are numbered from 0 as they lie in the data set, whatever `shuffle` says;
+            those of a shard or of a part of `split`, by themselves. `row_ids` of a Batch are their
+            numbers in the whole.
+
+        A dict holds arrays of a row's steps, single values, and None for nulls. Functions given to
+        `map` get the rows asked for as one batch. Each row group with such rows is read, no other,
+        once; a few of those decoded last are kept (128 MB at most): neighbours cost little.
+
+        Raises RowIndexError for a row that is not there; UnsupportedTypeError for an index that is
+        no number, and for a stream of batches, of packed sequences, or with a filter.
+        """
+        numbers = numbers_of(index, self._numbered(index))
+        if not isinstance(numbers, int):
+            return self._looked_up(numbers)
+        batch = self._looked_up(np.array([numbers]))
+        if batch.num_rows != 1:
+            raise InvalidInputError(
+                f"stream[{numbers}] is one row, and map made {batch.num_rows:,} of it: "
+                f"stream[{numbers}:{numbers + 1}] is a Batch of them"
+            )
+        return row_of(batch)
+
+    def sample(self, n: int = 5, seed: int = 0) -> Batch:
+        """A Batch of `n` rows drawn at random, each once; of fewer where there are fewer.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> rm.stream(JAPANESE_VOWELS, ["frames", "speaker"]).sample(3).row_ids
+        array([206, 259, 309])
+
+        Reads at most `n` row groups. With a filter, looks at its columns in one row group after
+        the other until enough rows have passed. Batches are not made of them, but `pack` and `map`
+        do to them what they do to batches. Of a mixture, those are the first rows that it draws in
+        the epoch numbered `seed`.
+        """
+        n, seed = check_count("n", n, most=LARGEST), check_count("seed", seed)
+        if isinstance(self._source, Mixture):
+            shard = self._settings.shard
+            rows = Stream(self._source.as_rows(), Settings(shard=shard), self._maps)
+            rows = rows.take(n * shard.world_size).batch(rows=max(1, n))
+            rows.set_epoch(seed)
+            batch = next(iter(rows), None)
+            return mapped(rows.empty_batch(), self._maps) if batch is None else batch
+        return self._looked_up(self._rows.draw(n, seed))
+
+    @cached_property
+    def _rows(self) -> OwnRows:
+        assert isinstance(self._source, Source)
+        shard = self._settings.shard
+        return OwnRows(self._source, shard.rank, shard.world_size)
+
+    def _numbered(self, index: Any) -> int:
+        """How many rows there are to index."""
         if isinstance(index, str):
             raise UnsupportedTypeError(
                 f"a Stream has no columns, its batches have: for batch in stream: batch[{index!r}]"
             )
-        raise UnsupportedTypeError(
-            f"a Stream is read in its order, and has no item {index!r}: iterate over it; "
-            + _FOR_TORCH
-        )
+        if self._settings.rows is not None or self._settings.packing:
+            raise UnsupportedTypeError(
+                f"a Stream of batches has no item {short(repr(index))}: rows are numbered before "
+                ".batch() and .pack(), and batches come by iteration; " + _FOR_TORCH
+            )
+        if self._source.filter is not None:
+            raise UnsupportedTypeError(
+                f"a Stream with a filter has no item {short(repr(index))}: which rows it keeps is "
+                "known once they are read; sample(n) looks at some, to_arrow() reads all"
+            )
+        if isinstance(self._source, Mixture):
+            raise UnsupportedTypeError(
+                f"a mixture has no item {short(repr(index))}, nor has what was taken of a stream in "
+                "an order of its own: sample(n) looks at some rows, to_arrow() reads all"
+            )
+        return len(self._rows)
+
+    def _looked_up(self, rows: Any) -> Batch:
+        """These rows as a batch, packed and mapped."""
+        columns, row_ids = self._rows.take(rows)
+        if self._settings.packing:
+            packed = self._settings.packing.arrange(dict(columns), row_ids, None)
+            columns, row_ids = packed.take(0, packed.items)
+        batch = mapped(read_batch(dict(columns), *self._recipe.fields), self._maps)
+        return delivered(batch, None, row_ids, repeated=False)
+
+    # What other libraries ask of arrays and Datasets. Keras asks for a shape.
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
         raise UnsupportedTypeError(_NO_ARRAY)
@@ -504,6 +597,26 @@ class Stream:
         start = self._start()
         epoch = Epoch(self._source, self._settings, start.epoch, start.deals)
         return measure_padding(epoch, epoch.hands[self._settings.shard.rank], budget)
+
+    def report(self) -> StreamReport:
+        """What the last loop over this stream came to, or the one that runs: what holds it up.
+
+        >>> import ragmask as rm
+        >>> from ragmask.data import JAPANESE_VOWELS
+        >>> s = rm.stream(JAPANESE_VOWELS).shuffle(seed=0).batch(tokens=1024, column="frames")
+        >>> steps = sum(batch["frames"].n_steps for batch in s)
+        >>> report = s.report()  # print it, or end a notebook's cell with it
+        >>> report.batches, report.rows, report.steps["frames"]
+        (11, 640, Steps(real=9961, padded=10528))
+
+        The loop is that of this object: methods return streams of their own, and what runs in
+        other processes is theirs. Raises InvalidInputError before any loop.
+        """
+        return make_report(self._watch, self._source.is_local, self._settings.prefetch)
+
+    @cached_property
+    def _watch(self) -> Watch:
+        return Watch()
 
     # -- where it stands ------------------------------------------------------------------
 
@@ -597,8 +710,11 @@ class Stream:
         """The batches from `start` to the end of its epoch."""
         progress, process = self._progress, os.getpid()
         fields = self._recipe.fields
-        with closing(self._epoch(start).deliver(start)) as deliveries:
+        epoch = self._epoch(start)
+        loop = begin_loop(self._watch, epoch, start)
+        with closing(epoch.deliver(start)) as deliveries, loop:
             for part, state, repeated in deliveries:
+                loop.map()
                 given = part.columns
                 if isinstance(given, Batch):  # a source of a mixture has made it
                     given = twin(given)
@@ -612,7 +728,9 @@ class Stream:
                         f"made {batch.num_rows} of {rows}"
                     )
                 progress.last = state
+                loop.hand_over(part.columns, len(ids_of(part.row_ids)), repeated)
                 yield delivered(batch, state, part.row_ids, repeated)
+                loop.wait()
                 del given, batch, part
                 check_process(process)
         progress.epoch, progress.start, progress.last = start.epoch + 1, None, None
@@ -655,29 +773,43 @@ class Stream:
         reader = pa.RecordBatchReader.from_batches(schema, batches)
         return reader.__arrow_c_stream__(requested_schema)
 
-    def to_parquet(self, path: str | os.PathLike[str], *, progress: Advance | None = None) -> int:
+    def to_parquet(
+        self, path: str | os.PathLike[str], *, progress: Advance | bool | None = None
+    ) -> int:
         """Write the batches, or the rows as they lie, to a Parquet file; returns its rows.
 
         The file appears under its name when it is whole, and not at all after an error. Row
-        groups hold about 64 MB of values. `progress` is called with the rows written so far.
+        groups hold about 64 MB of values. `progress` is True for a bar over the rows read, as in
+        `rm.stream`, or a function that is called with the rows written so far.
         Columns have the types they came in, but for those that Parquet lacks (run ends). A
         stream without a batch becomes a file of no rows.
 
         Raises StreamError, naming the file, where the disk fails, and for a name that may not be
         given: of a link, a device or a pipe, or inside a saved model's folder.
         """
-        tables = (batch.to_arrow() for batch in self._cut())
-        return write_parquet(tables, path, progress, self._empty)
+        advance = progress if callable(progress) else None
+        shown = self._cut(bool(progress) and advance is None)
+        return write_parquet((batch.to_arrow() for batch in shown), path, advance, self._empty)
 
-    def to_arrow(self) -> Any:
-        """All batches of the epoch, or the rows as they lie, as one pyarrow Table in memory."""
-        tables = list(alike(batch.to_arrow() for batch in self._cut()))
+    def to_arrow(self, *, progress: bool = False) -> Any:
+        """All batches of the epoch, or the rows as they lie, as one pyarrow Table in memory.
+
+        `progress` is that of `rm.stream`.
+        """
+        tables = list(alike(batch.to_arrow() for batch in self._cut(progress)))
         return pa.concat_tables(tables) if tables else self._empty()
 
-    def _cut(self) -> "Stream":
-        shuffle = self._settings.shuffle
-        most = shuffle.window_rows if shuffle else 1024
-        return self if self._settings.rows is not None else self.batch(rows=min(1024, most))
+    def _cut(self, progress: Any = False) -> "Stream":
+        """The stream in batches, whose loops are its own; shown, if asked."""
+        made = self
+        if self._settings.rows is None:
+            shuffle = self._settings.shuffle
+            most = shuffle.window_rows if shuffle else 1024
+            made = self.batch(rows=min(1024, most))
+        if check_progress(progress) is not False:
+            made = replace(made, _settings=replace(made._settings, progress=progress))
+        made.__dict__["_watch"] = self._watch
+        return made
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -736,7 +868,7 @@ class Stream:
         if self._source.filter is not None:
             raise UnsupportedTypeError(
                 "len() of this stream is unknown: it depends on the rows the filter keeps; "
-                + _FOR_TORCH
+                "count_batches() counts its batches in one pass; " + _FOR_TORCH
             )
 
     def __repr__(self) -> str:
