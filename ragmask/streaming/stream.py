@@ -323,8 +323,9 @@ class Stream:
         >>> import ragmask as rm
         >>> from ragmask.data import JAPANESE_VOWELS
         >>> s = rm.stream(JAPANESE_VOWELS).truncate(10).batch(tokens=640, column="frames")
-        >>> next(iter(s))["frames"]  # doctest: +ELLIPSIS
-        Ragged(64 rows, 10 × 12 float32, lengths 7–10...
+        >>> batch = next(iter(s))
+        >>> batch.num_rows, batch["frames"].max_length
+        (64, 10)
 
         column : by default all that are ragged, which stay as long as each other; of lists of
             lists, the outer ones are cut.
