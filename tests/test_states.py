@@ -119,7 +119,7 @@ def test_what_is_no_state_is_refused(folder, given):
 
 def test_another_version_is_refused(folder):
     setup, state = state_of(folder)
-    with pytest.raises(rm.InvalidInputError, match="of version 1, and this ragmask reads 2"):
+    with pytest.raises(rm.InvalidInputError, match="of version 1, and this ragmask reads 3"):
         setup.stream(folder).load_state_dict(state | {"version": 1})
 
 

@@ -194,7 +194,7 @@ def test_a_row_that_is_not_there(index):
 @pytest.mark.parametrize(
     "index",
     [True, False, np.True_, 1.0, np.float64(1), [True, False], [1.5], np.array([1.0]), None, (1, 2),
-     (), [[1, 2]], [[1], [2, 3]], ["a"], [None], {1}, {1: 2}, np.ones(8, bool), object(),
+     (), [[1, 2]], [[1], [2, 3]], ["a"], [None], {1}, {1: 2}, np.ones(8, bool), object,
      slice(1.5), slice(None, None, 0), slice("a"), 1j, [0, None], np.array(["1"]), ...],
     ids=repr,
 )  # fmt: skip

@@ -550,8 +550,8 @@ class Stream:
             )
         if isinstance(self._source, Mixture):
             raise UnsupportedTypeError(
-                f"a mixture has no item {short(repr(index))}, nor has what was taken of a stream in "
-                "an order of its own: sample(n) looks at some rows, to_arrow() reads all"
+                f"a mixture has no item {short(repr(index))}, nor has what was taken of a stream "
+                "in an order of its own: sample(n) looks at some rows, to_arrow() reads all"
             )
         return len(self._rows)
 
