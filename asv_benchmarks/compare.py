@@ -3,7 +3,7 @@
     python asv_benchmarks/compare.py [TOPIC …] [--only WORD …]
 
 Topics: padding, stream, startup, recurrent, ops, steps, layers, overhead, train, pipelines,
-tokenize.
+tokenize, mixing.
 `--only lstm` measures the rows that have the word in their first cell or in their table's name.
 Clusters have scripts of their own: compare_ray.py and compare_spark.py.
 
@@ -23,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 import compare_layers
+import compare_mixing
 import compare_ops
 import compare_overhead
 import compare_pipelines
@@ -71,6 +72,7 @@ PACKAGES = (
     "onnxruntime",
     "awkward",
     "datasets",
+    "grain",
     "tokenizers",
 )
 
@@ -295,6 +297,7 @@ TOPICS = {
     "train": compare_train.TABLES,
     "pipelines": compare_pipelines.TABLES,
     "tokenize": compare_tokenize.TABLES,
+    "mixing": compare_mixing.TABLES,
 }
 
 
