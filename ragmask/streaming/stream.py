@@ -828,6 +828,11 @@ class Stream:
             )
         return Stream(self._source.with_step(step), self._settings, self._maps)
 
+    @property
+    def _has_one_order(self) -> bool:
+        """Whether all epochs are alike."""
+        return self._settings.shuffle is None and not isinstance(self._source, Mixture)
+
     def _fresh(self, epoch: int) -> State:
         """The start of an epoch."""
         shard, told = self._settings.shard, self._recipe.told()

@@ -150,7 +150,7 @@ class Passes:
         """The batches from where the stream stands, or of an epoch: counted once."""
         key: Any = self.state["checksum"]
         if epoch is not None:
-            key = epoch if self.stream._settings.shuffle else "any"
+            key = "any" if self.stream._has_one_order else epoch
         if key not in self._counted:
             self._counted[key] = self.stream.count_batches(epoch)
         return self._counted[key]

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 import torch.utils.data
+from numpy.typing import NDArray
 
 from ragmask import arrow
 from ragmask.arrays.protocol import Ints
@@ -33,12 +34,13 @@ _START: dict[str, Any] = {"place": [0, 0, 0], "even": None}
 class TensorBatch(dict[str, Any]):
     """A batch of tensors by column, with the attributes of the Batch it was made from.
 
-    `state`, `row_ids`, `num_rows` and `repeated` travel with it between processes.
+    `state`, `row_ids`, `sources`, `num_rows` and `repeated` travel with it between processes.
     """
 
     state: dict[str, Any]
     row_ids: Ints | None
     num_rows: int
+    sources: NDArray[np.str_] | None
     repeated: bool
 
 
@@ -51,6 +53,7 @@ class TensorList(list[Any]):
     state: dict[str, Any]
     row_ids: Ints | None
     num_rows: int
+    sources: NDArray[np.str_] | None
     repeated: bool
 
 
@@ -243,12 +246,12 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
             tensors = _shipped(self.convert(batch))
             self._state = tensors.state = sealed({**start, **(batch.state or {})})
             tensors.row_ids, tensors.num_rows = batch.row_ids, batch.num_rows
-            tensors.repeated = batch.repeated
+            tensors.repeated, tensors.sources = batch.repeated, batch.sources
             yield tensors
         # a worker stays at its end: others may not have come to theirs
         if torch.utils.data.get_worker_info() is None:
             self._state = None
-            self._shared.numbers[0] = start["epoch"] + 1
+            self._shared.numbers[0] = share.state_dict()["epoch"]
 
 
 def _shipped(converted: Any) -> TensorBatch | TensorList:
