@@ -5,12 +5,13 @@ from itertools import chain, islice
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ragmask as rm
 from tests.streams import FILTER, SHARES, SMALL, SPLIT_SEED, as_json, contents, plain, write
 
+FEW = settings(max_examples=20)  # of each kind
 CUTS = st.lists(
     st.tuples(st.sampled_from(["take", "skip"]), st.integers(0, 14)), min_size=1, max_size=3
 )
@@ -51,6 +52,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@FEW
 @given(cuts=CUTS)
 def test_take_and_skip_of_rows_are_slices_of_their_order(folder, kind, cuts):
     stream = KINDS[kind](folder)
@@ -63,6 +65,7 @@ def test_take_and_skip_of_rows_are_slices_of_their_order(folder, kind, cuts):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@FEW
 @given(cuts=CUTS)
 def test_after_batch_they_are_slices_of_its_batches(folder, kind, cuts):
     for stream in (
@@ -77,6 +80,7 @@ def test_after_batch_they_are_slices_of_its_batches(folder, kind, cuts):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@FEW
 @given(cuts=CUTS, at=st.integers(0, 3))
 def test_what_was_cut_goes_on_after_any_batch(folder, kind, cuts, at):
     for stream in (
@@ -91,6 +95,7 @@ def test_what_was_cut_goes_on_after_any_batch(folder, kind, cuts, at):
 
 
 @pytest.mark.parametrize("kind", ["plain", "split", "filtered", "shuffled", "mixed"])
+@FEW
 @given(n=st.integers(0, 14), size=st.integers(1, 3), other=st.integers(1, 3))
 def test_ranks_share_the_rows_that_are_taken(folder, kind, n, size, other):
     def make(rank, size):

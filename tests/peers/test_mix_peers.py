@@ -66,7 +66,7 @@ def test_workers_of_a_loader_share_a_mixture_and_go_on(folder, way, workers):
         dataset = StreamDataset(WAYS[way](folder))
         return dataset, DataLoader(dataset, batch_size=None, num_workers=workers)
 
-    dataset, batches = loader()
+    _, batches = loader()
     begun = list(islice(iter(batches), 5))
     states = {batch.state["rank"]: json.loads(json.dumps(batch.state)) for batch in begun}
     resumed, rest = loader()
