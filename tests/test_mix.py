@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
+from ragmask.streaming.state import sealed
 from tests.reference import mixed
 from tests.streams import as_json, plain
 
@@ -492,3 +493,45 @@ def test_states_of_other_mixtures_are_refused():
     for stream, message in others:
         with pytest.raises(rm.InvalidInputError, match=message):
             stream.load_state_dict(state)
+
+
+def go_on(stream, state):
+    stream.load_state_dict(state)
+    return list(stream)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"number": 1 << 70},
+        {"number": -1},
+        {"skip": 5},
+        {"left": 3},
+        {"stands": []},
+        {"weights": [0.0, 0.0]},
+        {"is_over": 1},
+        {"open": [{}]},
+        {"stands": [[[], 0]] * 2},
+        {"stands": [[[[7, [0, 0, 0], []]], 0]] * 2},
+        {"stands": [[[[0, [99, 0, 0], []]], 0]] * 2},
+        {"stands": [[[[0, [0, 10**9, 0], []]], 0]] * 2},
+        {"stands": [[[[0, [0, 0, 0], [[[9, 9, 0]]]]], 0]] * 2},
+    ],
+    ids=str,
+)
+def test_altered_places_are_refused(change):
+    stream = big({"a": 1, "b": 1}).batch(rows=10)
+    state = next(iter(stream)).state
+    state = sealed({**state, "place": {**state["place"], **change}})
+    with pytest.raises(rm.InvalidInputError, match="damaged"):
+        go_on(stream, state)
+
+
+def test_altered_windows_are_refused():
+    stream = big({"a": 1, "b": 1}).batch(tokens=99, column="ids")
+    state = next(iter(stream)).state
+    (one,) = state["place"]["open"]
+    for change in ({"rows": 1 << 40}, {"item": 10**6}, {"rank": 3}, {"weights": [0, 0]}):
+        place = {**state["place"], "open": [{**one, **change}]}
+        with pytest.raises(rm.InvalidInputError, match="damaged"):
+            go_on(stream, sealed({**state, "place": place}))

@@ -10,7 +10,7 @@ packed, cut into batches) is done as with a window of files.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
 
@@ -26,17 +26,16 @@ from ragmask.streaming.cutting import Cut, Opened, cut
 from ragmask.streaming.delivery import AnyEpoch, Columns
 from ragmask.streaming.draws import Drawing, Drawn, InOrder
 from ragmask.streaming.epoch import Epoch
-from ragmask.streaming.feeds import BatchFeed, CountedFeed, Feed, RowFeed, Stints, Taken
+from ragmask.streaming.feeds import BatchFeed, CountedFeed, EpochOf, Feed, RowFeed, Taken
 from ragmask.streaming.maps import mapped
 from ragmask.streaming.measures import Loop
+from ragmask.streaming.mixed_places import MixedPlaces, size_of
 from ragmask.streaming.mixture import AnySource, Mixture, Recipe
 from ragmask.streaming.origins import Origins, Part, join, numbers_of, pick_ids
-from ragmask.streaming.places import AnyPlace, MixedPlace, Opening, Stand, Stint, settled
-from ragmask.streaming.plan import Deal, Place, number_of_batches, share
-from ragmask.streaming.settings import WINDOW_ROWS, Settings, Shard
+from ragmask.streaming.places import AnyPlace, MixedPlace, Opening, Stand, Stint
+from ragmask.streaming.plan import Deal, number_of_batches
+from ragmask.streaming.settings import Settings, Shard
 
-_MOST_ROWS = 32_768  # of a window of rows in the order of their draws
-_EPOCHS = 1 << 20  # so many of a source without end are an epoch of a mixture's
 _MIXED_AHEAD = 1  # windows; what they are made of is decoded further ahead
 
 
@@ -54,180 +53,15 @@ def epoch_of(
 
 
 @dataclass(frozen=True)
-class MixedEpoch(AnyEpoch):
+class MixedEpoch(MixedPlaces):
     """What all ranks read of a mixture in one epoch, and what this one delivers."""
 
-    mixture: Mixture
-    settings: Settings
-    number: int
-    loop: Loop = field(default_factory=Loop, compare=False, repr=False)
-
-    @property
-    def is_filtered(self) -> bool:
-        return self.mixture.filter is not None
-
-    # -- where ranks stand ------------------------------------------------------------------
-
-    def begin(self, rank: int, world_size: int | None = None) -> MixedPlace:
-        """Where a rank begins, of this number or another."""
-        size = world_size or self.settings.shard.world_size
-        mixture = self.mixture
-        stands = tuple(Stand((Stint(self._epochs(recipe)[0]),)) for recipe in mixture.recipes)
-        first, last = share(mixture.skip, rank, size)
-        left = None
-        if mixture.take is not None:
-            begin, end = share(mixture.take, rank, size)
-            left = end - begin
-        return MixedPlace(rank, stands, skip=last - first, left=left)
-
-    def _at(self, rank: int, place: AnyPlace) -> MixedPlace:
-        place = settled(place)
-        return place if isinstance(place, MixedPlace) else self.begin(rank)
-
-    def _epochs(self, recipe: Recipe) -> tuple[int, int | None]:
-        """The first of a source's epochs that this one has, and one past the last."""
-        epochs = recipe.settings.epochs
-        if epochs is None:
-            return self.number * _EPOCHS, None
-        return self.number * epochs, (self.number + 1) * epochs
-
-    def _epoch_of(
-        self, recipe: Recipe, shard: Shard
-    ) -> Callable[[int, tuple[Deal, ...]], AnyEpoch]:
+    def _epoch_of(self, recipe: Recipe, shard: Shard) -> EpochOf:
         """Epochs of a source, as this rank has a share of them."""
         settings = replace(recipe.settings, shard=shard)
         return lambda number, deals: epoch_of(recipe.source, settings, number, deals, self.loop)
 
-    def check(self, place: AnyPlace) -> None:
-        place = settled(place)
-        if place == Place():
-            return
-        if not isinstance(place, MixedPlace):
-            raise InvalidInputError("the state is damaged: it is not that of a mixture")
-        if not place.is_over:
-            self._check_stands(place.stands, replace(self.settings.shard, even=False))
-        for one in place.open:
-            if not one.item or not one.rows or one.rows > self._window_rows:
-                raise InvalidInputError(f"the state is damaged: {one.item} of {one.rows} rows")
-            self._check_stands(one.stands, Shard(one.rank, one.world_size))
-
-    def _check_stands(self, stands: Sequence[Stand], shard: Shard) -> None:
-        if len(stands) != len(self.mixture.recipes):
-            raise InvalidInputError(
-                f"the state is damaged: it is of {len(stands)} sources, and here are "
-                f"{len(self.mixture.recipes)}"
-            )
-        for recipe, stand in zip(self.mixture.recipes, stands, strict=True):
-            first, last = self._epochs(recipe)
-            of = self._epoch_of(recipe, shard)
-            for epoch, place, deals in stand.stints:
-                if epoch < first or (last is not None and epoch > last):
-                    raise InvalidInputError(
-                        f"the state is damaged: a source stands in epoch {epoch}"
-                    )
-                if epoch != last:
-                    of(epoch, deals).check(place)
-
-    def end(self, rank: int, place: AnyPlace) -> AnyPlace:
-        return self._at(rank, place)._replace(is_over=True)
-
-    def deal(
-        self, stints: list[tuple[AnyPlace, tuple[Deal, ...]] | None], rank: int, world_size: int
-    ) -> tuple[AnyPlace, tuple[Deal, ...]]:
-        places = [
-            None if stint is None else self._of(number, stint[0], len(stints))
-            for number, stint in enumerate(stints)
-        ]
-        going = [place for place in places if place is not None and not place.is_over]
-        opened = [one for place in places if place is not None for one in place.open]
-        if not going:
-            over = self.begin(rank, world_size)._replace(is_over=True)
-            return over._replace(open=tuple(opened[rank::world_size])), ()
-        hands = [
-            tuple(
-                self._dealt(
-                    recipe,
-                    [
-                        None if place is None or place.is_over else place.stands[at]
-                        for place in places
-                    ],
-                    one,
-                    world_size,
-                )
-                for at, recipe in enumerate(self.mixture.recipes)
-            )
-            for one in range(world_size)
-        ]
-        skip, left = 0, None
-        if going[0].left is not None or any(place.skip for place in going):
-            skips, lefts = (
-                sum(place.skip for place in going),
-                sum(place.left or 0 for place in going),
-            )
-            sizes = [self._size_of(hand, one, world_size) for one, hand in enumerate(hands)]
-            skip = fair(skips, sizes)[rank]
-            rest = [size - less for size, less in zip(sizes, fair(skips, sizes), strict=True)]
-            left = None if going[0].left is None else fair(lefts, rest)[rank]
-        dealt = MixedPlace(
-            max(place.number for place in places if place is not None) + 1 + rank,
-            hands[rank],
-            open=tuple(opened[rank::world_size]),
-            skip=skip,
-            left=left,
-        )
-        return dealt, ()
-
-    def _size_of(self, stands: Sequence[Stand], rank: int, world_size: int) -> float:
-        """The rows, or batches, that a rank has in all sources, before any filter."""
-        return sum(
-            self._size_in(recipe, stints, rank)
-            for recipe, stints in self._stints(stands, Shard(rank, world_size))
-        )
-
-    def _of(self, rank: int, place: AnyPlace, world_size: int) -> MixedPlace:
-        return place if isinstance(place, MixedPlace) else self.begin(rank, world_size)
-
-    def _dealt(
-        self, recipe: Recipe, stands: list[Stand | None], rank: int, world_size: int
-    ) -> Stand:
-        """What a rank has of what is left of a source, epoch by epoch."""
-        known = [stand for stand in stands if stand is not None]
-        first = min(stand.stints[0].epoch for stand in known)
-        last = max(stand.stints[-1].epoch for stand in known)
-        end = self._epochs(recipe)[1]
-        size = len(stands)
-        done = sum(stand.done for stand in known) // world_size
-        dealt: list[Stint] = []
-        for epoch in range(first, last + 1):
-            if epoch == end:
-                dealt.append(Stint(epoch))
-                break
-            found = [_stint_in(stand, epoch) for stand in stands]
-            if all(stint is None for stint in found):
-                continue
-            if epoch == last and all(stint == (Place(), ()) for stint in found):
-                dealt.append(Stint(epoch))
-                break
-            of = self._epoch_of(recipe, Shard(0, size))
-            dealt.append(Stint(epoch, *of(epoch, ()).deal(found, rank, world_size)))
-        return Stand(tuple(dealt), done)
-
     # -- reading ----------------------------------------------------------------------------
-
-    @property
-    def _window_rows(self) -> int:
-        """The rows that are drawn and arranged together."""
-        settings = self.settings
-        if settings.shuffle:
-            return settings.shuffle.window_rows
-        if not isinstance(settings.arrangement, Rows):
-            return WINDOW_ROWS
-        return _MOST_ROWS
-
-    @property
-    def _keeps_order(self) -> bool:
-        """Whether rows are delivered in the order of their draws."""
-        return isinstance(self.settings.arrangement, Rows) and self.settings.shuffle is None
 
     def batches(self, rank: int, place: AnyPlace) -> Generator[Cut, None, None]:
         rows, drop_last = self.settings.rows, self.settings.drop_last
@@ -340,8 +174,8 @@ class MixedEpoch(AnyEpoch):
             begin = place
             if begin.skip:  # as though they were delivered
                 place = place._replace(left=None)
-            most = self._window_rows
-            if self._keeps_order:  # then a window may be of any size: about what is decoded
+            most = self.window_rows
+            if self.keeps_order:  # then a window may be of any size: about what is decoded
                 held = max(sum(feed.held for feed in feeds), 1)
                 most = min(most, held + -held % (self.settings.rows or 1))
             drawn = drawing.draw(place, min(most, begin.skip or most))
@@ -366,7 +200,7 @@ class MixedEpoch(AnyEpoch):
     ) -> Callable[[int], AnyPlace]:
         """Where the rank stands behind some items of a window."""
         size = self.settings.shard.world_size
-        if self._keeps_order:
+        if self.keeps_order:
             return InOrder(begin, end, drawn, taken, size)
         rows = len(drawn.codes)
         one = Opening(begin.number, rows, 0, rank, size, drawn.weights, begin.stands)
@@ -388,10 +222,6 @@ class MixedEpoch(AnyEpoch):
     def _shard(self, rank: int) -> Shard:
         return Shard(rank, self.settings.shard.world_size)
 
-    def _stints(self, stands: Sequence[Stand], shard: Shard) -> Iterator[tuple[Recipe, Stints]]:
-        for recipe, stand in zip(self.mixture.recipes, stands, strict=False):
-            yield recipe, Stints(self._epoch_of(recipe, shard), stand, self._epochs(recipe)[1])
-
     def _feeds(
         self, stands: Sequence[Stand], shard: Shard, decoders: Decoders, columns: Columns
     ) -> list[RowFeed]:
@@ -403,7 +233,7 @@ class MixedEpoch(AnyEpoch):
     def _drawing(self, feeds: Sequence[Feed], place: MixedPlace) -> tuple[Drawing, MixedPlace]:
         """Draws from feeds that stand at a place; it is over where an empty one ends it."""
         size = self.settings.shard.world_size
-        in_blocks = self.mixture.kind == "rows" and self._keeps_order
+        in_blocks = self.mixture.kind == "rows" and self.keeps_order
         sizes = [size_of(recipe) / size for recipe in self.mixture.recipes]
         drawing = Drawing(self.mixture, self.number, feeds, size, sizes, in_blocks=in_blocks)
         begins = place.number < size and not place.open and not place.is_over
@@ -444,28 +274,6 @@ class MixedEpoch(AnyEpoch):
         ]
         for _, drawn, _ in self._drawn(place, feeds):
             yield len(drawn.codes)
-
-    @property
-    def _is_endless(self) -> bool:
-        mixture = self.mixture
-        weights = [1.0] * len(mixture.recipes) if mixture.is_curriculum else mixture.constant
-        endless = [
-            size_of(recipe) == float("inf")
-            for recipe, weight in zip(mixture.recipes, weights, strict=True)
-            if weight
-        ]
-        return any(endless) if mixture.until == "all" else all(endless)
-
-    def _size_in(self, recipe: Recipe, stints: Stints, rank: int) -> float:
-        """The rows, or batches, that a rank has left of a source."""
-        if stints.last is None:
-            return float("inf") if size_of(recipe) else 0
-        size = 0
-        while (epoch := stints.epoch) is not None:
-            count = epoch.rows_left if self.mixture.kind == "rows" else epoch.count_batches
-            size += count(rank, stints.stints[0].place)
-            stints.advance()
-        return size
 
     def count_batches(self, rank: int, place: AnyPlace) -> int:
         settings = self.settings
@@ -511,16 +319,6 @@ def _inside(end: MixedPlace, one: Opening, items: int, at: int) -> MixedPlace:
     return end if at == items else end._replace(open=(one._replace(item=at), *end.open))
 
 
-def _stint_in(stand: Stand | None, epoch: int) -> tuple[AnyPlace, tuple[Deal, ...]] | None:
-    """Where a rank stands in an epoch of a source; None where it is done with it."""
-    if stand is None or epoch < stand.stints[0].epoch:
-        return None
-    known = {stint.epoch: (stint.place, stint.deals) for stint in stand.stints}
-    if epoch < stand.stints[-1].epoch and epoch not in known:
-        return None
-    return known.get(epoch, (Place(), ()))
-
-
 def _read(recipe: Recipe, part: Part) -> Part:
     """A batch of a source as its own stream would deliver it."""
     batch = part.columns
@@ -533,34 +331,3 @@ def needed(settings: Settings) -> tuple[str, ...]:
     """The columns that decide what is cut into batches."""
     arrangement = settings.arrangement
     return () if isinstance(arrangement, Rows) else (arrangement.column,)
-
-
-def fair(count: int, sizes: Sequence[float]) -> list[int]:
-    """A number in parts that are as equal as sizes, which they may not exceed, allow.
-
-    >>> fair(10, [9, 2, 9])
-    [4, 2, 4]
-    """
-    parts = [0] * len(sizes)
-    while count and (open_ := [at for at, size in enumerate(sizes) if parts[at] < size]):
-        each = -(-count // len(open_))
-        for at in open_:
-            more = int(min(each, count, sizes[at] - parts[at]))
-            parts[at] += more
-            count -= more
-    return parts
-
-
-def size_of(recipe: Recipe) -> float:
-    """The rows of a source in an epoch of the mixture, as far as footers tell."""
-    source, epochs = recipe.source, recipe.settings.epochs
-    rows: float
-    if isinstance(source, Mixture):
-        rows = sum(map(size_of, source.recipes))
-        if source.take is not None and source.kind == "rows":
-            rows = min(rows, source.take)
-    else:
-        rows = sum(source.group_rows)
-    if not rows:
-        return 0
-    return float("inf") if epochs is None else rows * epochs

@@ -175,7 +175,7 @@ def _opening(given: Any) -> Opening:
 
 def _weights(given: Any) -> tuple[float, ...]:
     weights = tuple(map(float, given))
-    if not all(0 <= weight < float("inf") for weight in weights):
+    if not any(weights) or not all(0 <= weight < float("inf") for weight in weights):
         raise ValueError(f"{given!r} are not weights")
     return weights
 
