@@ -429,7 +429,7 @@ def test_an_altered_state_is_refused(path, workers):
     for change in changes:
         with pytest.raises(rm.InvalidInputError, match="the state is damaged or was altered"):
             dataset.load_state_dict([state | change])
-    with pytest.raises(rm.InvalidInputError, match="of version 1, and this ragmask reads 2"):
+    with pytest.raises(rm.InvalidInputError, match="of version 1, and this ragmask reads 3"):
         dataset.load_state_dict(state | {"version": 1})
 
 
