@@ -219,7 +219,7 @@ print(int(peak.split()[1]) >> 10)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("rows", "steps"), [(32, 10_000_000), (8_000_000, 40)])
+@pytest.mark.parametrize(("rows", "steps"), [(64, 10_000_000), (8_000_000, 40)])
 def test_memory_does_not_grow_with_the_row_group(tmp_path, rows, steps):
     path = tmp_path / "large.parquet"
     offsets = np.arange(rows + 1, dtype=np.int64) * steps
