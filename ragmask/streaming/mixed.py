@@ -246,7 +246,9 @@ class MixedEpoch(MixedPlaces):
         ]
         columns, row_ids = join(parts)
         if self.mixture.names:
-            row_ids = Origins(numbers_of(row_ids), np.sort(codes), self.mixture.names)
+            counts = [sum(piece.end - piece.begin for piece in one.pieces) for one in taken]
+            sources = np.repeat(np.arange(len(taken), dtype=np.uint16), counts)
+            row_ids = Origins(numbers_of(row_ids), sources, self.mixture.names)
         if (codes[1:] != codes[:-1]).any():
             order = np.empty(len(codes), np.int64)
             order[np.argsort(codes, kind="stable")] = np.arange(len(codes))

@@ -14,7 +14,7 @@ from ragmask.streaming.places import AnyPlace, MixedPlace, Stand, Stint, settled
 from ragmask.streaming.plan import Deal, Place, share
 from ragmask.streaming.settings import WINDOW_ROWS, Settings, Shard
 
-_MOST_ROWS = 32_768  # of a window of rows in the order of their draws
+_MOST_ROWS = 65_536  # of a window of rows in the order of their draws
 _EPOCHS = 1 << 20  # so many of a source without end are an epoch of a mixture's
 _MOST_NUMBERS = 1 << 60
 
