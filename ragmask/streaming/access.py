@@ -97,7 +97,7 @@ class OwnRows:
             if position not in passed:
                 passed[position] = self._passing(reader, position)
             at = np.searchsorted(passed[position], row)
-            if passed[position][at : at + 1] == [row]:
+            if row in passed[position][at : at + 1]:
                 found.append(row)
         if len(found) < n:  # few pass: look at all, and draw from those
             every = [passed[one] if one in passed else self._passing(reader, one) for one in groups]
