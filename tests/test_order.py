@@ -36,7 +36,7 @@ def test_shards_together_read_every_row_once(data, setup, world_size):
         return
     assert delivered <= expected
     assert all(batch.num_rows == setup.rows for own in batches for batch in own)
-    if not setup.pack:
+    if not setup.pack and not setup.bucketed:  # buckets leave out the rest of each window
         assert (expected - delivered).total() <= world_size * (setup.rows - 1)
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 
 import ragmask as rm
-from ragmask.streaming import measures
+from ragmask.streaming import cpu_time, measures
 from ragmask.streaming.cpu_time import cpu_seconds
 from ragmask.streaming.report import StreamReport
 from ragmask.streaming.retry import Retry
@@ -114,15 +115,15 @@ def test_the_column_that_batches_are_made_by_counts_alone(path):
 
 def test_time_goes_to_whoever_spends_it(path):
     def slow(batch):
-        time.sleep(0.01)
+        time.sleep(0.02)
         return batch
 
     stream = rm.stream(path).map(slow).batch(rows=5)
     for _ in stream:
-        time.sleep(0.03)
+        time.sleep(0.1)
     report = stream.report()
-    assert 0.02 <= report.mapping < 0.055
-    assert report.consuming >= 0.06
+    assert 0.04 <= report.mapping < report.consuming
+    assert report.consuming >= 0.2
     assert spent(report) == pytest.approx(report.seconds)
     assert report.rows_per_second == 10 / report.seconds
     assert report.rows_read == 10
@@ -252,8 +253,14 @@ def test_work_of_threads_that_read_for_another_is_its_own():
     Retry().run(work, "work")
     assert cpu_seconds() - before >= 0.02
     before = cpu_seconds()
-    Retry().run(lambda: time.sleep(0.05), "sleep")
-    assert cpu_seconds() - before < 0.04
+    Retry().run(lambda: time.sleep(0.2), "sleep")
+    assert cpu_seconds() - before < 0.15
+
+
+def test_a_machine_that_tells_no_queue_is_fine(monkeypatch):
+    for told in ("/nowhere", "/dev/null"):
+        monkeypatch.setattr(cpu_time, "_SCHEDULED", Path(told))
+        assert cpu_seconds() >= time.thread_time() - 1
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ class Loop:
     # -- from any thread ------------------------------------------------------------------
 
     def time_decoding(self, decode: Callable[[list[Span]], Made]) -> Callable[[list[Span]], Made]:
-        """The function, timed: what it spends off the CPU is reading, and the rest decoding."""
+        """The function, timed: what it spends asleep is reading, and the rest decoding."""
 
         def timed(spans: list[Span]) -> Made:
             begun, cpu = time.perf_counter(), cpu_seconds()

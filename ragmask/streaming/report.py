@@ -27,8 +27,9 @@ class StreamReport(NamedTuple):
     seconds : of the loop, of which the consumer was `waiting` for the stream, `mapping` (functions
         given to `map` run on its thread) and `consuming`: then the stream waits for it.
     reading, decoding, arranging : seconds of the threads that decode ahead, two by default, beside
-        those of the consumer. `reading` is the time that decoding spent off the CPU: waiting for
-        the disk or the network, and, where the consumer leaves it to no other thread, for Python.
+        those of the consumer. `reading` is the time that decoding spent neither on a CPU nor ready
+        for one: waiting for the disk or the network, and, where the consumer leaves it to no other
+        thread, for Python.
     rows_read, bytes_read : decoded so far, of windows that are ahead too.
     prefetch : the windows that may be ahead; 0 where the consumer's thread decodes.
     is_local : whether the files are on a disk or in memory.
@@ -171,7 +172,7 @@ class StreamReport(NamedTuple):
 
         yield "consumer waits for the stream", share(self.waiting)
         if self.mapping >= 0.005 * self.seconds:
-            yield "functions given to map", share(self.mapping)
+            yield "batches made, and mapped", share(self.mapping)
         yield "stream waits for the consumer", share(self.consuming)
         threads = "in the consumer's thread" if not self.prefetch else "in threads beside it"
         where = "disk" if self.is_local else "network"

@@ -38,7 +38,7 @@ def test_a_bar_reaches_the_end_and_says_the_padding(bars):
     stream = rm.stream(TABLE, progress=True).batch(rows=16)
     list(stream)
     list(stream)
-    assert [bar.desc for bar in bars] == ["epoch 0: ", "epoch 1: "]
+    assert [bar.desc for bar in bars] == ["epoch 0", "epoch 1"]
     padding = stream.report().steps["ids"].padding
     assert bars[0].shown == (100, 100, f"{padding:.1%} padding")
     assert bars[0].disable  # closed
