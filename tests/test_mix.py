@@ -535,3 +535,17 @@ def test_altered_windows_are_refused():
         place = {**state["place"], "open": [{**one, **change}]}
         with pytest.raises(rm.InvalidInputError, match="damaged"):
             go_on(stream, sealed({**state, "place": place}))
+
+
+def test_by_default_weights_are_the_rows_that_sources_have_themselves():
+    """Of a part or of what was taken, and not of all that its files hold."""
+    whole = rm.stream(table(0, [1000]))
+    sources = {"some": whole.take(100), "part": whole.split({"a": 0.3, "b": 0.7}, 1)["a"]}
+    weights = rm.mix(sources)._source.weights
+    assert weights == {name: stream.num_rows for name, stream in sources.items()}
+
+
+def test_filters_of_sources_are_told():
+    few = rm.stream(table(0, [9]), filter=[("number", "<", 4)])
+    assert "where few: (number < 4)" in repr(rm.mix({"few": few, "all": A}))
+    assert "where (number < 4)" in repr(few.shuffle(1).take(3))

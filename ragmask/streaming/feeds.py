@@ -50,7 +50,9 @@ class Taken(NamedTuple):
 
 
 class Feed(Protocol):
-    """What is left of a source."""
+    """What is left of a source, and where it stands."""
+
+    stand: Stand
 
     @property
     def held(self) -> int:
@@ -168,13 +170,12 @@ class BatchFeed(RowFeed):
 
         super().__init__(stints, open_)
 
-    def next(self) -> Part:
-        """The next batch; `stand` then counts its rows."""
-        before = self.stand
-        ((_, opened, _, _),) = self.take(1).pieces
-        part: Part = opened.window.take(0, 1)
-        self.stand = self.stand._replace(done=before.done + len(numbers_of(part.row_ids)))
-        return part
+    def take(self, count: int) -> Taken:
+        """The next batches; `stand` counts their rows."""
+        done, taken = self.stand.done, super().take(count)
+        rows = sum(len(numbers_of(one.opened.window.part.row_ids)) for one in taken.pieces)
+        self.stand = self.stand._replace(done=done + rows)
+        return taken
 
 
 class One:
@@ -200,7 +201,7 @@ class CountedFeed:
     """The number of rows of a source, or of its batches, where nothing has to be read for it."""
 
     def __init__(self, rows: float, stand: Stand) -> None:
-        self._rows, self._stand = rows, stand
+        self._rows, self.stand = rows, stand
 
     @property
     def held(self) -> int:
@@ -211,8 +212,8 @@ class CountedFeed:
 
     def take(self, count: int) -> Taken:
         self._rows -= count
-        taken = Taken((), self._stand)
-        self._stand = taken.stand(count)
+        taken = Taken((), self.stand)
+        self.stand = taken.stand(count)
         return taken
 
     def close(self) -> None:

@@ -122,7 +122,7 @@ def _check_source(name: Any, stream: Any) -> None:
 
 def _by_rows(names: tuple[str, ...], recipes: list[Recipe]) -> dict[str, float]:
     """The numbers of rows, as footers tell them."""
-    rows = [float(recipe.source.num_rows) for recipe in recipes]
+    rows = [float(recipe.rows) for recipe in recipes]
     if not any(rows):
         rows = [1.0] * len(rows)
     return dict(zip(names, rows, strict=True))

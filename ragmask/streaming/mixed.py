@@ -29,7 +29,7 @@ from ragmask.streaming.epoch import Epoch
 from ragmask.streaming.feeds import BatchFeed, CountedFeed, EpochOf, Feed, RowFeed, Taken
 from ragmask.streaming.maps import mapped
 from ragmask.streaming.measures import Loop
-from ragmask.streaming.mixed_places import MixedPlaces, size_of
+from ragmask.streaming.mixed_places import MixedPlaces
 from ragmask.streaming.mixture import AnySource, Mixture, Recipe
 from ragmask.streaming.origins import Origins, Part, join, numbers_of, pick_ids
 from ragmask.streaming.places import AnyPlace, MixedPlace, Opening, Stand, Stint
@@ -104,31 +104,19 @@ class MixedEpoch(MixedPlaces):
     def _drawn_batches(
         self, place: MixedPlace, feeds: Sequence[BatchFeed], is_read: bool
     ) -> Generator[Cut, None, None]:
-        mixture = self.mixture
+        names = self.mixture.names
         with _closing(feeds):
-            drawing, place = self._drawing(feeds, place)
-            while True:
-                begin, is_skipped = place, place.skip > 0
-                if is_skipped:
-                    place = place._replace(skip=place.skip - 1, left=None)
-                drawn = drawing.draw(place, 1)
-                if not len(drawn.codes):
-                    return
+            for begin, drawn, taken, end in self._drawn(place, feeds, 1):
                 code = int(drawn.codes[0])
-                part = feeds[code].next()
-                stands = (*place.stands[:code], feeds[code].stand, *place.stands[code + 1 :])
-                place = drawn.place._replace(stands=stands)
-                if is_skipped:
-                    place = place._replace(left=begin.left)
-                    continue
+                part = taken[code].pieces[0].opened.window.take(0, 1)
                 if is_read:
-                    part = _read(mixture.recipes[code], part)
-                if mixture.names:
+                    part = _read(self.mixture.recipes[code], part)
+                if names:
                     numbers = numbers_of(part.row_ids)
                     codes = np.full(len(numbers), code, np.uint16)
-                    part = part._replace(row_ids=Origins(numbers, codes, mixture.names))
-                yield Cut(begin, place, part)
-                del part
+                    part = part._replace(row_ids=Origins(numbers, codes, names))
+                yield Cut(begin, end, part)
+                del part, taken
 
     def opened(
         self, rank: int, place: AnyPlace, decoders: Decoders, columns: Columns = None
@@ -159,34 +147,35 @@ class MixedEpoch(MixedPlaces):
                 del window
             if place.is_over:
                 return
-            for begin, drawn, taken in self._drawn(place._replace(open=()), feeds):
+            place = place._replace(open=())
+            for begin, drawn, taken, end in self._drawn(place, feeds, self.window_rows):
                 window = self._arranged(drawn.codes, taken, self._key(begin.number))
-                end = drawn.place._replace(stands=_stands(taken, drawn.counts))
                 yield Opened(window, 0, self._behind(rank, begin, end, drawn, taken, window.items))
                 del window, taken
 
     def _drawn(
-        self, place: MixedPlace, feeds: Sequence[Feed]
-    ) -> Generator[tuple[MixedPlace, Drawn, list[Taken]], None, None]:
-        """Window after window: where it begins, its draws, and what they took of each source."""
+        self, place: MixedPlace, feeds: Sequence[Feed], most: int
+    ) -> Generator[tuple[MixedPlace, Drawn, list[Taken], MixedPlace], None, None]:
+        """Window after window of so many draws at most: the place before it, the draws, what they
+        took of each source, and the place behind it."""
         drawing, place = self._drawing(feeds, place)
         while True:
             begin = place
             if begin.skip:  # as though they were delivered
                 place = place._replace(left=None)
-            most = self.window_rows
+            size = most
             if self.keeps_order:  # then a window may be of any size: about what is decoded
                 held = max(sum(feed.held for feed in feeds), 1)
-                most = min(most, held + -held % (self.settings.rows or 1))
-            drawn = drawing.draw(place, min(most, begin.skip or most))
+                size = min(most, held + -held % (self.settings.rows or 1))
+            drawn = drawing.draw(place, min(size, begin.skip or size))
             if not len(drawn.codes):
                 return
             taken = [feed.take(count) for feed, count in zip(feeds, drawn.counts, strict=True)]
-            place = drawn.place._replace(stands=_stands(taken, drawn.counts))
+            place = drawn.place._replace(stands=tuple(feed.stand for feed in feeds))
             if begin.skip:
                 place = place._replace(skip=begin.skip - len(drawn.codes), left=begin.left)
                 continue
-            yield begin, drawn, taken
+            yield begin, drawn, taken, place
             del taken
 
     def _behind(
@@ -234,7 +223,7 @@ class MixedEpoch(MixedPlaces):
         """Draws from feeds that stand at a place; it is over where an empty one ends it."""
         size = self.settings.shard.world_size
         in_blocks = self.mixture.kind == "rows" and self.keeps_order
-        sizes = [size_of(recipe) / size for recipe in self.mixture.recipes]
+        sizes = [recipe.rows_in_all / size for recipe in self.mixture.recipes]
         drawing = Drawing(self.mixture, self.number, feeds, size, sizes, in_blocks=in_blocks)
         begins = place.number < size and not place.open and not place.is_over
         return drawing, drawing.begin(place) if begins else place
@@ -274,7 +263,7 @@ class MixedEpoch(MixedPlaces):
             CountedFeed(self._size_in(recipe, stints, rank), stints.stand)
             for recipe, stints in self._stints(place.stands, self._shard(rank))
         ]
-        for _, drawn, _ in self._drawn(place, feeds):
+        for _, drawn, _, _ in self._drawn(place, feeds, self.window_rows):
             yield len(drawn.codes)
 
     def count_batches(self, rank: int, place: AnyPlace) -> int:
@@ -310,10 +299,6 @@ def _closing(feeds: Sequence[Feed]) -> Iterator[None]:
     finally:
         for feed in feeds:
             feed.close()
-
-
-def _stands(taken: Sequence[Taken], counts: Sequence[int]) -> tuple[Stand, ...]:
-    return tuple(one.stand(count) for one, count in zip(taken, counts, strict=True))
 
 
 def _inside(end: MixedPlace, one: Opening, items: int, at: int) -> MixedPlace:

@@ -185,7 +185,7 @@ class MixedPlaces(AnyEpoch):
         mixture = self.mixture
         weights = [1.0] * len(mixture.recipes) if mixture.is_curriculum else mixture.constant
         endless = [
-            size_of(recipe) == float("inf")
+            recipe.rows_in_all == float("inf")
             for recipe, weight in zip(mixture.recipes, weights, strict=True)
             if weight
         ]
@@ -194,7 +194,7 @@ class MixedPlaces(AnyEpoch):
     def _size_in(self, recipe: Recipe, stints: Stints, rank: int) -> float:
         """The rows, or batches, that a rank has left of a source."""
         if stints.last is None:
-            return float("inf") if size_of(recipe) else 0
+            return float("inf") if recipe.rows else 0
         size = 0
         while (epoch := stints.epoch) is not None:
             count = epoch.rows_left if self.mixture.kind == "rows" else epoch.count_batches
@@ -244,18 +244,3 @@ def fair(count: int, sizes: Sequence[float]) -> list[int]:
             parts[at] += more
             count -= more
     return parts
-
-
-def size_of(recipe: Recipe) -> float:
-    """The rows of a source in an epoch of the mixture, as far as footers tell."""
-    source, epochs = recipe.source, recipe.settings.epochs
-    rows: float
-    if isinstance(source, Mixture):
-        rows = sum(map(size_of, source.recipes))
-        if source.take is not None and source.kind == "rows":
-            rows = min(rows, source.take)
-    else:
-        rows = sum(source.group_rows)
-    if not rows:
-        return 0
-    return float("inf") if epochs is None else rows * epochs

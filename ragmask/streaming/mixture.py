@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from math import fsum, isfinite
-from typing import Any, Literal, Union
+from typing import Any, ClassVar, Literal, Union
 
 import numpy as np
 
@@ -36,8 +36,19 @@ class Recipe:
     maps: tuple[MapFunction, ...] = ()
 
     @property
-    def is_repeated_for_ever(self) -> bool:
-        return self.settings.epochs is None
+    def rows(self) -> int:
+        """Of an epoch, as far as footers tell: before any filter."""
+        source = self.source
+        if isinstance(source, Source):
+            return sum(source.group_rows)
+        rows = sum(one.rows for one in source.recipes)
+        return rows if source.take is None or source.kind == "batches" else min(rows, source.take)
+
+    @property
+    def rows_in_all(self) -> float:
+        """Of all its epochs."""
+        epochs = self.settings.epochs
+        return self.rows * epochs if epochs is not None else float("inf") if self.rows else 0
 
     @cached_property
     def fields(self) -> tuple[dict[str, Any], Any]:
@@ -83,8 +94,8 @@ class Mixture:
     skip: int = 0
     take: int | None = None
 
-    portions: tuple[Portion, ...] = ()
-    steps: tuple[Step, ...] = ()
+    portions: ClassVar[tuple[Portion, ...]] = ()  # its sources have theirs
+    steps: ClassVar[tuple[Step, ...]] = ()
 
     # -- what it has in common with files ---------------------------------------------------
 
@@ -135,13 +146,11 @@ class Mixture:
         return all(recipe.source.is_local for recipe in self.recipes)
 
     @property
-    def num_rows(self) -> int:
-        return sum(recipe.source.num_rows for recipe in self.recipes)
-
-    @property
     def filter_text(self) -> str | None:
-        """The filters of its sources, each told by itself; see `described`."""
-        return None
+        """The filters of its sources."""
+        texts = [recipe.source.filter_text for recipe in self.recipes]
+        named = zip(self.names or ("",), texts, strict=True)
+        return ", ".join(f"{name}: {text}" if name else text for name, text in named if text)
 
     def told(self) -> dict[str, Any]:
         told: dict[str, Any] = {"until": self.until, "mix": self.kind, "mix_seed": self.seed}
