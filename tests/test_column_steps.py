@@ -99,6 +99,7 @@ def test_a_stream_with_steps_is_one_of_files_written_that_way(data, given_):
 
 
 @given(DATA, stepped(), WORLDS, st.data())
+@pytest.mark.slow
 def test_every_state_yields_what_was_left(data, given_, world_size, draw):
     setup, _ = given_
     rank = draw.draw(st.integers(0, world_size - 1))

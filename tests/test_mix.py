@@ -173,6 +173,7 @@ def test_a_mixture_knows_how_many_batches_it_has(setup, size):
             assert stream.num_rows == sum(batch.num_rows for batch in stream)
 
 
+@pytest.mark.slow
 @given(setups(kinds=("rows", "tokens", "packed", "batches")), st.integers(2, 4))
 def test_even_ranks_deliver_equally_many_batches(setup, size):
     streams = [setup.stream(rank, size).shard(rank, size, even=True) for rank in range(size)]
@@ -237,6 +238,7 @@ def test_other_ranks_go_on_with_what_is_left(setup, size, other, data):
         assert Counter(found) == Counter(once)
 
 
+@pytest.mark.slow
 @given(setups(untils=("all",)), st.integers(1, 3), st.integers(0, 3))
 def test_one_state_is_enough_in_lockstep(setup, size, delivered):
     found = []

@@ -51,6 +51,10 @@ KINDS = {
 }
 
 
+QUICK = ("plain", "shuffled")
+MANY = [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @FEW
 @given(cuts=CUTS)
@@ -64,7 +68,7 @@ def test_take_and_skip_of_rows_are_slices_of_their_order(folder, kind, cuts):
         assert len(made.batch(rows=3)) == -(-len(expected) // 3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MANY)
 @FEW
 @given(cuts=CUTS)
 def test_after_batch_they_are_slices_of_its_batches(folder, kind, cuts):
@@ -79,7 +83,7 @@ def test_after_batch_they_are_slices_of_its_batches(folder, kind, cuts):
         assert made.count_batches(0) == len(found)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MANY)
 @FEW
 @given(cuts=CUTS, at=st.integers(0, 3))
 def test_what_was_cut_goes_on_after_any_batch(folder, kind, cuts, at):
