@@ -21,7 +21,7 @@ KILLS = 50
 def deliver(folder, log, most_epochs):
     """Write each batch's rows and state to the log; go on where its last whole line says."""
     stream = rm.stream(folder).shuffle(7, window_rows=50).batch(tokens=24, column="ids")
-    with open(log, "ab+") as file:
+    with log.open("ab+") as file:
         file.seek(0)
         lines = file.read().split(b"\n")
         file.truncate(sum(len(line) + 1 for line in lines[:-1]))  # without the torn last one

@@ -17,7 +17,7 @@ WARP = 32
 ALL = 0xFFFFFFFF
 
 
-class Divergence(RuntimeError):
+class DivergenceError(RuntimeError):
     """Some threads wait for others, which wait elsewhere or have ended."""
 
 
@@ -85,7 +85,7 @@ class Block:
         ended = sum(thread.dead for thread in threads)
         if ended < self.threads:
             here, *warps = [len(one.waiting) for one in (self.meeting, *self.warps)]
-            raise Divergence(
+            raise DivergenceError(
                 f"{ended} of {self.threads} threads have ended, {here} wait "
                 f"for the block, {warps} for their warps"
             )

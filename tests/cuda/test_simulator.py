@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import cuda
 
-from tests.cuda.simulator import ALL, Divergence
+from tests.cuda.simulator import ALL, DivergenceError
 
 THREADS = 64
 
@@ -48,7 +48,7 @@ def neighbours(x, distance, waits, out):
 @pytest.mark.parametrize("most", [1, 33, THREADS - 1])
 def test_threads_that_part_ways_are_an_error_and_not_a_hang(kernel, most):
     out = np.zeros(THREADS, np.int64)
-    with pytest.raises(Divergence, match="of 64 threads have ended"):
+    with pytest.raises(DivergenceError, match="of 64 threads have ended"):
         kernel[1, THREADS](out, most)
     kernel[1, THREADS](out, THREADS)
     assert out.all()
