@@ -13,8 +13,9 @@ from ragmask.arrays.protocol import Bools, Ints
 from ragmask.arrow import is_list
 from ragmask.errors import StreamError
 from ragmask.streaming.ahead import run_ahead
+from ragmask.streaming.groups import Group
 from ragmask.streaming.reader import Reader
-from ragmask.streaming.source import Group, Source
+from ragmask.streaming.source import Source
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,30 @@ def one_of_each(files: Iterable[File]) -> Iterator[File]:
     return iter(firsts.values())
 
 
+def unified_fields(first: File, files: Iterable[File], used: set[str]) -> dict[str, Any]:
+    """The fields of the first file, and those used of the others: types that hold all values."""
+    fields: dict[str, Any] = {one.name: one for one in first.schema}
+    came = dict.fromkeys(fields, first.path)
+    lacking: set[str] = set()
+    for file in one_of_each(files):
+        own = {one.name: one for one in file.schema if one.name in used}
+        lacking |= used - own.keys()
+        for one in own.values():
+            known = fields.setdefault(one.name, one)
+            came.setdefault(one.name, file.path)
+            type_ = arrow.unified(known.type, one.type)
+            if type_ is None:
+                raise StreamError(
+                    f"{file.path}: column {one.name!r} is {one.type}, and {known.type} in "
+                    f"{came[one.name]}: no type holds both without loss"
+                )
+            nullable = known.nullable or one.nullable
+            fields[one.name] = known.with_type(type_).with_nullable(nullable)
+    return {
+        name: one.with_nullable(True) if name in lacking else one for name, one in fields.items()
+    }
+
+
 def key_schema(found: tuple[Found, ...], first: File) -> Any:
     """int64 where every folder's value is a whole number, else string. A file's own column wins."""
     texts: dict[str, set[str | None]] = {}

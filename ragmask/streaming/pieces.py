@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from ragmask.streaming.formats import Wanted
-from ragmask.streaming.source import Group
+from ragmask.streaming.groups import Group
 
 _OPEN = 2  # row groups at once: as many as threads decode
 

@@ -24,11 +24,12 @@ from ragmask.streaming.formats import (
     open_batches,
     open_parquet,
 )
+from ragmask.streaming.groups import Group
 from ragmask.streaming.pieces import Pieces
 from ragmask.streaming.plan import Span, rows_in
 from ragmask.streaming.ranges import ReadAhead, chunks
 from ragmask.streaming.retry import GivenUpError, within
-from ragmask.streaming.source import Group, Source
+from ragmask.streaming.source import Source
 
 _BUFFER, _BUFFER_AFAR = 1 << 20, 1 << 23  # bytes of a column's pages that are read at once
 

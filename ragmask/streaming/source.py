@@ -1,4 +1,4 @@
-"""The files of a data set: what their footers say, and which row groups a filter leaves."""
+"""The files of a data set, and what their footers say of its columns, row groups and rows."""
 
 import hashlib
 import json
@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from ragmask import arrow
 from ragmask.arrow import Nulls, check_nulls
-from ragmask.errors import InvalidInputError, StreamError
+from ragmask.errors import InvalidInputError
 from ragmask.rows.checks import check_count
 from ragmask.streaming.cache import Cache
 from ragmask.streaming.files import Found, Paths, find_files
 from ragmask.streaming.filtering import left_by_statistics, read_filter
 from ragmask.streaming.formats import File, Options, Wanted, naming, read_footer
+from ragmask.streaming.groups import Group, groups_of, pieces_of
 from ragmask.streaming.memory import in_memory, path_of
 from ragmask.streaming.names import (
     Fields,
@@ -29,46 +30,17 @@ from ragmask.streaming.names import (
     key_schema,
     one_of_each,
     split_name,
+    unified_fields,
     with_shared_schemas,
 )
 from ragmask.streaming.plan import Portion, count_in, rows_in
 from ragmask.streaming.retry import Retry
-from ragmask.streaming.sizes import piece_rows
 from ragmask.streaming.steps import Step
 
 _FOOTERS_AT_ONCE = 8  # requests in flight, where files are far away
 
 Missing = Literal["error", "null"]
 Items = Literal["vectors"] | Mapping[str, int] | None
-
-
-@dataclass(frozen=True)
-class Group:
-    """A row group, or a piece of a large one: its file, its number there, its rows, and the first
-    one's number in the data.
-    """
-
-    file: File
-    index: int
-    rows: int
-    first_row: int = 0
-    keys: tuple[tuple[str, str | None], ...] = ()
-    begin: int = 0  # its first row in the row group, of which it may be a piece
-    piece_rows: int = 0  # of each piece but the last; 0 where it may share a window with others
-
-    @property
-    def is_piece(self) -> bool:
-        return 0 < self.piece_rows < self.file.group_rows[self.index]
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """The numbers of its rows in the data set, from the first to one past the last."""
-        return self.first_row, self.first_row + self.rows
-
-    def __str__(self) -> str:
-        piece = "row group" if self.file.format == "parquet" else "record batch"
-        rows = f", rows {self.begin}–{self.begin + self.rows - 1}" if self.is_piece else ""
-        return f"{self.file.path}: {piece} {self.index}{rows}"
 
 
 @dataclass(frozen=True)
@@ -199,28 +171,11 @@ class Source:
     @cached_property
     def full_schema(self) -> Any:
         """Every column there is, in the type that holds what all files have in it."""
-        fields: dict[str, Any] = {one.name: one for one in self.first.schema}
-        came = dict.fromkeys(fields, self.first.path)
         used = {*self.filter_columns, *(self.split(name).top for name in self.columns)}
         used -= set(self.key_schema.names)
-        lacking: set[str] = set()
-        for file in one_of_each(self.files):
-            own = {one.name: one for one in file.schema if one.name in used}
-            lacking |= used - own.keys()
-            for one in own.values():
-                known = fields.setdefault(one.name, one)
-                came.setdefault(one.name, file.path)
-                type_ = arrow.unified(known.type, one.type)
-                if type_ is None:
-                    raise StreamError(
-                        f"{file.path}: column {one.name!r} is {one.type}, and {known.type} in "
-                        f"{came[one.name]}: no type holds both without loss"
-                    )
-                nullable = known.nullable or one.nullable
-                fields[one.name] = known.with_type(type_).with_nullable(nullable)
-        made = [one.with_nullable(True) if one.name in lacking else one for one in fields.values()]
+        fields = unified_fields(self.first, self.files, used)
         keys = [one for one in self.key_schema if one.name not in fields]
-        return pa.schema([*made, *keys], self.first.schema.metadata)
+        return pa.schema([*fields.values(), *keys], self.first.schema.metadata)
 
     @cached_property
     def _full_fields(self) -> Fields:
@@ -358,16 +313,9 @@ class Source:
         groups: list[Group] = []
         first_row = 0
         for found, file in zip(self.found, self.files, strict=True):
-            left = self._left_by_statistics(found, file)
-            sizes = self._sizes_of(file)
-            for index, rows in enumerate(file.group_rows):
-                if left is None or index in left:
-                    each = piece_rows(rows, sizes[index]) if index in sizes else 0
-                    for begin in range(0, rows, each) if each else (0,):
-                        size = min(each or rows, rows - begin)
-                        first = first_row + begin
-                        groups.append(Group(file, index, size, first, found.keys, begin, each))
-                first_row += rows
+            left, sizes = self._left_by_statistics(found, file), self._sizes_of(file)
+            groups += groups_of(file, found.keys, first_row, left, sizes)
+            first_row += sum(file.group_rows)
         return tuple(groups)
 
     def _sizes_of(self, file: File) -> dict[int, int]:
@@ -388,11 +336,7 @@ class Source:
     @cached_property
     def pieces(self) -> dict[int, int]:
         """Groups that are windows of their own; those of one row group have the same number."""
-        firsts = ((number, one.begin) for number, one in enumerate(self.groups) if one.piece_rows)
-        pieces: dict[int, int] = {}
-        for number, begin in firsts:
-            pieces[number] = pieces[number - 1] if begin else number
-        return pieces
+        return pieces_of(self.groups)
 
     def _left_by_statistics(self, found: Found, file: File) -> set[int] | None:
         """The row groups that may hold rows the filter keeps; None where it cannot be told."""

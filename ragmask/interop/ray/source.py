@@ -18,11 +18,12 @@ from ragmask.rows.checks import check_count
 from ragmask.streaming.batch import read_batch
 from ragmask.streaming.files import Paths
 from ragmask.streaming.formats import Options, open_parquet
+from ragmask.streaming.groups import Group
 from ragmask.streaming.plan import Order, Span, Window
 from ragmask.streaming.reader import Decoded, Reader
 from ragmask.streaming.retry import Retry
 from ragmask.streaming.settings import WINDOW_ROWS
-from ragmask.streaming.source import Group, Items, Missing, Source
+from ragmask.streaming.source import Items, Missing, Source
 
 _TASKS_A_CPU = 2
 _LEAST_ROWS = 1_000
