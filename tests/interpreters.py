@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def run_python(code, *arguments, folder=ROOT, timeout=120, **environment):
+def run_python(code, *arguments, folder=ROOT, timeout=600, **environment):
     """What `code` prints; fails the test with its stderr unless it ends well.
 
     `folder` is put first on the path, so that a copy of ragmask there is what is imported.

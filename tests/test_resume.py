@@ -38,6 +38,7 @@ def folder(tmp_path):
 # -- going on from a state ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(DATA, setups(), WORLDS, st.data())
 def test_every_state_yields_what_was_left(data, setup, world_size, draw):
     rank = draw.draw(st.integers(0, world_size - 1))

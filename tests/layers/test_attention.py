@@ -29,6 +29,7 @@ def by_hand(layer, query, value, causal=False):
     return given + bo
 
 
+@pytest.mark.slow  # attention is compiled for float64
 @pytest.mark.parametrize("causal", [False, True])
 @settings(max_examples=5)
 @given(ragged=raggeds(dtypes=("float64",), item_shapes=[(3,)], max_steps=5), seed=st.integers(0, 9))
