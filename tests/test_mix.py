@@ -1,5 +1,6 @@
 """Streams that mix others: which row comes from where, on any number of ranks, resumed anywhere."""
 
+import gc
 from collections import Counter
 from itertools import count, islice
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
+from ragmask.streaming.reader import Reader
 from ragmask.streaming.state import sealed
 from tests.reference import mixed
 from tests.streams import as_json, plain
@@ -378,6 +380,25 @@ def test_a_source_that_is_repeated_lasts_as_long_as_the_others():
     stream = rm.mix(sources, {"long": 1, "short": 1}, seed=0).batch(rows=8)
     stream.load_state_dict(as_json(whole[20][-1]))
     assert [contents(batch) for batch in stream] == whole[21:]
+
+
+@pytest.mark.parametrize("kind", ["rows", "batches"])
+def test_a_source_that_is_repeated_lets_go_of_what_read_its_last_epochs(kind):
+    short = rm.stream(table(0, [2, 1]))
+    if kind == "rows":
+        stream = rm.mix({"a": short.repeat()}).batch(rows=3)
+    else:
+        stream = rm.mix({"a": short.batch(rows=3).repeat()})
+
+    def readers():
+        gc.collect()
+        return sum(isinstance(one, Reader) for one in gc.get_objects())
+
+    before, batches = readers(), iter(stream)
+    for _ in islice(batches, 100):
+        pass
+    assert readers() - before < 20
+    batches.close()
 
 
 def test_ranks_of_a_repeated_source_share_each_of_its_epochs_again():
