@@ -1,5 +1,6 @@
 """Streams that mix others: which row comes from where, on any number of ranks, resumed anywhere."""
 
+import gc
 from collections import Counter
 from itertools import count, islice
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
+from ragmask.streaming.reader import Reader
 from ragmask.streaming.state import sealed
 from tests.reference import mixed
 from tests.streams import as_json, plain
@@ -313,6 +315,52 @@ def test_a_curriculum_goes_on_after_any_batch(until, kind):
         assert [contents(batch) for batch in stream] == whole[at + 1 :]
 
 
+@given(
+    st.lists(st.integers(1, 40), min_size=2, max_size=3),
+    st.sampled_from(["first", "all"]),
+    st.sampled_from(["rows", "shuffled", "tokens", "buckets", "packed"]),
+    st.integers(1, 2),
+)
+def test_a_curriculum_goes_on_where_sources_end_inside_a_window(sizes, until, kind, epochs):
+    names = "abc"[: len(sizes)]
+
+    def weights(share):
+        return {name: abs(at % 2 - share) for at, name in enumerate(names)}
+
+    def make():
+        sources = {
+            name: rm.stream(table(1000 * at, [size])).repeat(epochs if at else 1)
+            for at, (name, size) in enumerate(zip(names, sizes, strict=True))
+        }
+        made = rm.mix(sources, weights, 1, until)
+        return {
+            "rows": lambda: made.batch(rows=3),
+            "shuffled": lambda: made.shuffle(5, window_rows=7).batch(rows=3),
+            "tokens": lambda: made.batch(tokens=12, column="ids"),
+            "buckets": lambda: made.shuffle(5, window_rows=9).batch(rows=4, bucket=True),
+            "packed": lambda: made.pack(8, "ids").batch(rows=2),
+        }[kind]()
+
+    whole = [contents(batch) for batch in make()]
+    if until == "all" and kind != "packed":
+        rows = [pair for batch in whole for pair in zip(*batch[1:3], strict=True)]
+        assert len(rows) == sizes[0] + epochs * sum(sizes[1:])
+    for at in range(0, len(whole), 3):
+        stream = make()
+        stream.load_state_dict(as_json(whole[at][-1]))
+        assert stream.count_batches() == len(whole) - at - 1
+        assert [contents(batch) for batch in stream] == whole[at + 1 :]
+
+
+def test_a_window_ends_where_its_weights_draw_from_a_source_that_has_ended():
+    def weights(share):
+        return {"a": 1, "b": 0} if share < 1 else {"a": 0, "b": 1}
+
+    sources = {"a": rm.stream(table(0, [20])), "b": rm.stream(table(0, [500]))}
+    for stream in (rm.mix(sources, weights), rm.mix(sources, weights).shuffle(1, 50)):
+        assert Counter(name for name, _ in rows_of(stream.batch(rows=5))) == {"a": 20}
+
+
 # -- sources of all kinds -----------------------------------------------------------------
 
 
@@ -332,6 +380,25 @@ def test_a_source_that_is_repeated_lasts_as_long_as_the_others():
     stream = rm.mix(sources, {"long": 1, "short": 1}, seed=0).batch(rows=8)
     stream.load_state_dict(as_json(whole[20][-1]))
     assert [contents(batch) for batch in stream] == whole[21:]
+
+
+@pytest.mark.parametrize("kind", ["rows", "batches"])
+def test_a_source_that_is_repeated_lets_go_of_what_read_its_last_epochs(kind):
+    short = rm.stream(table(0, [2, 1]))
+    if kind == "rows":
+        stream = rm.mix({"a": short.repeat()}).batch(rows=3)
+    else:
+        stream = rm.mix({"a": short.batch(rows=3).repeat()})
+
+    def readers():
+        gc.collect()
+        return sum(isinstance(one, Reader) for one in gc.get_objects())
+
+    before, batches = readers(), iter(stream)
+    for _ in islice(batches, 100):
+        pass
+    assert readers() - before < 20
+    batches.close()
 
 
 def test_ranks_of_a_repeated_source_share_each_of_its_epochs_again():
@@ -400,6 +467,45 @@ def test_mixtures_are_mixed_again():
     assert found == {"ab": 18, "c": 18}
     outer.load_state_dict(as_json(whole[3][-1]))
     assert [contents(batch) for batch in outer] == whole[4:]
+
+
+@pytest.mark.parametrize("cut", [lambda s: s, lambda s: s.skip(1), lambda s: s.take(30)])
+def test_a_mixture_counts_what_is_left_of_windows_that_its_sources_have_open(cut):
+    def make():
+        inner = rm.mix({"a": A, "b": rm.stream(table(0, [9] * 3))}, until="all")
+        sources = {"ab": cut(inner.shuffle(0, 100)), "c": rm.stream(table(0, [9]))}
+        return rm.mix(sources, until="all").batch(rows=2)
+
+    whole = list(make())
+    for at, batch in enumerate(whole):
+        stream = make()
+        stream.load_state_dict(as_json(batch.state))
+        assert stream.count_batches() == len(whole) - at - 1
+
+
+def test_a_repeated_mixture_is_as_long_as_its_epochs_together():
+    sources = {"a": rm.stream(table(0, [9])), "b": rm.stream(table(0, [9]))}
+    stream = rm.mix(sources, {"a": 1, "b": 1}, until="first")
+    rows = []
+    for epoch in range(3):
+        batches = stream.batch(rows=4)
+        batches.set_epoch(epoch)
+        rows.append(len(rows_of(batches)))
+    assert len(set(rows)) > 1
+    assert len(stream.repeat(3)) == sum(rows)
+
+
+@given(setups(kinds=("rows", "shuffled")), st.integers(2, 5))
+def test_even_ranks_without_a_whole_batch_go_on_from_their_repeats(setup, size):
+    def make(rank):
+        return setup.stream(rank, size).batch(rows=3, drop_last=True).shard(rank, size, even=True)
+
+    for rank in range(size):
+        whole = [contents(batch) for batch in make(rank)]
+        for at, batch in enumerate(whole):
+            stream = make(rank)
+            stream.load_state_dict(as_json(batch[-1]))
+            assert [contents(batch) for batch in stream] == whole[at + 1 :]
 
 
 def test_maps_of_batched_sources_are_applied_to_their_batches():

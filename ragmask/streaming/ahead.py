@@ -119,9 +119,9 @@ class Decoders:
         self._lines.append(line)
         self._stops.append(stop)
         self._fill()
-        return self._results(line)
+        return self._results(line, stop)
 
-    def _results(self, line: Line[Done]) -> Generator[Done, None, None]:
+    def _results(self, line: Line[Done], stop: Callable[[], None]) -> Generator[Done, None, None]:
         try:
             while line.waiting or line.next is not None:
                 self._workers.check()
@@ -134,6 +134,8 @@ class Decoders:
                 yield result()
         finally:
             self._lines.remove(line)
+            self._stops.remove(stop)
+            stop()  # a source that is repeated has a reader each epoch
 
     def _begin(self, line: Line[Any]) -> None:
         window = line.next

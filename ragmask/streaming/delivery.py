@@ -132,7 +132,7 @@ class AnyEpoch(ABC):
                 yield Delivery(part, state)
         if not even:
             return
-        place = state.place
+        place = self.begin(shard.rank) if state.place == Place() else state.place
         if not self.settings.drop_last:  # a filter may have left nothing of the last windows
             place = self.end(shard.rank, place)
         for done in range(settled(start.place).repeats, even.due):

@@ -73,7 +73,8 @@ class Drawing:
             left = most = min(most, place.left)
         first: tuple[float, ...] = ()
         while left and not is_over:
-            fresh = self._weights or weights or self._weights_at(place, counts)
+            # a window keeps its weights to its end
+            fresh = (not self._in_blocks and first) or self._fresh(weights, place, counts)
             first, wanted = first or fresh, left
             if self._weights is None and self._in_blocks:
                 if not blocks or blocks[-1][1] is not fresh:
@@ -92,8 +93,10 @@ class Drawing:
                 weights = None
         after = behind(place, most - left, self._step)
         if chunks:  # so that a place says the same, whatever was drawn together
-            fresh = self._weights or weights or self._weights_at(place, counts)
-            is_over = after.left == 0 or not len(self._draw(number, 1, fresh, counts)[0])
+            is_first = self._mixture.until == "first"
+            fresh = self._fresh(weights, place, counts)
+            is_next = not (is_first and is_over) and len(self._draw(number, 1, fresh, counts)[0])
+            is_over = after.left == 0 or not is_next
         place = after._replace(weights=weights, is_over=is_over)
         codes = np.concatenate([np.empty(0, np.uint16), *chunks])
         return Drawn(codes, counts, first, blocks, place)
@@ -109,11 +112,8 @@ class Drawing:
         if len(self._feeds) == 1:
             has = self._feeds[0].has(before[0] + wanted) - before[0]
             return np.zeros(has, np.uint16), is_first and has < wanted
-        if not is_first:  # among those that are left
-            weights = tuple(
-                weight if weight and feed.has(count + 1) > count else 0.0
-                for weight, feed, count in zip(weights, self._feeds, before, strict=True)
-            )
+        if not is_first:
+            weights = self._of_those_left(weights, before)
             if not any(weights):
                 return np.empty(0, np.uint16), True
         numbers = range(number, number + wanted * self._step, self._step)
@@ -131,6 +131,22 @@ class Drawing:
                 if at < len(where):
                     cut, is_over = int(where[at]) + (not is_first), is_first
         return codes[:cut], is_over
+
+    def _of_those_left(self, weights: Sequence[float], drawn: Sequence[int]) -> tuple[float, ...]:
+        """The weights of the sources that have more than what was drawn of them; else 0."""
+        return tuple(
+            weight if weight and feed.has(count + 1) > count else 0.0
+            for weight, feed, count in zip(weights, self._feeds, drawn, strict=True)
+        )
+
+    def _fresh(
+        self, known: tuple[float, ...] | None, place: MixedPlace, drawn: Sequence[int]
+    ) -> tuple[float, ...]:
+        """The weights in force, unless they have nothing left to draw; else the function's."""
+        known = self._weights or known
+        if known and not self._weights and self._mixture.until == "all":
+            known = known if any(self._of_those_left(known, drawn)) else None
+        return known or self._weights_at(place, drawn)
 
     def _end_of_block(self, number: int) -> int:
         size = _BLOCK * self._step

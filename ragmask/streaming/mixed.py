@@ -249,7 +249,8 @@ class MixedEpoch(MixedPlaces):
     # -- counting ---------------------------------------------------------------------------
 
     def rows_left(self, rank: int, place: AnyPlace) -> int:
-        return sum(self._sizes(rank, self._at(rank, place)))
+        place = self._at(rank, place)
+        return sum(one.rows - one.item for one in place.open) + sum(self._sizes(rank, place))
 
     def _sizes(self, rank: int, place: MixedPlace) -> Iterator[int]:
         """The rows of each window, or numbers of batches, that a rank will draw."""
@@ -270,10 +271,11 @@ class MixedEpoch(MixedPlaces):
         settings = self.settings
         arrangement, place = settings.arrangement, self._at(rank, place)
         assert settings.rows is not None
-        is_counted = counts_alone(self.mixture, settings) and not place.open
+        is_counted = counts_alone(self.mixture, settings)
         if is_counted and not (self.mixture.is_curriculum and self.mixture.kind == "batches"):
             assert isinstance(arrangement, Rows | Buckets)
-            items = sum(map(arrangement.items_of, self._sizes(rank, place)))
+            items = sum(arrangement.items_of(one.rows) - one.item for one in place.open)
+            items += sum(map(arrangement.items_of, self._sizes(rank, place)))
             return number_of_batches(items, settings.rows, settings.drop_last)
         decoders = Decoders(settings.prefetch)
         try:

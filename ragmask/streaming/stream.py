@@ -118,9 +118,14 @@ class Stream(Shaped):
                 "len() of this stream is unknown: the number of batches depends on row lengths; "
                 "count_batches() counts them in one pass; " + _FOR_TORCH
             )
-        if settings.rows is None:
-            return self.num_rows * settings.epochs
         start = self._progress.last or self._start()
+        if settings.rows is None:
+            if isinstance(self._source, Source):
+                return self.num_rows * settings.epochs
+            first = start.epoch // settings.epochs * settings.epochs
+            numbers = range(first, first + settings.epochs)
+            of = (epoch_of(self._source, settings, number) for number in numbers)
+            return sum(epoch.rows_left(settings.shard.rank, Place()) for epoch in of)
         batches = self._epoch(start).batches_of_ranks()
         size = max(batches) if settings.shard.even else batches[settings.shard.rank]
         for epoch in range(start.epoch + 1, self._last_epoch(start.epoch) or 0):
