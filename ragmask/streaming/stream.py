@@ -97,7 +97,7 @@ class Stream(Shaped):
     def num_rows(self) -> int:
         """The rows of this shard, from footers alone.
 
-        Raises UnsupportedTypeError where a filter decides it.
+        Raises UnsupportedTypeError where a filter decides it, or whole batches are drawn.
         """
         self._check_no_filter()
         epoch = epoch_of(self._source, self._settings, 0)
