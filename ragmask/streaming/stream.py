@@ -20,6 +20,7 @@ from ragmask.streaming.ahead import check_process
 from ragmask.streaming.batch import Batch, delivered, read_batch, twin
 from ragmask.streaming.chain import draw_stream
 from ragmask.streaming.delivery import AnyEpoch
+from ragmask.streaming.elsewhere import remedy_for
 from ragmask.streaming.epoch import Epoch
 from ragmask.streaming.lockstep import in_lockstep
 from ragmask.streaming.maps import mapped
@@ -258,6 +259,8 @@ class Stream(Shaped):
         def __getattr__(self, name: str) -> Any:
             if name == "shape":
                 raise MissingAttributeError(_NO_ARRAY)
+            if remedy := remedy_for(name):
+                raise MissingAttributeError(f"a Stream has no {name}: {remedy}")
             return object.__getattribute__(self, name)  # which raises what it raised before
 
     def __bool__(self) -> bool:
