@@ -58,9 +58,10 @@ def mix(
     Each source keeps its own order: shuffle the sources, and `shuffle` the mixture only to mix
     rows further, inside windows. `repeat()` one that is to last as long as the others.
 
-    `batch.sources` names the source of each row, and `batch.row_ids` are numbers in it. A state
-    holds where each source stands; one goes on under other weights too. A share of a mixture is
-    one of each source.
+    `batch.sources` names the source of each row, and `batch.row_ids` are numbers in it; where rows
+    are packed, of each piece that `cu_seqlens` bounds, one sequence after the other. A state
+    holds where each source stands; one goes on under other weights too. A share of a mixture is one
+    of each source.
 
     Sources have the same columns, in types that one type holds without loss.
 
