@@ -261,3 +261,11 @@ def test_a_filter_looks_into_structs(tmp_path):
     path = write(tmp_path / "part.parquet", table, group_rows=1)
     assert column(rm.stream(path, ["number"], filter=pc.field("at", "x") < 1)) == [1]
     assert column(rm.stream(path, ["number"], filter=~(pc.field("at", "x") < 1))) == [3]
+
+
+@pytest.mark.parametrize("given", ["n == 3", ("n", "==", 3), lambda row: row["n"] == 3])
+def test_a_filter_of_another_kind_is_told_what_one_is(given):
+    with pytest.raises(
+        rm.InvalidInputError, match=r'a list of conditions, \[\("label", "==", 3\)\]'
+    ):
+        rm.stream(pa.table({"n": [1, 3]}), filter=given)

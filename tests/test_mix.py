@@ -2,6 +2,7 @@
 
 import gc
 from collections import Counter
+from copy import copy
 from itertools import count, islice
 from typing import NamedTuple
 
@@ -657,3 +658,82 @@ def test_filters_of_sources_are_told():
     few = rm.stream(table(0, [9]), filter=[("number", "<", 4)])
     assert "where few: (number < 4)" in repr(rm.mix({"few": few, "all": A}))
     assert "where (number < 4)" in repr(few.shuffle(1).take(3))
+
+
+ARRANGED = {
+    "packed": lambda stream: stream.pack(64, "ids").batch(rows=1),
+    "tokens": lambda stream: stream.batch(tokens=64, column="ids"),
+    "bucket": lambda stream: stream.batch(rows=4, bucket=True, column="ids"),
+}
+DRAWN = {
+    "mixture": lambda rows: rm.mix({"a": rows, "b": rows}, seed=0),
+    "mixture of mixtures": lambda rows: rm.mix({"a": rm.mix({"b": rows})}, seed=0),
+    "taken": lambda rows: rows.take(150),
+}
+
+
+@pytest.mark.parametrize("arranged", ARRANGED)
+@pytest.mark.parametrize("drawn", DRAWN)
+def test_batches_by_length_come_in_random_order_where_a_source_is_shuffled(drawn, arranged):
+    rng = np.random.default_rng(0)
+    rows = rm.stream(pa.table({"ids": [[1] * n for n in rng.integers(1, 64, 200)]}))
+
+    def turns(rows):
+        """How often the longest row of a batch is shorter than the last, and how often longer."""
+        batches = ARRANGED[arranged](DRAWN[drawn](rows))
+        if arranged == "packed":
+            longest = [np.diff(batch["cu_seqlens"][0]).max() for batch in batches]
+        else:
+            longest = [batch["ids"].max_length for batch in batches]
+        changes = np.diff(longest)
+        return (changes < 0).sum(), (changes > 0).sum()
+
+    assert min(turns(rows)) == 0
+    assert min(turns(rows.shuffle(seed=0))) > 5
+
+
+def test_batches_by_length_in_random_order_go_on_after_any():
+    rows = rm.stream(pa.table({"ids": [[1] * (n % 40) for n in range(200)]})).shuffle(seed=0)
+    stream = rm.mix({"a": rows, "b": rows}, seed=0).batch(tokens=64, column="ids")
+    first, second = ([contents(batch) for batch in stream] for _ in range(2))
+    assert first != second
+    stream.set_epoch(0)
+    for number, batch in enumerate(stream):
+        if number % 7 == 0:
+            again = copy(stream)
+            again.load_state_dict(batch.state)
+            assert [contents(one) for one in again] == first[number + 1 :]
+
+
+def test_rows_as_they_come_keep_the_order_of_their_sources():
+    a, b = (rm.stream(table(first, [50, 50])) for first in (0, 1000))
+    mixed = rm.mix({"a": a.shuffle(seed=0), "b": b}, seed=0)
+    batches = mixed.batch(tokens=64, column="ids", bucket=False)
+    rows = [n for one in batches for n in one.row_ids[one.sources == "b"]]
+    assert rows == sorted(rows)
+
+
+def test_a_mixture_shows_its_progress():
+    heard, told = [], []
+    a, b = (rm.stream(table(0, [50, 50]), progress=show) for show in (False, heard.append))
+    for _ in rm.mix({"a": a, "b": b}, until="all").batch(rows=40):
+        assert heard[-1].batches == len(heard)
+        assert heard[-1].total == 200
+    assert heard[-1].rows == 200
+    before = len(heard)
+    list(rm.mix({"a": a, "b": b}, progress=told.append).batch(rows=40))
+    list(rm.mix({"a": a, "b": b}, progress=False).batch(rows=40))
+    assert told
+    assert len(heard) == before
+    list(b.shuffle(seed=0).take(30).batch(rows=10))
+    assert heard[-1][:3] == (30, 30, 3)
+    list(b.batch(rows=40).take(2))  # whole batches, of how many rows nobody knows before
+    assert heard[-1][:3] == (80, None, 2)
+
+
+def test_rows_of_drawn_batches_are_not_guessed():
+    batches = rm.stream(table(0, [50, 50])).batch(rows=40)
+    for stream in (batches.take(2), rm.mix({"a": batches})):
+        with pytest.raises(rm.UnsupportedTypeError, match="draws whole batches"):
+            _ = stream.num_rows
+    assert len(batches.take(2)) == 2

@@ -288,3 +288,15 @@ def test_a_file_that_changes_between_shuffled_windows_is_named(
     with pytest.raises(rm.StreamError, match=rf"part\.parquet: {message}"):
         seen.extend(number for batch in batches for number in batch["number"].tolist())
     assert len(set(seen)) == len(seen) < 300
+
+
+@pytest.mark.parametrize("paths", [[[1, 2], [3]], ["a.parquet", 3], [None], {"ids": [[1]]}, 7])
+def test_what_is_no_path_is_refused_with_what_to_do(paths):
+    with pytest.raises(rm.UnsupportedTypeError, match=r'reads paths.*pa\.table\(\{"ids": rows'):
+        rm.stream(paths)
+
+
+def test_a_uri_on_a_given_file_system_is_refused_and_not_tried_again():
+    far = pafs.S3FileSystem(endpoint_override="localhost:1", anonymous=True)
+    with pytest.raises(rm.InvalidInputError, match=r"s3://…@b/rows: .*no s3:// before them$"):
+        rm.stream("s3://key:secret@b/rows", filesystem=far)

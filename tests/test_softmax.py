@@ -91,3 +91,9 @@ def test_the_remedy_for_integers_works():
     ragged = rm.Ragged.from_rows([[1, 1], [3]])
     soft = rm.temporal_softmax(over(ragged, ragged.values.astype("float32")))
     assert soft.values.tolist() == [0.5, 0.5, 1]
+
+
+@pytest.mark.parametrize("operation", [rm.temporal_softmax, rm.temporal_pool, rm.temporal_flip])
+def test_lists_of_unequal_length_are_told_to_be_a_ragged_batch(operation):
+    with pytest.raises(rm.UnsupportedTypeError, match=r"unequal length are rm\.Ragged\.from_rows"):
+        operation([[1.0, 2.0], [3.0]])

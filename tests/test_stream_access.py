@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask.data import JAPANESE_VOWELS
-from ragmask.streaming import access
+from ragmask.streaming import access, elsewhere
 from ragmask.streaming.reader import Reader
 from tests.streams import DATA, FILTER, SHARES, SPLIT_SEED, ids_of, keeps, table_of, written
 from tests.test_streaming import FORMATS, TABLE, write
@@ -395,3 +395,18 @@ def test_seeds_draw_other_rows_and_none_is_fine():
             stream.sample(n)
     with pytest.raises(rm.InvalidInputError, match="seed must be"):
         stream.sample(1, seed=-1)
+
+
+@pytest.mark.parametrize("name", sorted(elsewhere._REMEDY_OF))
+def test_names_of_other_libraries_say_what_to_write_here(name):
+    stream = rm.stream(TABLE)
+    assert name not in dir(stream)
+    assert not hasattr(stream, name)
+    with pytest.raises(rm.MissingAttributeError, match=f"a Stream has no {name}: "):
+        getattr(stream, name)
+
+
+def test_other_names_are_missing_as_ever():
+    with pytest.raises(AttributeError, match="'Stream' object has no attribute 'shufle'") as caught:
+        _ = rm.stream(TABLE).shufle
+    assert not isinstance(caught.value, rm.RagmaskError)

@@ -43,6 +43,7 @@ REPORT = StreamReport(
     consuming=0.0,
     reading=0.0,
     decoding=0.0,
+    tokenizing=0.0,
     arranging=0.0,
     rows_read=100,
     bytes_read=20_000_000,
@@ -129,6 +130,21 @@ def test_time_goes_to_whoever_spends_it(path):
     assert report.rows_read == 10
     time.sleep(0.02)
     assert stream.report() == report  # nothing goes on once the loop has ended
+
+
+def test_a_tokenizer_that_sleeps_does_not_wait_for_the_disk():
+    def slow(texts):
+        time.sleep(0.1)  # as one does while threads of its own work
+        return [[1] * len(text) for text in texts.to_pylist()]
+
+    texts = pa.table({"text": ["a", "bc"]})
+    stream = rm.stream(texts).tokenize("text", slow).batch()
+    list(stream)
+    report = stream.report()
+    assert report.tokenizing >= 0.1
+    assert report.reading < 0.1
+    assert "s tokenizing, " in str(report)
+    assert report.advice.startswith("tokenizing is the bottleneck")
 
 
 def test_a_loop_that_is_left_ends_there(path):
@@ -271,6 +287,7 @@ def test_a_machine_that_tells_no_queue_is_fine(monkeypatch):
         ({"consuming": 2.0, "waiting": 8.0, "reading": 15.0}, "^the disk is"),
         ({"waiting": 8.0, "reading": 15.0, "is_local": False}, "^the network is"),
         ({"waiting": 8.0, "arranging": 8.0}, "^arranging is"),
+        ({"waiting": 8.0, "tokenizing": 8.0, "decoding": 2.0}, "^tokenizing is"),
         ({"waiting": 8.0, "decoding": 1.0}, "^the start is"),
         ({"mapping": 8.0, "waiting": 1.0, "consuming": 1.0}, "^map is"),
         ({"mapping": 4.0, "consuming": 6.0}, "consumer .*given to map take 40%"),

@@ -48,8 +48,11 @@ def to_numpy(array: Any, what: str) -> Array:
     except (TypeError, ValueError) as error:
         is_float = getattr(getattr(array, "dtype", None), "is_floating_point", False)
         remedy = f": widen it first, with {what}.float()" if is_float else ""  # torch's bfloat16
+        if isinstance(array, list | tuple):
+            remedy = f": rows of unequal length are rm.Ragged.from_rows({what})"
+        told = str(error).rstrip(".")
         raise UnsupportedTypeError(
-            f"{what} cannot be read as a numpy array ({type(array).__name__}): {error}{remedy}"
+            f"{what} cannot be read as a numpy array ({type(array).__name__}): {told}{remedy}"
         ) from error
 
 

@@ -1,12 +1,13 @@
 """A window's rows as items: single rows, batches by a budget, or packed sequences.
 
 Each way to arrange is a small frozen class. `arrange` gives the decoded window in the order of
-delivery; what comes out depends on the window's rows and its key alone.
+delivery; what comes out depends on the window's rows and its key alone. Without a key, one that is
+`by_length` leaves the items in the order of their lengths.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +71,8 @@ class Batches:
 class Rows:
     """Each row is an item; with a key, in random order."""
 
+    by_length: ClassVar[bool] = False
+
     def arrange(self, columns: dict[str, Column], row_ids: RowIds, key: Key) -> Batches:
         if key is None:
             return Batches(columns, row_ids)
@@ -118,6 +121,8 @@ class Buckets:
     column: str
     drop_last: bool = False
 
+    by_length: ClassVar[bool] = True
+
     def arrange(self, columns: dict[str, Column], row_ids: RowIds, key: Key) -> Batches:
         order, ends = self.cut(lengths_of(self.column, columns[self.column]), key)
         return Batches(take_columns(columns, order), pick_ids(row_ids, order), ends)
@@ -148,6 +153,10 @@ class Budget:
     column: str
     bucket: bool
     rounding: Rounding = PLAIN
+
+    @property
+    def by_length(self) -> bool:
+        return self.bucket
 
     def arrange(self, columns: dict[str, Column], row_ids: RowIds, key: Key) -> Batches:
         order, ends = self.cut(lengths_of(self.column, columns[self.column]), key)
@@ -189,6 +198,8 @@ class Packing:
 
     length: int
     column: str
+
+    by_length: ClassVar[bool] = True
 
     def arrange(self, columns: dict[str, Column], row_ids: RowIds, key: Key) -> "Sequences":
         lengths = lengths_of(self.column, columns[self.column])

@@ -150,11 +150,12 @@ class Epoch(AnyEpoch):
         place = _plain(place)
         hand = self.hands[rank]
         reader = Reader(self.source, columns)
-        decode = self.loop.time_decoding(reader.read)
+        decode = self.loop.time_decoding(reader.unchanged)
+        change = self.loop.time_tokenizing(reader.changed)
         arrange = self.loop.time_arranging(self.settings.arrangement.arrange)
 
         def read(window: Window) -> Arranged:
-            decoded = decode(self.order.spans(window))
+            decoded = change(decode(self.order.spans(window)))
             arranged: Arranged = arrange(decoded.columns, decoded.row_ids, self.key(window))
             return arranged
 

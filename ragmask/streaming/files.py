@@ -28,6 +28,7 @@ _IS_DATA = re.compile(
     rf"({'|'.join(map(re.escape, _SUFFIXES))})(\.(gz|gzip|snappy|zstd|zst|br|brotli|lz4))?$", re.I
 )
 _MAGIC = "*?["
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 _QUERY = re.compile(r"\?\w+=")  # in a URI; any other question mark is a glob's
 _IN_URIS = ":/?#[]@!$&'()*+,;=%"  # and letters, digits and -._~
 _VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "created")
@@ -135,11 +136,11 @@ def _storage_here(filesystem: Any) -> Storage:
 def find_files(paths: Paths, filesystem: Any, retry: Retry) -> tuple[Storage, tuple[Found, ...]]:
     """The files that paths, folders and globs name, each folder's and glob's in sorted order."""
     if isinstance(paths, Mapping) or not isinstance(paths, str | os.PathLike | Iterable):
-        raise UnsupportedTypeError(
-            "a stream reads paths, or a table or an open file in memory; "
-            f"got {type(paths).__name__}"
-        )
+        raise _no_path(type(paths).__name__)
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    for one in given:
+        if not isinstance(one, str | os.PathLike):
+            raise _no_path(f"{type(paths).__name__} of {type(one).__name__}")
     if not given:
         raise InvalidInputError("no path was given")
     storage: Storage | None = None
@@ -152,6 +153,13 @@ def find_files(paths: Paths, filesystem: Any, retry: Retry) -> tuple[Storage, tu
         found += _find(storage, path, retry)
     assert storage is not None
     return storage, tuple(found)
+
+
+def _no_path(got: str) -> UnsupportedTypeError:
+    return UnsupportedTypeError(
+        f"a stream reads paths, or a table or an open file in memory; got {got}: rows that are "
+        'there already are a table, pa.table({"ids": rows})'
+    )
 
 
 def _text(path: str) -> str:
@@ -169,7 +177,13 @@ def _resolve(path: str, filesystem: Any) -> tuple[Storage, str]:
     if filesystem is not None:
         # fsspec knows paths under several names, and lists them under one
         strip = getattr(filesystem, "_strip_protocol", str)
-        return _storage_here(_as_pyarrow(filesystem)), strip(path)
+        on, path = _storage_here(_as_pyarrow(filesystem)), strip(path)
+        if not (on.is_local or on.is_python) and (scheme := _SCHEME.match(path)):
+            raise InvalidInputError(
+                f"{_without_secrets(path)}: with filesystem=, paths are those on it, and have no "
+                f"{scheme[0]} before them"
+            )
+        return on, path
     if "://" not in path:
         return _storage_here(pafs.LocalFileSystem()), _expanded(path)
     # a glob is no URI: let pyarrow see the part before it, and the options behind it

@@ -63,7 +63,10 @@ def read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
     try:
         expression = pq.filters_to_expression(given)
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"the filter {given!r} cannot be read: {error}") from error
+        raise InvalidInputError(
+            f"the filter {given!r} cannot be read: {error}; one is a list of conditions, "
+            '[("label", "==", 3)], or an expression, pyarrow.compute.field("label") == 3'
+        ) from error
 
     if "FieldPath(" in str(expression):
         raise InvalidInputError(f"the filter {expression} must refer to columns by name")

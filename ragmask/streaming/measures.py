@@ -48,7 +48,7 @@ class Loop:
         self.epoch, self.column = 0, ""  # the column whose steps count; "" for every ragged one
         self.rows = self.batches = 0
         self.rows_read = self.bytes_read = 0  # by threads that are ahead of the consumer
-        self.reading = self.decoding = self.arranging = 0.0
+        self.reading = self.decoding = self.tokenizing = self.arranging = 0.0
         self.waiting = self.mapping = self.consuming = 0.0
         self.tell: Callable[[Loop], object] | None = None  # hears of each batch
         self.close: Callable[[Loop], object] | None = None
@@ -137,6 +137,18 @@ class Loop:
                 self.bytes_read += read
                 self.rows_read += sum(span.last - span.first for span in spans)
             return decoded  # type: ignore[no-any-return]
+
+        return timed
+
+    def time_tokenizing(self, change: Callable[[Made], Made]) -> Callable[[Made], Made]:
+        """The function, timed; a tokenizer works in threads of its own, while this one sleeps."""
+
+        def timed(decoded: Made) -> Made:
+            begun = time.perf_counter()
+            changed = change(decoded)
+            with self._lock:
+                self.tokenizing += time.perf_counter() - begun
+            return changed
 
         return timed
 

@@ -1,6 +1,7 @@
 """`rm.mix`: several streams in one, by weights."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -14,6 +15,7 @@ from ragmask.streaming.mixture import (
     check_weights,
     in_one_schema,
 )
+from ragmask.streaming.progress import Show, check_progress
 from ragmask.streaming.settings import Settings, Shard
 from ragmask.streaming.stream import Stream
 
@@ -25,6 +27,8 @@ def mix(
     weights: Weights | None = None,
     seed: int = 0,
     until: Until = "first",
+    *,
+    progress: Show | None = None,
 ) -> Stream:
     """One stream of several, whose rows or batches are drawn by weights.
 
@@ -43,18 +47,21 @@ def mix(
     weights : of sources by name, by default their rows' numbers; they need not sum to 1, and a
         source of weight 0 is never drawn. Or a function of the share of the sources that is
         done, from 0 to 1, that gives them: a curriculum. It is asked every 256 rows, for each
-        batch, or for each window where rows are shuffled, bucketed or packed.
+        batch, or where rows are shuffled, bucketed or packed for each window: of 100,000 rows,
+        unless `shuffle(seed, window_rows=)` of the mixture says how many.
     seed : of the draws. The source of a row depends on the seed, the epoch, its number in the
         mixture and the weights alone.
     until : "first" ends an epoch when a source is drawn that has nothing left; "all" goes on with
         those that are left, so that each row is read once.
+    progress : as for `rm.stream`; by default that of the first source that shows any.
 
     Each source keeps its own order: shuffle the sources, and `shuffle` the mixture only to mix
     rows further, inside windows. `repeat()` one that is to last as long as the others.
 
-    `batch.sources` names the source of each row, and `batch.row_ids` are numbers in it. A state
-    holds where each source stands; one goes on under other weights too. A share of a mixture is
-    one of each source.
+    `batch.sources` names the source of each row, and `batch.row_ids` are numbers in it; where rows
+    are packed, of each piece that `cu_seqlens` bounds, one sequence after the other. A state
+    holds where each source stands; one goes on under other weights too. A share of a mixture is one
+    of each source.
 
     Sources have the same columns, in types that one type holds without loss.
 
@@ -92,10 +99,12 @@ def mix(
     made = Mixture(tuple(recipes), kind, names, weights, check_count("seed", seed), until)
     if callable(weights):
         made.weights_at(0.0)
-    settings = Settings()
+    shown = [stream._settings.progress for stream in of] if progress is None else [progress]
+    show = check_progress(next((one for one in shown if one is not False), False))
+    settings = Settings(progress=show)
     if batched:
         roundings = {stream._settings.rounding for stream in of}
-        settings = Settings(rows=1, rounding=of[0]._settings.rounding)
+        settings = replace(settings, rows=1, rounding=of[0]._settings.rounding)
         if len(roundings) > 1:
             raise InvalidInputError("batches of a mixture have one multiple_of and rows_multiple")
     return Stream(made, settings)

@@ -205,8 +205,13 @@ class MixedEpoch(MixedPlaces):
             return self._arranged(drawn.codes, taken, self._key(one.number))
 
     def _key(self, number: int) -> Key:
-        shuffle = self.settings.shuffle
-        return (shuffle.seed, self.number, number) if shuffle else None
+        settings = self.settings
+        if settings.shuffle:
+            return settings.shuffle.seed, self.number, number
+        # what was arranged by length comes in random order again, as from a shuffled source
+        if settings.arrangement.by_length and self.mixture.is_shuffled:
+            return self.mixture.seed, self.number, number
+        return None
 
     def _shard(self, rank: int) -> Shard:
         return Shard(rank, self.settings.shard.world_size)
@@ -249,6 +254,11 @@ class MixedEpoch(MixedPlaces):
     # -- counting ---------------------------------------------------------------------------
 
     def rows_left(self, rank: int, place: AnyPlace) -> int:
+        if self.mixture.kind == "batches":
+            raise UnsupportedTypeError(
+                "num_rows of this stream is unknown: it draws whole batches, of which len() or "
+                "count_batches() tells the number"
+            )
         place = self._at(rank, place)
         return sum(one.rows - one.item for one in place.open) + sum(self._sizes(rank, place))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ragmask import arrow
 from ragmask.arrays.protocol import Ints
+from ragmask.batches.show import count
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.arrange import packed_fields
 from ragmask.streaming.batch import Batch, read_batch
@@ -43,6 +44,12 @@ class Recipe:
             return sum(source.group_rows)
         rows = sum(one.rows for one in source.recipes)
         return rows if source.take is None or source.kind == "batches" else min(rows, source.take)
+
+    @property
+    def is_shuffled(self) -> bool:
+        """Whether its rows, or those of a source of its, are in random order."""
+        within = isinstance(self.source, Mixture) and self.source.is_shuffled
+        return within or self.settings.shuffle is not None
 
     @property
     def rows_in_all(self) -> float:
@@ -136,7 +143,8 @@ class Mixture:
     def described(self) -> str:
         text = ", ".join(self.names) if self.names else self.recipes[0].source.described
         if self.names:
-            text = f"{len(self.names)} sources in {self.kind}, until {self.until} is done: {text}"
+            sources = count(len(self.names), "source")
+            text = f"{sources} in {self.kind}, until {self.until} is done: {text}"
         if self.skip:
             text += f", but for {self.skip:,} {self.kind}"
         return text if self.take is None else f"{text}, at most {self.take:,} {self.kind}"
@@ -144,6 +152,10 @@ class Mixture:
     @property
     def is_local(self) -> bool:
         return all(recipe.source.is_local for recipe in self.recipes)
+
+    @property
+    def is_shuffled(self) -> bool:
+        return any(recipe.is_shuffled for recipe in self.recipes)
 
     @property
     def filter_text(self) -> str | None:

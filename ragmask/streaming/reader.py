@@ -65,7 +65,12 @@ class Reader:
         self._stop.set()
 
     def read(self, spans: list[Span]) -> Decoded:
-        """The rows of a window, in file order and one piece: a copy only where it has to join."""
+        """The rows of a window, changed by each step."""
+        return self.changed(self.unchanged(spans))
+
+    def unchanged(self, spans: list[Span]) -> Decoded:
+        """Columns as they lie in the files, in file order and one piece: a copy only where it has
+        to join."""
         groups = self._source.groups
 
         def found(span: Span) -> Any:
@@ -74,12 +79,13 @@ class Reader:
         runs = groupby(sorted(spans), key=found)
         parts = [self._read_run(list(run)) for _, run in runs]
         if len(parts) == 1:
-            return self._stepped(*parts[0])
+            return parts[0]
         columns = join_columns([part.columns for part in parts])
-        return self._stepped(columns, np.concatenate([part.row_ids for part in parts]))
+        return Decoded(columns, np.concatenate([part.row_ids for part in parts]))
 
-    def _stepped(self, columns: dict[str, Column], row_ids: Ints) -> Decoded:
-        """Columns as they lie in the files, changed by each step."""
+    def changed(self, decoded: Decoded) -> Decoded:
+        """The same rows, after each step."""
+        columns, row_ids = decoded
         for step, names in zip(self._source.steps, self._given, strict=True):
             columns = step.run(columns, names, row_ids)
         return Decoded(columns, row_ids)
@@ -141,7 +147,7 @@ class Reader:
         for name in self._columns:
             type_ = arrow.workable(self._source.field(name).type)
             columns[name] = read_column(self._items(name, pa.chunked_array([], type_)))
-        return self._stepped(columns, np.empty(0, np.int64))
+        return self.changed(Decoded(columns, np.empty(0, np.int64)))
 
     def _filtered(self, groups: list[Group], table: Any, row_ids: Ints) -> tuple[Any, Ints]:
         source = self._source

@@ -26,10 +26,11 @@ class StreamReport(NamedTuple):
         `padded` ones that `to_padded` of each batch comes to.
     seconds : of the loop, of which the consumer was `waiting` for the stream, `mapping` (functions
         given to `map` run on its thread) and `consuming`: then the stream waits for it.
-    reading, decoding, arranging : seconds of the threads that decode ahead, two by default, beside
-        those of the consumer. `reading` is the time that decoding spent neither on a CPU nor ready
-        for one: waiting for the disk or the network, and, where the consumer leaves it to no other
-        thread, for Python.
+    reading, decoding, tokenizing, arranging : seconds of the threads that decode ahead, two by
+        default, beside those of the consumer. `reading` is the time that decoding spent neither on
+        a CPU nor ready for one: waiting for the disk or the network, and, where the consumer leaves
+        it to no other thread, for Python. `tokenizing` is all that `tokenize` and other changes of
+        columns take.
     rows_read, bytes_read : decoded so far, of windows that are ahead too.
     prefetch : the windows that may be ahead; 0 where the consumer's thread decodes.
     is_local : whether the files are on a disk or in memory.
@@ -46,6 +47,7 @@ class StreamReport(NamedTuple):
     consuming: float
     reading: float
     decoding: float
+    tokenizing: float
     arranging: float
     rows_read: int
     bytes_read: int
@@ -99,8 +101,9 @@ class StreamReport(NamedTuple):
 
     def _of_the_stream(self) -> str:
         """Why the consumer waits for the stream."""
-        most = max(self.reading, self.decoding, self.arranging)
-        if 2 * (self.reading + self.decoding + self.arranging) < self.waiting:
+        times = self.reading, self.decoding, self.tokenizing, self.arranging
+        most = max(times)
+        if 2 * sum(times) < self.waiting:
             return (
                 "the start is the bottleneck: most of the wait was for footers to be read, code to "
                 "be loaded or batches to be counted, and not for rows"
@@ -110,6 +113,11 @@ class StreamReport(NamedTuple):
             return (
                 "arranging is the bottleneck: shuffling, bucketing or packing; smaller windows, "
                 f"by shuffle(window_rows=), cost less{threads}"
+            )
+        if most == self.tokenizing:
+            return (
+                "tokenizing is the bottleneck: keep the ids, once, in files: "
+                f".tokenize(…).to_parquet(path){threads}"
             )
         if most == self.decoding:
             return (
@@ -176,10 +184,11 @@ class StreamReport(NamedTuple):
         yield "stream waits for the consumer", share(self.consuming)
         threads = "in the consumer's thread" if not self.prefetch else "in threads beside it"
         where = "disk" if self.is_local else "network"
+        tokenizing = f"{self.tokenizing:.3g} s tokenizing, " if self.tokenizing >= 0.001 else ""
         yield (
             threads,
             f"{self.reading:.3g} s waiting for the {where}, {self.decoding:.3g} s decoding, "
-            f"{self.arranging:.3g} s arranging",
+            f"{tokenizing}{self.arranging:.3g} s arranging",
         )
 
 
@@ -203,6 +212,7 @@ def make_report(watch: Watch, is_local: bool, prefetch: int) -> StreamReport:
         spent["consuming"],
         loop.reading,
         loop.decoding,
+        loop.tokenizing,
         loop.arranging,
         loop.rows_read,
         loop.bytes_read,

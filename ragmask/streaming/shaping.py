@@ -358,7 +358,7 @@ class Shaped:
             elif is_batched == (source.kind == "batches") and not self._maps:
                 return type(self)(source.cut(skip, take), settings)
         inner = replace(settings, shard=Shard())
-        outer = Settings(shard=shard, prefetch=settings.prefetch)
+        outer = Settings(shard=shard, prefetch=settings.prefetch, progress=settings.progress)
         if is_batched:
             outer = replace(outer, rows=1, rounding=settings.rounding)
         recipe = Recipe(source, inner, self._maps if is_batched else ())

@@ -20,6 +20,7 @@ from ragmask.streaming.ahead import check_process
 from ragmask.streaming.batch import Batch, delivered, read_batch, twin
 from ragmask.streaming.chain import draw_stream
 from ragmask.streaming.delivery import AnyEpoch
+from ragmask.streaming.elsewhere import remedy_for
 from ragmask.streaming.epoch import Epoch
 from ragmask.streaming.lockstep import in_lockstep
 from ragmask.streaming.maps import mapped
@@ -97,7 +98,7 @@ class Stream(Shaped):
     def num_rows(self) -> int:
         """The rows of this shard, from footers alone.
 
-        Raises UnsupportedTypeError where a filter decides it.
+        Raises UnsupportedTypeError where a filter decides it, or whole batches are drawn.
         """
         self._check_no_filter()
         epoch = epoch_of(self._source, self._settings, 0)
@@ -263,6 +264,8 @@ class Stream(Shaped):
         def __getattr__(self, name: str) -> Any:
             if name == "shape":
                 raise MissingAttributeError(_NO_ARRAY)
+            if remedy := remedy_for(name):
+                raise MissingAttributeError(f"a Stream has no {name}: {remedy}")
             return object.__getattribute__(self, name)  # which raises what it raised before
 
     def __bool__(self) -> bool:

@@ -634,6 +634,11 @@ def test_what_is_no_stream_of_batches_is_refused(path):
         StreamDataset(path, "ids")
     with pytest.raises(rm.InvalidInputError, match="choose the stream's batches first"):
         StreamDataset(rm.stream(path), "ids")
+    for epochs in (3, None):
+        with pytest.raises(
+            rm.InvalidInputError, match=r"leave out \.repeat\(\), .* fit\(epochs=\)"
+        ):
+            StreamDataset(rm.stream(path).repeat(epochs).batch(8), "ids")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

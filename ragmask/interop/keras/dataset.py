@@ -91,6 +91,11 @@ class StreamDataset(keras.utils.PyDataset):
             )
         if stream._settings.rows is None:
             raise InvalidInputError("choose the stream's batches first: .batch(rows=256)")
+        if stream._settings.epochs != 1:
+            raise InvalidInputError(
+                "an epoch of fit is one of the stream's: leave out .repeat(), and say how many "
+                "with fit(epochs=)"
+            )
         if use_multiprocessing:
             raise InvalidInputError(
                 "use_multiprocessing=True is not needed: a stream decodes and pads in threads that "
