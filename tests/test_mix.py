@@ -393,7 +393,7 @@ def test_a_source_that_is_repeated_lets_go_of_what_read_its_last_epochs(kind):
 
     def readers():
         gc.collect()
-        return sum(isinstance(one, Reader) for one in gc.get_objects())
+        return sum(type(one) is Reader for one in gc.get_objects())
 
     before, batches = readers(), iter(stream)
     for _ in islice(batches, 100):
@@ -737,3 +737,50 @@ def test_rows_of_drawn_batches_are_not_guessed():
         with pytest.raises(rm.UnsupportedTypeError, match="draws whole batches"):
             _ = stream.num_rows
     assert len(batches.take(2)) == 2
+
+
+def on_and_on(a, b, **options):
+    return rm.mix({"a": a.repeat(), "b": b}, until="all", **options)
+
+
+ENDLESS = {
+    "rows": lambda a, b: on_and_on(a, b).batch(rows=3),
+    "tokens": lambda a, b: on_and_on(a, b).shuffle(0, 20).batch(tokens=9, column="ids"),
+    "packed": lambda a, b: on_and_on(a, b).shuffle(0, 20).pack(8, "ids").batch(rows=2),
+    "batches": lambda a, b: on_and_on(a.batch(tokens=9, column="ids"), b.batch(rows=2)),
+    "one within": lambda a, b: (
+        rm.mix({"x": on_and_on(a, b), "b": b.repeat()}, {"x": 1, "b": 1})
+        .shuffle(0, 20)
+        .batch(tokens=9, column="ids")
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_what_has_no_end_is_not_counted(kind):
+    stream = ENDLESS[kind](rm.stream(table(0, [5, 3])), rm.stream(table(100, [4])))
+    with pytest.raises(rm.UnsupportedTypeError, match="no end"):
+        stream.count_batches()
+    with pytest.raises(rm.UnsupportedTypeError, match="no end"):
+        next(iter(stream.shard(0, 2, even=True)))
+    assert len(list(islice(stream, 50))) == 50
+    assert stream.take(5).count_batches() == len(list(stream.take(5))) == 5
+
+
+def test_a_mixture_ends_that_has_one_without_end_in_it():
+    """It ends with its first source that does; a curriculum over it too, and its share is 1."""
+    endless = rm.mix({"a": rm.stream(table(0, [5, 3])).repeat()}, {"a": 1})
+    shares = []
+
+    def weights(share):
+        shares.append(share)
+        return {"x": 1, "b": 1}
+
+    for given_weights in ({"x": 1, "b": 1}, weights):
+        sources = {"x": endless, "b": rm.stream(table(100, [300, 300]))}
+        stream = rm.mix(sources, given_weights, until="first")
+        batches = list(stream.batch(rows=4))
+        assert stream.num_rows == sum(batch.num_rows for batch in batches)
+    assert 0 < max(shares) <= 1
+    with pytest.raises(rm.InvalidInputError, match=r"'x' is a mixture without end.*weights="):
+        rm.mix(sources)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import isinf
 from typing import Any
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
@@ -131,7 +132,11 @@ def _check_source(name: Any, stream: Any) -> None:
 
 def _by_rows(names: tuple[str, ...], recipes: list[Recipe]) -> dict[str, float]:
     """The numbers of rows, as footers tell them."""
-    rows = [float(recipe.rows) for recipe in recipes]
-    if not any(rows):
-        rows = [1.0] * len(rows)
-    return dict(zip(names, rows, strict=True))
+    rows = {name: float(one.rows) for name, one in zip(names, recipes, strict=True)}
+    endless = [name for name, size in rows.items() if isinf(size)]
+    if endless:
+        raise InvalidInputError(
+            f"source {endless[0]!r} is a mixture without end, which has no number of rows to weigh "
+            "it by: give weights={name: weight, …}"
+        )
+    return rows if any(rows.values()) else dict.fromkeys(names, 1.0)

@@ -266,16 +266,19 @@ class MixedEpoch(MixedPlaces):
         """The rows of each window, or numbers of batches, that a rank will draw."""
         if place.is_over:
             return
-        if self._is_endless and place.left is None:
-            raise UnsupportedTypeError(
-                "this mixture has no end: its sources are repeated without one; take() some of it"
-            )
+        self._check_end()
         feeds = [
             CountedFeed(self._size_in(recipe, stints, rank), stints.stand)
             for recipe, stints in self._stints(place.stands, self._shard(rank))
         ]
         for _, drawn, _, _ in self._drawn(place, feeds, self.window_rows):
             yield len(drawn.codes)
+
+    def _check_end(self) -> None:
+        if self.mixture.is_endless:
+            raise UnsupportedTypeError(
+                "this mixture has no end: its sources are repeated without one; take() some of it"
+            )
 
     def count_batches(self, rank: int, place: AnyPlace) -> int:
         settings = self.settings
@@ -287,6 +290,7 @@ class MixedEpoch(MixedPlaces):
             items = sum(arrangement.items_of(one.rows) - one.item for one in place.open)
             items += sum(map(arrangement.items_of, self._sizes(rank, place)))
             return number_of_batches(items, settings.rows, settings.drop_last)
+        self._check_end()
         decoders = Decoders(settings.prefetch)
         try:
             with closing(self.cuts(rank, place, decoders, needed(settings))) as cuts:

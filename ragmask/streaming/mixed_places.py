@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from ragmask.errors import InvalidInputError
 from ragmask.streaming.arrange import Rows
@@ -180,21 +181,10 @@ class MixedPlaces(AnyEpoch):
         for recipe, stand in zip(self.mixture.recipes, stands, strict=False):
             yield recipe, Stints(self._epoch_of(recipe, shard), stand, self._epochs(recipe)[1])
 
-    @property
-    def _is_endless(self) -> bool:
-        mixture = self.mixture
-        weights = [1.0] * len(mixture.recipes) if mixture.is_curriculum else mixture.constant
-        endless = [
-            recipe.rows_in_all == float("inf")
-            for recipe, weight in zip(mixture.recipes, weights, strict=True)
-            if weight
-        ]
-        return any(endless) if mixture.until == "all" else all(endless)
-
     def _size_in(self, recipe: Recipe, stints: Stints, rank: int) -> float:
         """The rows, or batches, that a rank has left of a source."""
-        if stints.last is None:
-            return float("inf") if recipe.rows else 0
+        if stints.last is None or recipe.is_endless:
+            return inf if recipe.is_endless else 0
         size = 0
         while (epoch := stints.epoch) is not None:
             count = epoch.rows_left if self.mixture.kind == "rows" else epoch.count_batches

@@ -1,10 +1,10 @@
 """What a mixture is made of: the sources, their weights, and the columns that all of them have."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
-from math import fsum, isfinite
+from itertools import accumulate, repeat
+from math import fsum, inf, isfinite
 from typing import Any, ClassVar, Literal, Union
 
 import numpy as np
@@ -37,13 +37,15 @@ class Recipe:
     maps: tuple[MapFunction, ...] = ()
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> float:
         """Of an epoch, as far as footers tell: before any filter."""
         source = self.source
-        if isinstance(source, Source):
-            return sum(source.group_rows)
-        rows = sum(one.rows for one in source.recipes)
-        return rows if source.take is None or source.kind == "batches" else min(rows, source.take)
+        return sum(source.group_rows) if isinstance(source, Source) else source.rows
+
+    @property
+    def is_endless(self) -> bool:
+        within = isinstance(self.source, Mixture) and self.source.is_endless
+        return within or (self.settings.epochs is None and self.rows > 0)
 
     @property
     def is_shuffled(self) -> bool:
@@ -54,8 +56,7 @@ class Recipe:
     @property
     def rows_in_all(self) -> float:
         """Of all its epochs."""
-        epochs = self.settings.epochs
-        return self.rows * epochs if epochs is not None else float("inf") if self.rows else 0
+        return inf if self.is_endless else self.rows * (self.settings.epochs or 0)
 
     @cached_property
     def fields(self) -> tuple[dict[str, Any], Any]:
@@ -130,6 +131,27 @@ class Mixture:
         """A filter of a source's, if there is one."""
         filters = (recipe.source.filter for recipe in self.recipes)
         return next((one for one in filters if one is not None), None)
+
+    @property
+    def rows(self) -> float:
+        """Of an epoch, as far as footers and weights tell."""
+        some = [(one.rows_in_all, weight) for one, weight in self._weighed if weight]
+        rows = sum(size for size, _ in some)
+        if self.until == "first" and some:  # where the first is done, all others have their share
+            each = min(size / weight for size, weight in some)
+            rows = each * sum(weight for _, weight in some)
+        return rows if self.take is None or self.kind == "batches" else min(rows, self.take)
+
+    @property
+    def is_endless(self) -> bool:
+        endless = [one.is_endless for one, weight in self._weighed if weight]
+        return self.take is None and any(endless) and (self.until == "all" or all(endless))
+
+    @property
+    def _weighed(self) -> Iterator[tuple[Recipe, float]]:
+        """The sources, and their weights; those of a curriculum are taken as equal."""
+        weights = repeat(1.0) if self.is_curriculum else self.constant
+        return zip(self.recipes, weights, strict=False)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
