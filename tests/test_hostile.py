@@ -14,6 +14,7 @@ import ragmask as rm
 from ragmask import arrow
 from ragmask.arrays import host
 from ragmask.arrays.host import HostArrays
+from ragmask.data import JAPANESE_VOWELS
 from ragmask.kernels import cpu
 from ragmask.layers import fusion
 from ragmask.ops.pool import How
@@ -387,3 +388,40 @@ def test_a_loop_begun_before_a_fork_says_so_in_the_child(tmp_path):
     os.waitpid(child, 0)
     assert b"began before a fork" in os.read(read, 200)
     assert len(list(batches)) == 19
+
+
+VOWELS = rm.stream(JAPANESE_VOWELS)
+OPTIONS = {
+    "columns": lambda odd: rm.stream(JAPANESE_VOWELS, odd),
+    "filter": lambda odd: rm.stream(JAPANESE_VOWELS, filter=odd),
+    "nulls": lambda odd: rm.stream(JAPANESE_VOWELS, nulls=odd),
+    "missing": lambda odd: rm.stream(JAPANESE_VOWELS, missing=odd),
+    "items": lambda odd: rm.stream(JAPANESE_VOWELS, items=odd),
+    "cut": lambda odd: VOWELS.truncate(3, odd),
+    "side": lambda odd: VOWELS.truncate(3, side=odd),
+    "packed": lambda odd: VOWELS.pack(30, odd),
+    "bucket": lambda odd: VOWELS.batch(rows=2, bucket=True, column=odd),
+    "tokens": lambda odd: VOWELS.batch(tokens=64, column=odd),
+    "texts": lambda odd: VOWELS.tokenize(odd, lambda texts: texts),
+    "into": lambda odd: VOWELS.tokenize("split", lambda texts: texts, into=odd),
+    "new name": lambda odd: VOWELS.rename({"frames": odd}),
+    "names": lambda odd: VOWELS.rename(odd),
+    "parts": lambda odd: VOWELS.split(odd, seed=0),
+    "take": lambda odd: VOWELS.take(odd),
+    "sources": lambda odd: rm.mix(odd),
+    "weights": lambda odd: rm.mix({"a": VOWELS}, odd),
+    "until": lambda odd: rm.mix({"a": VOWELS}, until=odd),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize(
+    "odd",
+    [np.array(["frames", "x"]), np.ones(2), 3, np.nan, True, b"frames", "\udc80", {"frames": "x"}],
+    ids=["texts", "numbers", "3", "nan", "True", "bytes", "surrogate", "mapping"],
+)
+def test_odd_options_of_streams_are_refused_in_ragmasks_own_words(option, odd):
+    if (option, str(odd)) in [("take", "3"), ("names", "{'frames': 'x'}")]:
+        return  # is meant so
+    with pytest.raises(rm.RagmaskError):
+        OPTIONS[option](odd)

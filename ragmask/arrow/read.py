@@ -42,7 +42,7 @@ from ragmask.arrow.types import (
     words_type,
 )
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.rows.checks import check_count
+from ragmask.rows.checks import check_choice, check_count
 from ragmask.rows.rows import Rows, host_rows
 
 Nulls = Literal["empty", "error"]
@@ -108,8 +108,7 @@ class Fields(dict[str, Any]):
 
 
 def check_nulls(nulls: str) -> None:
-    if nulls not in ("empty", "error"):
-        raise InvalidInputError(f'nulls must be "empty" or "error"; got {nulls!r}')
+    check_choice("nulls", nulls, "empty", "error")
 
 
 def refuse_nulls(array: Any) -> None:

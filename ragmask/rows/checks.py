@@ -10,9 +10,15 @@ from ragmask.errors import InvalidInputError
 Side = Literal["pre", "post"]
 
 
+def check_choice(name: str, given: object, *choices: str) -> None:
+    """Raise where what was given is none of the texts to choose from."""
+    if not isinstance(given, str) or given not in choices:
+        which = " or ".join(f'"{choice}"' for choice in choices)
+        raise InvalidInputError(f"{name} must be {which}; got {given!r}")
+
+
 def check_side(name: str, side: str) -> None:
-    if side not in ("pre", "post"):
-        raise InvalidInputError(f'{name} must be "pre" or "post"; got {side!r}')
+    check_choice(name, side, "pre", "post")
 
 
 def check_count(name: str, count: object, least: int = 0, most: int | None = None) -> int:

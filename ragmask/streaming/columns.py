@@ -229,6 +229,12 @@ def describe(column: Column) -> str:
     return f"{kind} of {getattr(column, 'dtype', type(column).__name__)}"
 
 
+def is_name(given: object) -> bool:
+    """Whether a column may be called so: a text that is not empty, and that UTF-8 can hold."""
+    # a lone surrogate is left out of the bytes
+    return isinstance(given, str) and given.encode("utf-8", "ignore").decode() == given != ""
+
+
 def ragged_column(schema: Any, column: str | None) -> str:
     """The column whose lengths count: the one that is named, or the only ragged one."""
     ragged: list[str] = [one.name for one in schema if arrow.is_list(arrow.workable(one.type))]
@@ -237,7 +243,7 @@ def ragged_column(schema: Any, column: str | None) -> str:
             return ragged[0]
         which = f"one of {', '.join(ragged)}" if ragged else "but none is ragged"
         raise InvalidInputError(f"name the column whose lengths count, {which}: column=…")
-    if column not in ragged:
+    if not isinstance(column, str) or column not in ragged:
         raise InvalidInputError(
             f"column {column!r} has no lengths to count; ragged are: {', '.join(ragged) or '–'}"
         )

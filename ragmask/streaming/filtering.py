@@ -62,7 +62,7 @@ def read_filter(given: Any, schema: Any) -> tuple[Any, tuple[str, ...]]:
         return None, ()
     try:
         expression = pq.filters_to_expression(given)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise InvalidInputError(
             f"the filter {given!r} cannot be read: {error}; one is a list of conditions, "
             '[("label", "==", 3)], or an expression, pyarrow.compute.field("label") == 3'

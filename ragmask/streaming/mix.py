@@ -6,7 +6,7 @@ from math import isinf
 from typing import Any
 
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from ragmask.rows.checks import check_count
+from ragmask.rows.checks import check_choice, check_count
 from ragmask.streaming.mixture import (
     Kind,
     Mixture,
@@ -78,8 +78,7 @@ def mix(
         raise InvalidInputError(f"mix takes at most {_MOST_SOURCES:,} streams")
     for name, stream in streams.items():
         _check_source(name, stream)
-    if until not in ("first", "all"):
-        raise InvalidInputError(f'until must be "first" or "all"; got {until!r}')
+    check_choice("until", until, "first", "all")
     names, of = tuple(streams), list(streams.values())
     batched = [name for name, stream in streams.items() if stream._settings.rows is not None]
     if batched and len(batched) < len(names):

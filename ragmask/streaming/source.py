@@ -15,7 +15,7 @@ import pyarrow as pa
 from ragmask import arrow
 from ragmask.arrow import Nulls, check_nulls
 from ragmask.errors import InvalidInputError
-from ragmask.rows.checks import check_count
+from ragmask.rows.checks import check_choice, check_count
 from ragmask.streaming.cache import Cache
 from ragmask.streaming.files import Found, Paths, find_files
 from ragmask.streaming.filtering import left_by_statistics, read_filter
@@ -83,8 +83,7 @@ class Source:
     ) -> "Source":
         """Find the files and check the wanted columns against the first of them."""
         check_nulls(nulls)
-        if missing not in ("error", "null"):
-            raise InvalidInputError(f'missing must be "error" or "null"; got {missing!r}')
+        check_choice("missing", missing, "error", "null")
         if cache is not None and options.decryption is not None:
             raise InvalidInputError("cache= would keep what is encrypted in plain on the disk")
         retry = retry or Retry()
@@ -95,6 +94,8 @@ class Source:
         names = [*first.schema.names, *keys.names]
         if isinstance(columns, str):
             columns = [columns]
+        if isinstance(columns, Mapping) or not isinstance(columns, Iterable | None):
+            raise InvalidInputError(f"columns is a list of names; got {columns!r}")
         wanted = tuple(names if columns is None else columns)
         if not wanted:
             raise InvalidInputError("columns is empty")
@@ -125,7 +126,7 @@ class Source:
         return source
 
     def _check_items(self) -> None:
-        if self.items is None or self.items == "vectors":
+        if self.items is None or (isinstance(self.items, str) and self.items == "vectors"):
             return
         if not isinstance(self.items, Mapping):
             raise InvalidInputError(f'items is "vectors" or {{column: width}}; got {self.items!r}')

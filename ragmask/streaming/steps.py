@@ -19,7 +19,7 @@ from ragmask.errors import InvalidInputError, UnsupportedTypeError
 from ragmask.rows.checks import Side, check_count, check_side
 from ragmask.rows.layout import Layout
 from ragmask.rows.rows import Rows
-from ragmask.streaming.columns import Column, each_field, face, lengths_of
+from ragmask.streaming.columns import Column, each_field, face, is_name, lengths_of
 from ragmask.streaming.text import Encoded, Encoder, encoder_of
 
 _MOST = 1 << 62
@@ -75,7 +75,7 @@ class Rename:
                 f'rename takes new names by old ones, {{"tokens": "ids"}}; got {columns!r}'
             )
         for old, new in columns.items():
-            if not isinstance(new, str) or not new:
+            if not is_name(new):
                 raise InvalidInputError(f"a column's name is a text; got {new!r} for {old!r}")
         return cls(tuple(columns.items()))
 
@@ -210,7 +210,7 @@ class Tokenize:
         keep: bool,
     ) -> "Tokenize":
         for name, given in {"into": into, "offsets": offsets}.items():
-            if (not isinstance(given, str) or not given) and (name == "into" or given is not None):
+            if not is_name(given) and (name == "into" or given is not None):
                 raise InvalidInputError(f"{name} is the name of a column; got {given!r}")
         try:
             kept = np.dtype(dtype).newbyteorder("=")
@@ -319,7 +319,7 @@ def _check_texts(field: Any) -> None:
 
 
 def _field(schema: Any, name: str) -> Any:
-    if name in schema.names:
+    if isinstance(name, str) and name in schema.names:
         return schema.field(name)
     near = difflib.get_close_matches(str(name), schema.names, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
