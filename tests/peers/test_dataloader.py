@@ -17,6 +17,7 @@ import ragmask as rm
 from ragmask.data import JAPANESE_VOWELS
 from ragmask.interop.torch import StreamDataset, TensorBatch, TensorList, from_jagged, to_padded
 from ragmask.streaming.state import sealed
+from tests.interpreters import run_python
 
 ROWS = 230
 WAYS = [(0, None)] + [
@@ -441,3 +442,27 @@ def test_japanese_vowels(workers, method):
     assert sorted(rows_of(batches)) == list(range(640))
     assert sum(batch["frames"].values().shape[0] for batch in batches) == 9961
     assert all(torch.isfinite(batch["frames"].values()).all() for batch in batches)
+
+
+def test_workers_that_are_forked_find_numba_loaded():
+    """It takes a second or more, of each worker in each epoch, unless the dataset has loaded it."""
+    code = """
+import sys
+from torch.utils.data import DataLoader, get_worker_info
+import ragmask as rm
+from ragmask.data import JAPANESE_VOWELS
+from ragmask.interop.torch import StreamDataset
+
+before = set()
+
+def loaded(batch):
+    assert get_worker_info() is not None
+    return {"new": [name for name in sys.modules if name not in before]}
+
+stream = rm.stream(JAPANESE_VOWELS, "frames").shuffle(0, 100).batch(tokens=512, column="frames")
+loader = DataLoader(StreamDataset(stream, loaded), None, num_workers=1,
+                    multiprocessing_context="fork")
+before.update(sys.modules)
+print([name for batch in loader for name in batch["new"] if name.startswith("numba")])
+"""
+    assert run_python(code) == "[]"

@@ -24,6 +24,7 @@ from ragmask.interop.torch.tensors import to_jagged
 from ragmask.rows.checks import check_count
 from ragmask.streaming.batch import Batch
 from ragmask.streaming.columns import own
+from ragmask.streaming.plan import shuffled
 from ragmask.streaming.state import check_sealed, sealed
 from ragmask.streaming.stream import Stream
 
@@ -166,6 +167,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch | TensorList]):
     ) -> None:
         if not isinstance(stream, Stream):
             raise UnsupportedTypeError(f"StreamDataset takes a Stream; got {name_of(stream)}")
+        shuffled(2, 0)  # loads Numba: workers that are forked have it, and need no second each
         self.stream = stream
         self.convert = convert or to_tensors
         begun = stream._progress.start
