@@ -47,20 +47,20 @@ from ragmask.layers import (
 
 FEATURES, VOCABULARY = 4, 9
 MERGING = Subtract, Average, Maximum, Minimum, Multiply
-RANDOM = np.random.default_rng(0)
 LENGTHS = np.array([3, 0, 5, 1, 4])
 
 
 def frames():
     """Vectors, some of whose steps are masked or zeros."""
-    values = RANDOM.normal(size=(LENGTHS.sum(), FEATURES)).astype(np.float32)
+    random = np.random.default_rng(0)  # other masks could leave a convolution without a step
+    values = random.normal(size=(LENGTHS.sum(), FEATURES)).astype(np.float32)
     values[::5] = 0
     ragged = rm.Ragged.from_offsets(values, np.cumsum([0, *LENGTHS]))
-    return rm.Ragged(ragged.values, ragged.starts, LENGTHS, RANDOM.random(len(values)) < 0.8)
+    return rm.Ragged(ragged.values, ragged.starts, LENGTHS, random.random(len(values)) < 0.8)
 
 
 def ids():
-    values = RANDOM.integers(0, VOCABULARY, LENGTHS.sum())
+    values = np.random.default_rng(0).integers(0, VOCABULARY, LENGTHS.sum())
     return rm.Ragged.from_offsets(values, np.cumsum([0, *LENGTHS]))
 
 
