@@ -49,6 +49,16 @@ def contents(batch):
     return columns, batch.sources.tolist(), batch.row_ids.tolist(), batch.state
 
 
+def in_batches(stream, kind):
+    return {
+        "rows": lambda: stream.batch(rows=3),
+        "shuffled": lambda: stream.shuffle(5, window_rows=7).batch(rows=3),
+        "tokens": lambda: stream.batch(tokens=12, column="ids"),
+        "buckets": lambda: stream.shuffle(5, window_rows=9).batch(rows=4, bucket=True),
+        "packed": lambda: stream.pack(8, "ids").batch(rows=2),
+    }[kind]()
+
+
 class Setup(NamedTuple):
     groups: dict[str, list[int]]
     weights: dict[str, float]
@@ -78,14 +88,7 @@ class Setup(NamedTuple):
             }
             made = rm.mix(batched, self.weights, self.seed, self.until).prefetch(self.prefetch)
             return made.shard(rank, world_size)
-        made = self.rows().shard(rank, world_size)
-        return {
-            "rows": lambda: made.batch(rows=3),
-            "shuffled": lambda: made.shuffle(5, window_rows=7).batch(rows=3),
-            "tokens": lambda: made.batch(tokens=12, column="ids"),
-            "buckets": lambda: made.shuffle(5, window_rows=9).batch(rows=4, bucket=True),
-            "packed": lambda: made.pack(8, "ids").batch(rows=2),
-        }[self.kind]()
+        return in_batches(self.rows().shard(rank, world_size), self.kind)
 
 
 KINDS = ["rows", "shuffled", "tokens", "buckets", "packed", "batches"]
@@ -333,14 +336,7 @@ def test_a_curriculum_goes_on_where_sources_end_inside_a_window(sizes, until, ki
             name: rm.stream(table(1000 * at, [size])).repeat(epochs if at else 1)
             for at, (name, size) in enumerate(zip(names, sizes, strict=True))
         }
-        made = rm.mix(sources, weights, 1, until)
-        return {
-            "rows": lambda: made.batch(rows=3),
-            "shuffled": lambda: made.shuffle(5, window_rows=7).batch(rows=3),
-            "tokens": lambda: made.batch(tokens=12, column="ids"),
-            "buckets": lambda: made.shuffle(5, window_rows=9).batch(rows=4, bucket=True),
-            "packed": lambda: made.pack(8, "ids").batch(rows=2),
-        }[kind]()
+        return in_batches(rm.mix(sources, weights, 1, until), kind)
 
     whole = [contents(batch) for batch in make()]
     if until == "all" and kind != "packed":

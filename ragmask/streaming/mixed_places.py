@@ -183,8 +183,10 @@ class MixedPlaces(AnyEpoch):
 
     def _size_in(self, recipe: Recipe, stints: Stints, rank: int) -> float:
         """The rows, or batches, that a rank has left of a source."""
-        if stints.last is None or recipe.is_endless:
-            return inf if recipe.is_endless else 0
+        if recipe.is_endless:
+            return inf
+        if stints.last is None:  # repeated, and without a row
+            return 0
         size = 0
         while (epoch := stints.epoch) is not None:
             count = epoch.rows_left if self.mixture.kind == "rows" else epoch.count_batches
