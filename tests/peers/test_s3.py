@@ -1,9 +1,11 @@
 """Streams from a real S3 protocol server, through pyarrow's client and through fsspec's."""
 
+import gc
 import logging
 import socket
 import threading
 import time
+from contextlib import closing
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -71,6 +73,7 @@ def server():
         out.write(Path(JAPANESE_VOWELS).read_bytes())
     yield address
     server.stop()
+    gc.collect()  # clients' sockets, whose warnings are ignored here alone
 
 
 def rows_of(batches):
@@ -162,9 +165,12 @@ os.wait()
 
 
 class Proxy(ThreadingHTTPServer):
-    """Hands requests on to the server; every n-th GET of `what` meets a fault."""
+    """Hands requests on to the server; every n-th GET of `what` meets a fault.
 
-    daemon_threads = True
+    Closing it waits for the requests under way, stalled ones too: none reaches into later tests.
+    """
+
+    daemon_threads = False
 
     def __init__(self, server, fault, every, what=".parquet"):
         super().__init__(("127.0.0.1", 0), _Hand)
@@ -190,6 +196,7 @@ class Proxy(ThreadingHTTPServer):
 
 class _Hand(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 5  # for a client that connects and asks nothing
 
     def hand_on(self):
         proxy = self.server
@@ -203,11 +210,10 @@ class _Hand(BaseHTTPRequestHandler):
             self.end_headers()
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        onward = HTTPConnection(proxy.target)
-        onward.request(self.command, self.path, body, dict(self.headers))
-        answer = onward.getresponse()
-        content = answer.read()
-        onward.close()
+        with closing(HTTPConnection(proxy.target)) as onward:
+            onward.request(self.command, self.path, body, dict(self.headers))
+            answer = onward.getresponse()
+            content = answer.read()
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
@@ -223,6 +229,10 @@ class _Hand(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     do_GET = do_HEAD = do_PUT = do_POST = hand_on  # noqa: N815
+
+    def end_headers(self):
+        self.send_header("Connection", "close")
+        super().end_headers()
 
     def log_message(self, *args):
         pass

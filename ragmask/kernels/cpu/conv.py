@@ -41,7 +41,8 @@ def conv(
     biases, lines = np.empty(total.size, x.dtype), np.empty((taps, total.size), x.dtype)
     for lane in range(total.size):
         biases[lane] = bias[lane % features]
-        lines[:, lane] = weights[:, lane % features]
+        for tap in range(taps):
+            lines[tap, lane] = weights[tap, lane % features]
 
     for row in range(first_row, last_row):
         start, length = starts[row], lengths[row]

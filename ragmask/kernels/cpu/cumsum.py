@@ -68,7 +68,7 @@ def cumsum_of_numbers(
                 if left[slot] < LONG:
                     add_one(slot, x, mask, at, to, left, total, pairs, out)
                 row[slot] += 1
-        count = left.min()
+        count = min(left[0], left[1], left[2], left[3])
         if count == 0:
             break
         add_four(count, x, mask, at, to, total, pairs, out)

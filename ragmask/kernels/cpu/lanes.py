@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ragmask.kernels.compile import njit
+from ragmask.kernels.compile import inline, njit
 
 LANES = 16  # whatever the numbers are
 
@@ -86,6 +86,16 @@ def _borrowed(typing_context: Any, arrays: Any) -> Any:
 
 
 borrowed: Any = intrinsic(_borrowed)
+
+
+@inline
+def copy_line(source: Any, target: Any) -> None:
+    """As many numbers as the target takes.
+
+    Numba's assignment of a slice to a slice takes longer to begin, and seconds to compile.
+    """
+    for i in range(target.size):
+        target[i] = source[i]
 
 
 @njit

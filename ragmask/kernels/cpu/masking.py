@@ -3,6 +3,7 @@
 from typing import Any
 
 from ragmask.kernels.compile import njit
+from ragmask.kernels.cpu.lanes import copy_line
 
 
 @njit
@@ -35,7 +36,7 @@ def masking(
                 keep = keep and mask[at]
             out_mask[to] = keep
             if keep:
-                out[to] = x[at]
+                copy_line(x[at], out[to])
             else:
                 out[to] = 0
 

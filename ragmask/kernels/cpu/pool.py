@@ -6,6 +6,7 @@ import numpy as np
 
 from ragmask.kernels.compile import inline, njit
 from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN, MIN, SUM
+from ragmask.kernels.cpu.lanes import copy_line
 
 __all__ = ["FIRST", "LAST", "MAX", "MEAN", "MIN", "SUM", "argmax", "pool", "pool_gradient"]
 
@@ -44,7 +45,7 @@ def pool(
                 if mask is None or mask[at]:
                     kept += 1
                     if kept == 1:
-                        pooled[:] = x[at]
+                        copy_line(x[at], pooled)
                         if how >= FIRST:
                             break
                     elif how == MAX:
@@ -167,7 +168,7 @@ def pool_gradient(
                 if how == LAST or (how >= MAX and kept == 1):
                     taken[:] = at
                 if how in (MAX, MIN) and kept == 1:
-                    best[:] = x[at]
+                    copy_line(x[at], best)
                 elif how == MAX:
                     for feature in range(features):
                         if is_larger(x[at, feature], best[feature]):
@@ -186,4 +187,4 @@ def pool_gradient(
                 )
             for at in range(starts[row], starts[row] + lengths[row]):
                 if mask is None or mask[at]:
-                    out[at] = best
+                    copy_line(best, out[at])

@@ -7,6 +7,7 @@ import numpy as np
 
 from ragmask.kernels.compile import njit
 from ragmask.kernels.cpu.kept import gather, room_for, scatter
+from ragmask.kernels.cpu.lanes import copy_line
 from ragmask.kernels.cpu.softmax import LANES, sum_in_lanes
 
 
@@ -83,7 +84,7 @@ def deviate(values: Any, size: int, lanes: Any, mean: Any, squares: Any) -> None
             squares[0] += lanes[lane]
         return
     first = squares  # which is free until then
-    first[:] = values[:features]
+    copy_line(values, first)
     mean[:] = 0
     for begin in range(0, size * features, features):
         step = values[begin : begin + features]

@@ -13,9 +13,9 @@ import numpy as np
 from ragmask.kernels.cells import RNN, Cell
 from ragmask.kernels.compile import inline, njit
 from ragmask.kernels.constants import TILE_ROWS
+from ragmask.kernels.cpu.lanes import copy_line
 from ragmask.kernels.cpu.recurrent.loop import (
     begin_row,
-    copy,
     end_row,
     move_slot,
     position,
@@ -97,10 +97,11 @@ def _loop(
             step = step_before(lengths[row], row, starts, lengths, mask, backwards)
             if step < 0:  # no step was read: the states were what they had been
                 for state in range(inner + 1):
-                    initial[state][row] = last[state][row]
+                    copy_line(last[state][row], initial[state][row])
                 continue
             slot_rows[in_flight], slot_steps[in_flight] = row, step
-            of_output[in_flight * width : in_flight * width + units] = last[0][row]
+            begin = in_flight * width
+            copy_line(last[0][row], of_output[begin : begin + units])
             begin_row(row, in_flight, last, memory)
             in_flight += 1
         if in_flight == 0:
@@ -124,14 +125,14 @@ def _loop(
                     begin = (slot * (SUMS + 1) + which) * lanes
                     one = undone[begin : begin + lanes]
                     begin = (slot * SUMS + place) * width + block * lanes
-                    copy(one, sums[begin : begin + lanes])
+                    copy_line(one, sums[begin : begin + lanes])
                     begin = (panel + places[slot]) * lanes
-                    copy(one, of_sums[begin : begin + lanes])
+                    copy_line(one, of_sums[begin : begin + lanes])
             for slot in range(in_flight):
                 begin = (slot * (SUMS + 1) + SUMS) * lanes
                 one = undone[begin : begin + lanes]
                 begin = slot * width + block * lanes
-                copy(one, through[begin : begin + lanes])
+                copy_line(one, through[begin : begin + lanes])
 
         for block in range(x_blocks + blocks):
             is_x = block < x_blocks
@@ -149,24 +150,25 @@ def _loop(
                 one = product_sums[slot * lanes : (slot + 1) * lanes]
                 if is_x:
                     target = of_x[places[slot], block * lanes : (block + 1) * lanes]
-                    copy(one[: target.size], target)
+                    copy_line(one[: target.size], target)
                 else:
                     begin = slot * width + (block - x_blocks) * lanes
-                    copy(one, of_output[begin : begin + lanes])
+                    copy_line(one, of_output[begin : begin + lanes])
 
         for slot in range(in_flight - 1, -1, -1):
             row = slot_rows[slot]
             step = step_before(slot_steps[slot], row, starts, lengths, mask, backwards)
             slot_steps[slot] = step
             if step < 0:
-                initial[0][row] = of_output[slot * width : slot * width + units]
+                begin = slot * width
+                copy_line(of_output[begin : begin + units], initial[0][row])
                 end_row(row, slot, memory, initial)
                 in_flight -= 1
                 if slot < in_flight:  # the last slot, which has had its turn, moves here
                     slot_rows[slot] = slot_rows[in_flight]
                     slot_steps[slot] = slot_steps[in_flight]
-                    begin = in_flight * width
-                    of_output[slot * width : (slot + 1) * width] = of_output[begin : begin + width]
+                    moved = of_output[in_flight * width : (in_flight + 1) * width]
+                    copy_line(moved, of_output[begin : begin + width])
                     move_slot(in_flight, slot, memory, inner * lanes)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ragmask.kernels.cells import Cell
 from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.cpu.lanes import copy_line
 from ragmask.kernels.cpu.recurrent.tile import Product, product_of
 from ragmask.kernels.cpu.tile import lanes_of
 
@@ -129,11 +130,11 @@ def _loop(
             step = skip_masked(row, 0, path)
             if step == lengths[row]:  # no step to read: the states stay what they were
                 for state in range(inner + 1):
-                    last[state][row] = initial[state][row]
+                    copy_line(initial[state][row], last[state][row])
                 continue
             slot_rows[in_flight], slot_steps[in_flight] = row, step
             begin = in_flight * stride + features
-            inputs[begin : begin + units] = initial[0][row]
+            copy_line(initial[0][row], inputs[begin : begin + units])
             begin_row(row, in_flight, initial, memory)
             in_flight += 1
         if in_flight == 0:
@@ -142,7 +143,7 @@ def _loop(
         for slot in range(in_flight):
             row, step = slot_rows[slot], slot_steps[slot]
             at = starts[row] + position(step, lengths[row], backwards)
-            copy(x[at], inputs[slot * stride : slot * stride + features])
+            copy_line(x[at], inputs[slot * stride : slot * stride + features])
             if KEPT:
                 at = path.out_starts[row] + position(step, lengths[row], backwards)
                 places[slot] = at * blocks * KEPT * lanes
@@ -166,10 +167,10 @@ def _loop(
             output = next_inputs[slot * stride + features : slot * stride + depth]
             if path.out.size:
                 at = position(slot_steps[slot], lengths[row], backwards)
-                copy(output, path.out[path.out_starts[row] + at])
+                copy_line(output, path.out[path.out_starts[row] + at])
             slot_steps[slot] = skip_masked(row, slot_steps[slot] + 1, path)
             if slot_steps[slot] == lengths[row]:
-                last[0][row] = output
+                copy_line(output, last[0][row])
                 end_row(row, slot, memory, last)
                 in_flight -= 1
                 if slot < in_flight:  # the last slot, which has had its turn, moves here
@@ -178,7 +179,7 @@ def _loop(
                         slot_steps[in_flight],
                     )
                     begin = in_flight * stride + features
-                    output[:] = next_inputs[begin : begin + units]
+                    copy_line(next_inputs[begin : begin + units], output)
                     move_slot(in_flight, slot, memory, inner * lanes)
         inputs, next_inputs = next_inputs, inputs
 
@@ -206,8 +207,8 @@ def end_row(row: int, slot: int, memory: Any, states: Any) -> None:
 @inline
 def move_slot(slot: int, to: int, memory: Any, width: int) -> None:
     for block in range(len(memory)):
-        moved = memory[block, slot * width : (slot + 1) * width]
-        memory[block, to * width : (to + 1) * width] = moved
+        line = memory[block]
+        copy_line(line[slot * width : (slot + 1) * width], line[to * width : (to + 1) * width])
 
 
 @njit
@@ -227,7 +228,8 @@ def skip_masked(row: int, step: int, path: Any) -> int:
                 if step == 0 or path.zero_output_for_mask:
                     path.out[at] = 0
                 else:
-                    path.out[at] = path.out[out_start + position(step - 1, length, path.backwards)]
+                    before = out_start + position(step - 1, length, path.backwards)
+                    copy_line(path.out[before], path.out[at])
             step += 1
     return step
 
@@ -267,7 +269,7 @@ def _update_of(cell: Cell, step: Callable[..., Any], keeps: int) -> Callable[...
                 write_kept(to_keep, lane, lanes, numbers)
             if keeps:
                 begin = places[slot] + block * keeps * lanes
-                copy(to_keep, kept[begin : begin + keeps * lanes])
+                copy_line(to_keep, kept[begin : begin + keeps * lanes])
 
     return update
 
@@ -301,10 +303,3 @@ def write_of(count: int, first: int = 0) -> Callable[..., None]:
         numbers[lane + (count - 1) * lanes] = values[first + count - 1]
 
     return write
-
-
-@inline
-def copy(source: Any, target: Any) -> None:
-    """A loop, for short arrays: Numba's assignment of slices takes longer to begin."""
-    for i in range(target.size):
-        target[i] = source[i]

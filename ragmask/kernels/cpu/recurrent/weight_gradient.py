@@ -7,7 +7,8 @@ import numpy as np
 from ragmask.kernels.cells import RNN
 from ragmask.kernels.compile import inline, njit
 from ragmask.kernels.constants import TILE_ROWS
-from ragmask.kernels.cpu.recurrent.loop import copy, position
+from ragmask.kernels.cpu.lanes import copy_line
+from ragmask.kernels.cpu.recurrent.loop import position
 from ragmask.kernels.cpu.recurrent.tile import Product, tile_of
 
 CHUNK = 256  # steps: their inputs fit the second cache, one panel of their gradients the first
@@ -73,7 +74,7 @@ def copy_part(source: Any, at: int, first: int, last: int, line: Any) -> None:
     """What of `source`, which begins at `at`, lies in [first, last)."""
     begin, end = max(at, first), min(at + source.size, last)
     if begin < end:
-        copy(source[begin - at : end - at], line[begin - first : end - first])
+        copy_line(source[begin - at : end - at], line[begin - first : end - first])
 
 
 @njit
