@@ -4,6 +4,7 @@
 is slow is given twice as long a look as what is run again and again.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hypothesis import settings
 import ragmask as rm
 from tests.peers.packages import missing_packages
 
-settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("usual", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
@@ -32,6 +33,11 @@ def pytest_report_header():
 def pytest_collection_modifyitems(items):
     """What waits for the simulator comes last: it runs beside all other tests."""
     items.sort(key=waits_for_simulation)
+
+
+def pytest_collection_finish():
+    """What was imported until now is no garbage: tests that collect theirs need not look at it."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,6 +1,7 @@
 """The one Hypothesis strategy of raggedness, and small helpers to look at what it drew."""
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import ragmask as rm
@@ -11,6 +12,11 @@ FLOATS = ("float16", "float32", "float64")
 TIMES = ("datetime64[D]", "datetime64[s]", "datetime64[ns]", "timedelta64[ms]", "timedelta64[us]")
 DTYPES = (*INTEGERS, *FLOATS, "complex64", "complex128", "bool", *TIMES)
 ITEM_SHAPES = ((), (3,), (2, 2))
+
+
+def fewer(times):
+    """A part of the examples that the profile asks for: where a test is one of many, or slow."""
+    return settings(max_examples=max(settings().max_examples // times, 5))
 
 
 @st.composite

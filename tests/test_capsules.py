@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragmask import arrow
@@ -16,7 +16,7 @@ from ragmask.arrays import arrow_capsule, capsules, dlpack
 from ragmask.arrays.arrow_capsule import read_arrow_device
 from ragmask.arrays.dlpack import device_of, read_dlpack
 from ragmask.errors import InvalidInputError, UnsupportedTypeError
-from tests.strategies import FLOATS, INTEGERS
+from tests.strategies import FLOATS, INTEGERS, fewer
 
 CPU, CUDA, PINNED, ROCM, MANAGED = 1, 2, 3, 10, 13
 CODES = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
@@ -128,7 +128,7 @@ def test_every_dtype_is_read(dtype, versioned):
 
 
 @pytest.mark.slow
-@settings(max_examples=15)  # each collects garbage, which takes its time among many tests
+@fewer(4)  # each collects garbage, which takes its time among many tests
 @given(
     shape=st.lists(st.integers(0, 3), max_size=4),
     transposed=st.booleans(),
@@ -480,7 +480,7 @@ def list_arrays(draw):
     return array.slice(first, draw(st.integers(0, len(array) - first)))
 
 
-@settings(max_examples=15)
+@fewer(4)
 @given(array=list_arrays())
 def test_rows_are_those_of_the_host(array):
     check_rows(array)

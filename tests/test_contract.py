@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask import threads
 from ragmask.ops import recurrent
 from tests.operations import OPERATIONS, marks_of, outcome
-from tests.strategies import forms, raggeds
+from tests.strategies import fewer, forms, raggeds
 
 pytestmark = pytest.mark.parametrize(
     "operation",
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.parametrize(
 
 
 LAYOUTS = raggeds(dtypes=("uint8",), item_shapes=[()], max_rows=9, max_steps=40)
-few_examples = settings(max_examples=25)
+few_examples = fewer(2)
 
 
 def draw_batch(operation, layout, seed=0):

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
@@ -15,14 +15,14 @@ from ragmask.batches.joining import concatenate
 from tests import reference
 from tests.interpreters import ROOT
 from tests.operations import OPERATIONS
-from tests.strategies import lists_of, nested_rows_of, nesteds
+from tests.strategies import fewer, lists_of, nested_rows_of, nesteds
 
 pytestmark = pytest.mark.slow  # each op, and what it compiles
 
 GLOSSES = ROOT / "examples" / "data" / "wordnet_glosses.parquet"
 HOWS = ("mean", "sum", "max", "first", "last")
 LAYOUTS = nesteds(dtypes=("uint8",), item_shapes=[()], tame=True)
-few_examples = settings(max_examples=10)  # of each op
+few_examples = fewer(5)  # of each op
 
 
 def drawn(operation, layout, seed=0):

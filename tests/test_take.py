@@ -5,13 +5,14 @@ from itertools import chain, islice
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
+from tests.strategies import fewer
 from tests.streams import FILTER, SHARES, SMALL, SPLIT_SEED, as_json, contents, plain, write
 
-FEW = settings(max_examples=20)  # of each kind
+FEW = fewer(3)  # of each kind
 CUTS = st.lists(
     st.tuples(st.sampled_from(["take", "skip"]), st.integers(0, 14)), min_size=1, max_size=3
 )

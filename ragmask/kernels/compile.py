@@ -15,27 +15,13 @@ SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", 0))
 
 
 def njit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel on its first call, and keep the machine code on disk between processes.
-
-    Where no folder can be written, the code is kept in memory only.
-    """
-    # error_model="numpy": under Python's, the check for a zero divisor stops LLVM vectorising.
-    # nogil: threads.py runs one kernel on several threads.
-    dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy")
-    with suppress(RuntimeError):  # Numba's word for "no folder is writable"
-        dispatcher._cache = KernelCache(function)
-    compiled: Callable[..., Any] = dispatcher
-    return compiled
+    """Compile a kernel on its first call, and keep the machine code on disk between processes."""
+    return _kept(numba.njit(function, **_OPTIONS), function)
 
 
-class _Inlined(CPUDispatcher):
-    """Python, which never calls them in earnest, runs the function as it is written.
-
-    To compile what a call from Python takes was a third of the time that kernels took to compile.
-    """
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.py_func(*arguments)
+def part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of a function that kernels alone call."""
+    return _inner(_kept(numba.njit(function, **_OPTIONS, **_INNER), function))
 
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,13 +30,36 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     Left to itself, LLVM calls the larger ones, and does not vectorise the loop around a call:
     an LSTM's gates took 10 times as long.
     """
-    options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    compile_: Any = numba.njit
-    compiled = compile_(function, nogil=True, error_model="numpy", forceinline=True, **options)
+    return _inner(numba.njit(function, **_OPTIONS, **_INNER, forceinline=True))
+
+
+# error_model="numpy": under Python's, the check for a zero divisor stops LLVM vectorising.
+# nogil: threads.py runs one kernel on several threads.
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
+# Without what a call from Python takes, kernels compile in three quarters of the time.
+_INNER: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+class _Inner(CPUDispatcher):
+    """Called by compiled code. Python, which does so in tests, runs the function as it stands."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.py_func(*arguments)
+
+
+def _inner(compiled: Any) -> Callable[..., Any]:
     if isinstance(compiled, CPUDispatcher):  # and not the function, where there is no JIT
-        compiled.__class__ = _Inlined
-    inlined: Callable[..., Any] = compiled
-    return inlined
+        compiled.__class__ = _Inner
+    inner: Callable[..., Any] = compiled
+    return inner
+
+
+def _kept(compiled: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where no folder can be written, the code is kept in memory only."""
+    with suppress(RuntimeError):  # Numba's word for "no folder is writable"
+        compiled._cache = KernelCache(function)
+    kept: Callable[..., Any] = compiled
+    return kept
 
 
 class _NothingForNone:

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ragmask as rm
 from ragmask import layers
 from tests.layers.examples import MASK, masks_of
-from tests.strategies import raggeds
+from tests.strategies import fewer, raggeds
 
 
 def by_hand(layer, query, value, causal=False):
@@ -31,7 +31,7 @@ def by_hand(layer, query, value, causal=False):
 
 @pytest.mark.slow  # attention is compiled for float64
 @pytest.mark.parametrize("causal", [False, True])
-@settings(max_examples=5)
+@fewer(12)
 @given(ragged=raggeds(dtypes=("float64",), item_shapes=[(3,)], max_steps=5), seed=st.integers(0, 9))
 def test_of_each_row_by_itself(causal, ragged, seed):
     random = np.random.default_rng(seed)

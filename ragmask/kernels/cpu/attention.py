@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ragmask.kernels.compile import njit
+from ragmask.kernels.compile import njit, part
 from ragmask.kernels.constants import TILE_ROWS
 from ragmask.kernels.cpu.lanes import (
     LANES,
@@ -116,7 +116,7 @@ def attention(
         )
 
 
-@njit
+@part
 def attend(
     q: Any,
     k: Any,
@@ -157,7 +157,7 @@ def attend(
                 target[i] = line_sums[i] * total
 
 
-@njit
+@part
 def soften(scores: Any, stride: int, low: Any, high: Any, totals: Any, log_sums: Any) -> None:
     """exp(score - maximum) in place of a line's scores [low, high), and 0 of what its tile reads.
 
@@ -278,7 +278,7 @@ def attention_gradient(
         )
 
 
-@njit
+@part
 def go_back(
     q: Any,
     k: Any,
@@ -348,7 +348,7 @@ def go_back(
     scatter(of_values, value_width, 1, task.keys, value_dim, of_v)
 
 
-@njit
+@part
 def go_back_softly(
     scores: Any, slopes: Any, low: Any, high: Any, keys: int, logs: Any, means: Any
 ) -> None:
@@ -374,7 +374,7 @@ def go_back_softly(
             theirs[high[line] : whole(keys, LANES)] = 0
 
 
-@njit
+@part
 def see_chunk(low: Any, high: Any, begin: int, chunk: int, ranges: Any) -> Any:
     """Which of a chunk's keys each line sees, (low, high), and which of the lines see each key."""
     low_key, high_key = ranges[:LINES][: low.size], ranges[LINES:][: low.size]
@@ -395,7 +395,7 @@ def see_chunk(low: Any, high: Any, begin: int, chunk: int, ranges: Any) -> Any:
 # -- which lines there are, and what they see
 
 
-@njit
+@part
 def places_of(first_task: int, last_task: int, sizes: Any, q_lengths: Any, k_lengths: Any) -> Any:
     """Room for any row's lines and keys, and how many keys the longest has."""
     heads, key_heads, _, _ = sizes
@@ -407,7 +407,7 @@ def places_of(first_task: int, last_task: int, sizes: Any, q_lengths: Any, k_len
     return Task(room[0][0], room[1], room[0][1], room[0][2]), keys
 
 
-@njit
+@part
 def task_of(
     head: int,
     sizes: Any,
@@ -447,12 +447,12 @@ def task_of(
     return Task(queries[:line], keys, low[:line], high[:line])
 
 
-@njit
+@part
 def is_kept(mask: Any, step: int) -> bool:
     return mask is None or mask.size == 0 or mask[step]
 
 
-@njit
+@part
 def sees_less(task: Any) -> bool:
     """Whether a line does not see all kept keys."""
     low, high = task.low, task.high
@@ -462,13 +462,13 @@ def sees_less(task: Any) -> bool:
 # -- between rows and scratch
 
 
-@njit
+@part
 def row_of(array: Any, start: int, length: int, size: int) -> Any:
     """A row's numbers, of so many a step."""
     return array[start * size : (start + length) * size]
 
 
-@njit
+@part
 def gather(source: Any, heads: Any, size: int, scale: float, out: Any, stride: int) -> None:
     """Copies some heads' numbers, times scale, to places `stride` numbers apart."""
     factor = source.dtype.type(scale)
@@ -478,7 +478,7 @@ def gather(source: Any, heads: Any, size: int, scale: float, out: Any, stride: i
             target[i] = numbers[i] * factor
 
 
-@njit
+@part
 def scatter(source: Any, stride: int, scale: float, heads: Any, size: int, out: Any) -> None:
     """The way back."""
     factor = source.dtype.type(scale)
@@ -499,7 +499,7 @@ def turn(source: Any, heads: Any, size: int, out: Any) -> None:
             target[i * group] = numbers[i]
 
 
-@njit
+@part
 def fill(out: Any, head: int, group: int, heads: int, size: int, value: float) -> None:
     """Puts a value into some heads of each of a row's steps."""
     for step in range(out.size // max(heads * size, 1)):
@@ -507,7 +507,7 @@ def fill(out: Any, head: int, group: int, heads: int, size: int, value: float) -
         out[begin : begin + group * size] = value
 
 
-@njit
+@part
 def all_finite(numbers: Any) -> bool:
     others = 0
     for i in range(numbers.size):
@@ -515,7 +515,7 @@ def all_finite(numbers: Any) -> bool:
     return others == 0
 
 
-@njit
+@part
 def stride_of(array: Any, keys: int) -> Any:
     """How many scores a line has room for."""
     return whole(max(keys, 1), max(LANES, group_of(array)))

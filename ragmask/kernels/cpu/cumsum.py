@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.compile import inline, njit, part
 
 LONG = 128  # A row of so many numbers is worth taking together with 3 others.
 
@@ -42,7 +42,7 @@ def cumsum(
                 out[to, feature] = total[feature]
 
 
-@njit
+@part
 def cumsum_of_numbers(
     first_row: int, last_row: int, x: Any, rows: Any, mask: Any, out: Any
 ) -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.compile import inline, part
 from ragmask.kernels.cpu.softmax import LANES
 
 
-@njit
+@part
 def room_for(first_row: int, last_row: int, x: Any, lengths: Any) -> Any:
     """(scratch, lanes): room for the steps of the longest row and LANES numbers more, for sums.
 

@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.compile import inline, part
 
 LANES = 16  # whatever the numbers are
 
@@ -98,13 +98,13 @@ def copy_line(source: Any, target: Any) -> None:
         target[i] = source[i]
 
 
-@njit
+@part
 def whole(count: int, of: int) -> int:
     """The next multiple of a number."""
     return (count + of - 1) // of * of
 
 
-@njit
+@part
 def spaced(count: int) -> int:
     """How far apart lines of so many numbers are to begin: whole lanes, and an odd number of these.
 

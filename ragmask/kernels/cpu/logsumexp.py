@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.compile import njit
+from ragmask.kernels.compile import njit, part
 from ragmask.kernels.cpu.kept import gather, room_for, scatter
 from ragmask.kernels.cpu.softmax import exp_of_numbers, exp_of_vectors
 
@@ -36,7 +36,7 @@ def logsumexp(
             out[row, feature] = top[feature] - (math.log(scale[feature]) if is_finite else 0)
 
 
-@njit
+@part
 def largest_of(values: Any, top: Any) -> None:
     """The maximum of (steps · features,) values for each feature: a NaN is; -inf of no step."""
     features = top.size

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.compile import inline, njit, part
 from ragmask.kernels.constants import FIRST, LAST, MAX, MEAN, MIN, SUM
 from ragmask.kernels.cpu.lanes import copy_line
 
@@ -64,7 +64,7 @@ def pool(
                     pooled[feature] = pooled[feature] / kept
 
 
-@njit
+@part
 def pool_of_numbers(numbers: Any, start: int, length: int, mask: Any, how: int, either: Any) -> Any:
     """(what is pooled, how many are kept) of a row of numbers: the bits that a vector's have.
 

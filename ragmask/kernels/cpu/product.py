@@ -7,7 +7,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ragmask.kernels.compile import njit
+from ragmask.kernels.compile import part
 from ragmask.kernels.constants import SPAN, TILE_ROWS
 from ragmask.kernels.cpu.lanes import spaced
 from ragmask.kernels.cpu.tile import TileCode, family_of, lanes_of
@@ -104,14 +104,14 @@ def _tile(
 tile: Any = intrinsic(_tile)
 
 
-@njit
+@part
 def group_of(array: Any) -> int:
     """How many columns a tile takes at most."""
     size: int = panels_at_once(array) * lanes_of(array)
     return size
 
 
-@njit
+@part
 def multiply_columns(
     x: Any, depth: int, y: Any, sums: Any, stride: int, low: Any, high: Any
 ) -> None:
@@ -131,7 +131,7 @@ def multiply_columns(
                 tile(x, y, group, sums, stride, places, (count, panels), (0, depth), False)
 
 
-@njit
+@part
 def multiply_depths(
     x: Any, y: Any, columns: int, sums: Any, low: Any, high: Any, is_apart: bool, goes_on: bool
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.compile import njit
+from ragmask.kernels.compile import njit, part
 from ragmask.kernels.math import exp
 
 # A row of numbers is worked on in blocks of so many, its last one filled up with -inf: a loop of
@@ -73,7 +73,7 @@ def softmax(
                 kept += keep
 
 
-@njit
+@part
 def exp_of_numbers(values: Any, size: int, lanes: Any, scale: Any) -> None:
     """exp(value - maximum) in place of `size` values, and 1 / their sum in `scale[0]`.
 
@@ -106,7 +106,7 @@ def exp_of_numbers(values: Any, size: int, lanes: Any, scale: Any) -> None:
     scale[0] = 1 / total if total != 0 else total
 
 
-@njit
+@part
 def exp_of_vectors(values: Any, features: int, shift: Any, scale: Any) -> None:
     """The same for (steps · features,) values, for each feature by itself."""
     shift[:] = -np.inf
@@ -188,7 +188,7 @@ def softmax_gradient(
                     row_out[at] = value if keep else 0
 
 
-@njit
+@part
 def sum_in_lanes(values: Any, size: int, lanes: Any) -> Any:
     """The sum of `size` values; values has room for LANES more. Their number alone says how."""
     whole = (size + LANES - 1) // LANES * LANES

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ragmask.kernels.compile import njit
+from ragmask.kernels.compile import njit, part
 from ragmask.kernels.cpu.kept import gather, room_for, scatter
 from ragmask.kernels.cpu.lanes import copy_line
 from ragmask.kernels.cpu.softmax import LANES, sum_in_lanes
@@ -59,7 +59,7 @@ def std_gradient(
         scatter(scratch, scale, starts[row], lengths[row], mask, out)
 
 
-@njit
+@part
 def deviate(values: Any, size: int, lanes: Any, mean: Any, squares: Any) -> None:
     """`size` steps less their mean, in their place, and the sums of the squares of that.
 

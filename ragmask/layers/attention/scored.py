@@ -37,7 +37,7 @@ class Attention(Layer):
     """Each step of a query as a mean of the steps of a value in its row: M.-T. Luong et al. (2015).
 
     >>> import ragmask as rm
-    >>> x = rm.Ragged.from_rows([[[1.0, 2.0], [0.0, 1.0]], []])
+    >>> x = rm.Ragged.from_rows([[[1.0, 2.0], [0.0, 1.0]], []], dtype="float32")
     >>> rm.layers.Attention()([x, x]).item_shape
     (2,)
 
@@ -221,7 +221,7 @@ class AdditiveAttention(Attention):
     """Attention whose scores are sums of tanh(query + key): D. Bahdanau et al. (2015).
 
     >>> import ragmask as rm
-    >>> x = rm.Ragged.from_rows([[[1.0, 2.0], [0.0, 1.0]], []])
+    >>> x = rm.Ragged.from_rows([[[1.0, 2.0], [0.0, 1.0]], []], dtype="float32")
     >>> rm.layers.AdditiveAttention()([x, x]).item_shape
     (2,)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ragmask.kernels.cells import RNN, Cell
-from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.compile import inline, part
 from ragmask.kernels.constants import TILE_ROWS
 from ragmask.kernels.cpu.lanes import copy_line
 from ragmask.kernels.cpu.recurrent.loop import (
@@ -172,7 +172,7 @@ def _loop(
                     move_slot(in_flight, slot, memory, inner * lanes)
 
 
-@njit
+@part
 def step_before(step: int, row: int, starts: Any, lengths: Any, mask: Any, backwards: bool) -> int:
     """The last kept step before `step`, in the order in which the layer read them, or -1."""
     step -= 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ragmask.kernels.cells import Cell
-from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.compile import inline, part
 from ragmask.kernels.cpu.lanes import copy_line
 from ragmask.kernels.cpu.recurrent.tile import Product, product_of
 from ragmask.kernels.cpu.tile import lanes_of
@@ -211,13 +211,13 @@ def move_slot(slot: int, to: int, memory: Any, width: int) -> None:
         copy_line(line[slot * width : (slot + 1) * width], line[to * width : (to + 1) * width])
 
 
-@njit
+@part
 def position(step: int, length: int, backwards: bool) -> int:
     """Which of its row's steps is read as number `step`."""
     return length - 1 - step if backwards else step
 
 
-@njit
+@part
 def skip_masked(row: int, step: int, path: Any) -> int:
     """The first kept step from `step` on. Those it passes repeat the output before, or get 0."""
     if path.mask.size:

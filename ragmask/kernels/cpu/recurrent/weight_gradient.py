@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ragmask.kernels.cells import RNN
-from ragmask.kernels.compile import inline, njit
+from ragmask.kernels.compile import inline, njit, part
 from ragmask.kernels.constants import TILE_ROWS
 from ragmask.kernels.cpu.lanes import copy_line
 from ragmask.kernels.cpu.recurrent.loop import position
@@ -77,7 +77,7 @@ def copy_part(source: Any, at: int, first: int, last: int, line: Any) -> None:
         copy_line(source[begin - at : end - at], line[begin - first : end - first])
 
 
-@njit
+@part
 def multiply(
     inputs: Any,
     first: int,
