@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import numba
@@ -41,10 +42,14 @@ _INNER: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 class _Inner(CPUDispatcher):
-    """Called by compiled code. Python, which does so in tests, runs the function as it stands."""
+    """Called by compiled code; where Python calls it after all, it is compiled anew for that."""
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.py_func(*arguments)
+        return self._for_python(*arguments)
+
+    @cached_property
+    def _for_python(self) -> Any:
+        return numba.njit(self.py_func, **_OPTIONS)
 
 
 def _inner(compiled: Any) -> Callable[..., Any]:
