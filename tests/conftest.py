@@ -18,7 +18,7 @@ import ragmask as rm
 from tests.peers.packages import missing_packages
 
 settings.register_profile("quick", max_examples=20, deadline=None)
-settings.register_profile("usual", max_examples=60, deadline=None)
+settings.register_profile("usual", max_examples=40, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

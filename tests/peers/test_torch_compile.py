@@ -183,6 +183,7 @@ def test_classifiers_train_with_other_numbers_of_rows_and_steps(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 def test_classifiers_train_by_inductor():
     check_training(Classifier(), "inductor")
 
