@@ -37,7 +37,7 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
 # error_model="numpy": under Python's, the check for a zero divisor stops LLVM vectorising.
 # nogil: threads.py runs one kernel on several threads.
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
-# Without what a call from Python takes, kernels compile in three quarters of the time.
+# Without what a call from Python takes, kernels compile sooner.
 _INNER: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 

@@ -488,7 +488,7 @@ def scatter(source: Any, stride: int, scale: float, heads: Any, size: int, out: 
             target[i] = numbers[i] * factor
 
 
-@njit
+@part
 def turn(source: Any, heads: Any, size: int, out: Any) -> None:
     """Copies keys as columns of a product: (groups of them, numbers, keys of a group)."""
     group = group_of(source)
